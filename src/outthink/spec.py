@@ -233,7 +233,7 @@ def _typed(value: Any, field: Field[Any], where: str) -> Any:
     if not right:
         raise BadInput(f"{where}={_cut(repr(value))}: give {' or '.join(allowed)}")
     if type(value) is int and "float" in allowed and "int" not in allowed:
-        return float(min(max(value, -(10**300)), 10**300))  # so that 1 and 1.0 are one configuration
+        return float(str(value))  # so that 1 and 1.0 are one configuration
     return value
 
 
