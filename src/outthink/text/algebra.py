@@ -153,7 +153,7 @@ def _parse(latex: str) -> Any:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    """Exact and symmetric; math_verify's own verdict rounds to six digits and treats its sides differently."""
+    """Exact and symmetric; math_verify's own verdict rounds to six digits and treats its sides apart."""
     import sympy
 
     if any(one.has(sympy.zoo, sympy.nan) for one in (a, b)):
@@ -175,7 +175,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _is_nonzero_somewhere(expression: Any) -> bool:
-    """Whether the expression is clearly not zero at an arbitrary point: cheap, and tells most things apart."""
+    """Whether the expression is clearly not zero at an arbitrary point: cheap, and tells most apart."""
     import sympy
 
     letters = sorted(expression.free_symbols, key=str)

@@ -202,7 +202,7 @@ def _unwrap(text: str) -> str:
 
 
 def _assigned(text: str) -> str | None:
-    r"""What a letter is set to (`x = 5`, `x \in [1, 2]`) or a sum comes to; None if there is no such thing."""
+    r"""What a letter is set to (`x = 5`, `x \in [1, 2]`) or a sum comes to, or None."""
     if match := _SUM.match(text):
         rest = text[match.end() :].strip()
         return rest if parse_number(rest.rpartition("=")[2]) is not None else None
