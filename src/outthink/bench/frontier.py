@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outthink.bench.summary import Row, amount
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#B8A800")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h", "<", ">", "p")
 WIDEST = 3  # panels in a row
+APART = 0.028  # of a panel's width: the least distance between points
 
 
 class Ink(NamedTuple):
@@ -60,7 +62,7 @@ def draw(rows: Sequence[Row], ink: Ink = LIGHT) -> Figure:
         panel.remove()
     for panel in panels[::across]:
         panel.set_ylabel("right answers, %", color=ink.text)
-    _legend(figure, panels[: len(tasks)], strategies, ink)
+    _legend(figure, strategies, ink)
     return figure
 
 
@@ -68,23 +70,37 @@ def _panel(panel: Axes, task: str, rows: list[Row], strategies: list[str], ink: 
     """One task."""
     _dress(panel, task, rows, ink)
     _staircase(panel, rows, ink)
-    for row in rows:
-        style = strategies.index(row.strategy)
+    for row, spent in zip(rows, _side_by_side(rows, panel.get_xlim()), strict=True):
         below, above = row.accuracy - row.low, row.high - row.accuracy
         panel.errorbar(
-            max(row.written, 1),
+            spent,
             100 * row.accuracy,
             yerr=[[100 * max(below, 0)], [100 * max(above, 0)]],
-            color=COLOURS[style % len(COLOURS)],
-            marker=MARKERS[style % len(MARKERS)],
             markersize=8,
-            markeredgecolor=ink.paper,
             elinewidth=1.6,
             capsize=3.5,
             linestyle="none",
-            label=row.strategy,
             zorder=3,
+            **_style(strategies.index(row.strategy), ink),
         )
+
+
+def _side_by_side(rows: Sequence[Row], limits: tuple[float, float]) -> list[float]:
+    """Where each row stands on the x axis: its tokens, but apart from those that it would hide."""
+    apart = (limits[1] / limits[0]) ** APART
+    order = sorted(range(len(rows)), key=lambda i: rows[i].written)
+    spent = [max(row.written, 1) for row in rows]
+    groups: list[list[int]] = []
+    for i in order:
+        if groups and spent[i] < spent[groups[-1][-1]] * apart:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    for group in groups:
+        middle = math.prod(spent[i] ** (1 / len(group)) for i in group)
+        for place, i in enumerate(group if len(group) > 1 else ()):
+            spent[i] = middle * apart ** (place - (len(group) - 1) / 2)
+    return spent
 
 
 def _dress(panel: Axes, task: str, rows: list[Row], ink: Ink) -> None:
@@ -128,18 +144,25 @@ def _staircase(panel: Axes, rows: list[Row], ink: Ink) -> None:
     panel.step(x, y, where="post", color=ink.line, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
 
 
-def _legend(figure: Figure, panels: Sequence[Axes], strategies: list[str], ink: Ink) -> None:
+def _legend(figure: Figure, strategies: list[str], ink: Ink) -> None:
     """One key for all panels, below them: a configuration may be long."""
-    handles = {}
-    for panel in panels:
-        found, labels = panel.get_legend_handles_labels()
-        handles |= dict(zip(labels, found, strict=True))
+    from matplotlib.lines import Line2D
+
     figure.legend(
-        [handles[strategy] for strategy in strategies],
-        [strategy if len(strategy) <= 90 else strategy[:87] + "..." for strategy in strategies],
+        [Line2D([], [], linestyle="none", markersize=8, **_style(i, ink)) for i in range(len(strategies))],
+        [_cut(strategy.removesuffix("()")) for strategy in strategies],
         loc="outside lower left",
         frameon=False,
         labelcolor=ink.text,
-        fontsize=9.5,
         prop={"family": "monospace", "size": 9},
     )
+
+
+def _cut(text: str, limit: int = 90) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _style(number: int, ink: Ink) -> dict[str, Any]:
+    """How the strategy of that number looks: a colour and a marker."""
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    return {"color": colour, "marker": marker, "markeredgecolor": ink.paper}
