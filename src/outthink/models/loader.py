@@ -11,6 +11,7 @@ import torch
 from outthink.models.base import Loaded, Model, ModelConfig
 from outthink.models.config import Shape, eos_ids, not_lean, parse_shape, read_config
 from outthink.models.errors import ModelError
+from outthink.models.hf import load_transformers
 from outthink.models.llama import LeanModel, read_parts
 from outthink.models.tokenizer import Tokenizer
 from outthink.models.weights import Weights
@@ -36,9 +37,11 @@ def load(
     if threads is not None:
         torch.set_num_threads(threads)
     config = read_config(directory)
+    model: Model
     if not_lean(config):
-        raise ModelError(not_lean(config) or "")
-    model: Model = _lean(directory, config, dtype, target)
+        model = load_transformers(directory, config, DTYPES[dtype], target, trust_remote_code)
+    else:
+        model = _lean(directory, config, dtype, target)
     tokenizer = Tokenizer.from_directory(directory)
     tokenizer.check(model.config)
     return Loaded(model, tokenizer, model.config)

@@ -33,12 +33,7 @@ class Tokenizer:
     def from_directory(cls, directory: Path) -> Tokenizer:
         """Read tokenizer.json, tokenizer_config.json and chat_template.jinja."""
         path = directory / "tokenizer.json"
-        if not path.is_file():
-            raise ModelError(f"{path} is missing; save the tokenizer in its fast form beside the model")
-        try:
-            core = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            raise ModelError(f"{path} is not a tokenizer ({error}); download it again") from None
+        core = _read(path) if path.is_file() else _convert(directory)
         core.no_truncation()
         core.no_padding()
         side = directory / "tokenizer_config.json"
@@ -112,6 +107,25 @@ class Tokenizer:
     def _id(self, name: str) -> int | None:
         text = self._text(name)
         return None if text is None else self.core.token_to_id(text)
+
+
+def _read(path: Path) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise ModelError(f"{path} is not a tokenizer ({error}); download it again") from None
+
+
+def _convert(directory: Path) -> tokenizers.Tokenizer:
+    """Other forms (vocab.json and merges.txt, sentencepiece) go through transformers."""
+    import transformers  # slow to import, and only needed here
+
+    try:
+        slow = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        return tokenizers.Tokenizer.from_str(slow.backend_tokenizer.to_str())
+    except Exception as error:  # every tokenizer class fails in its own way
+        line = " ".join(str(error).split())[:200]
+        raise ModelError(f"{directory} has no tokenizer.json, nor another tokenizer that can be read ({line})") from None
 
 
 def _template(directory: Path, settings: Mapping[str, Any]) -> str | None:
