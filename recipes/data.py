@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from math import exp
 from pathlib import Path
 
 import torch
@@ -14,7 +15,8 @@ from outthink.bench.tasks import load
 from outthink.core.problem import Problem, Task
 
 FAMILIES = {"steps": 1.0, "countdown": 1.0, "paths": 1.0, "procedures": 1.0}  # share of documents
-LEVELS = (3.0, 3.0, 3.0, 3.0, 2.0, 2.0, 1.0, 1.0)  # share of each level inside a family
+LEVELS = 8
+STRIDE = 16  # batch widths are multiples of this: few shapes, so that compiled kernels are reused
 PAD, BOS, EOS, IGNORE = 0, 1, 2, -100
 Document = tuple[list[int], int]  # tokens, how many of them are the question
 
@@ -42,36 +44,37 @@ class Stream:
     def __init__(self, tokenizer: Tokenizer, rank: int, world: int, tokens: int, seed: int = 1) -> None:
         self.tokenizer, self.tokens, self.world = tokenizer, tokens, world
         self.random = random.Random(seed * 1000 + rank)
-        self.index = rank
+        self.index, self.done = rank, 0.0
         self.families = list(FAMILIES)
-        self.tasks = {n: [load(n, level=k + 1, seed=seed) for k in range(len(LEVELS))] for n in self.families}
+        self.tasks = {n: [load(n, level=k + 1, seed=seed) for k in range(LEVELS)] for n in self.families}
+
+    def shares(self) -> list[float]:
+        """Share of each level, exp(-level / tau): easy problems first, nearly all alike in the end."""
+        return [exp(-level / (1.5 + 5 * self.done)) for level in range(LEVELS)]
 
     def document(self) -> Document:
         """The next problem of a random family and level."""
         family = self.random.choices(self.families, [*FAMILIES.values()])[0]
-        task: Task = self.random.choices(self.tasks[family], LEVELS)[0]
+        task: Task = self.random.choices(self.tasks[family], self.shares())[0]
         self.index += self.world
         return encode(self.tokenizer, task.problem("train", self.index))
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """(tokens, labels), right-padded, of documents of like length, at most `tokens` cells each."""
+        """(tokens, labels) of documents of like length: width * (tokens // width) cells, width by STRIDE."""
+        shelves: dict[int, list[Document]] = {}
         while True:
-            documents = sorted((self.document() for _ in range(1024)), key=lambda d: len(d[0]))
-            groups: list[list[Document]] = [[]]
-            for document in documents:
-                if (len(groups[-1]) + 1) * len(document[0]) > self.tokens:
-                    groups.append([])
-                groups[-1].append(document)
-            self.random.shuffle(groups)
-            for group in groups:
-                yield pack(group)
+            document = self.document()
+            width = -(-(len(document[0]) - 1) // STRIDE) * STRIDE
+            shelf = shelves.setdefault(width, [])
+            shelf.append(document)
+            if len(shelf) == self.tokens // width:
+                yield pack(shelves.pop(width), len(shelf), width)
 
 
-def pack(group: list[Document]) -> tuple[Tensor, Tensor]:
-    """Inputs and next-token labels; only tokens of the solution count."""
-    width = max(len(tokens) for tokens, _ in group) - 1
-    inputs = torch.full((len(group), width), PAD)
-    labels = torch.full((len(group), width), IGNORE)
+def pack(group: list[Document], rows: int, width: int) -> tuple[Tensor, Tensor]:
+    """Inputs and next-token labels in a (rows, width) block; only tokens of the solution count."""
+    inputs = torch.full((rows, width), PAD)
+    labels = torch.full((rows, width), IGNORE)
     for row, (tokens, head) in enumerate(group):
         inputs[row, : len(tokens) - 1] = torch.tensor(tokens[:-1])
         labels[row, head - 1 : len(tokens) - 1] = torch.tensor(tokens[head:])

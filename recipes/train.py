@@ -102,8 +102,8 @@ class Trainer:
         self.optimizers = optimizers(self.model, opts.muon, opts.adam)
         self.resume()
         seed = 1 + self.state.step  # a resumed run reads new problems
-        stream = Stream(tokenizer_in(opts.tokenizer), rank, opts.procs, opts.tokens, seed)
-        self.batches = stream.batches()
+        self.stream = Stream(tokenizer_in(opts.tokenizer), rank, opts.procs, opts.tokens, seed)
+        self.batches = self.stream.batches()
 
     @property
     def path(self) -> Path:
@@ -129,6 +129,7 @@ class Trainer:
 
     def step(self, done: float) -> None:
         """One batch: gradients, rates, update, running average of the weights."""
+        self.stream.done = done
         tokens, labels = (t.to(self.opts.device) for t in next(self.batches))
         with torch.autocast(torch.device(self.opts.device).type, dtype=torch.bfloat16):
             loss = self.model(tokens, labels)

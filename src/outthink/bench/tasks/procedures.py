@@ -13,11 +13,11 @@ SIZES = ((3, 2), (4, 3), (4, 5), (5, 6), (6, 7), (7, 8), (8, 10), (10, 12))  # l
 LONGEST_LIST = 12
 KINDS: tuple[tuple[str, ...], ...] = (
     tuple("abcdefghijklmnopqrstuvwxyz"),
-    tuple("0123456789"),
     tuple(
         "ant bee cat dog elk fox hen jay owl pig ram yak apple bread candy dates grape honey lemon mango "
         "olive peach sugar tea".split()
     ),
+    tuple("0123456789"),
 )
 Items = list[str]
 
@@ -104,7 +104,7 @@ def apply(operation: str, items: Items) -> Items:
 def draft(draw: Draw, level: int) -> Draft:
     """A list, operations in order, and the list after each."""
     size, number = SIZES[level - 1]
-    first = draw.sample(draw.pick(KINDS), size)
+    first = draw.sample(draw.pick(KINDS if level > 4 else KINDS[:2]), size)
     states, operations = [first], []
     for _ in range(number):
         operations.append(make_operation(draw, states[-1]))
