@@ -77,6 +77,8 @@ class Place(Protocol):
     name: str
     tree: Tree
     tokenizer: Any
+    vocab: int
+    eos: frozenset[int]
     context: int
     can: Can
 
@@ -337,13 +339,12 @@ class Branch:
         return dists
 
     def _encode(self, content: str | Sequence[int]) -> list[int]:
-        tokenizer = self.place.tokenizer
         if isinstance(content, str):
-            tokens: list[int] = tokenizer.encode(content, special=False)
+            tokens: list[int] = self.place.tokenizer.encode(content, special=False)
             return tokens
-        bad = next((t for t in content if not 0 <= t < tokenizer.vocab), None)
+        bad = next((t for t in content if not 0 <= t < self.place.vocab), None)
         if bad is not None:
-            raise BadInput(f"token {bad} is outside the vocabulary of {tokenizer.vocab}")
+            raise BadInput(f"token {bad} is outside the vocabulary of {self.place.vocab}")
         return list(content)
 
     def _check_open(self) -> None:

@@ -46,14 +46,15 @@ class Warp(Protocol):
 class Tokenizer(Protocol):
     """Text to tokens and back, exactly: decode(encode(text, special=False)) == text."""
 
-    vocab: int
-    eos: frozenset[int]
-
     def encode(self, text: str, special: bool = True) -> list[int]: ...
 
     def decode(self, tokens: Sequence[int]) -> str: ...
 
     def chat(self, messages: Sequence[dict[str, str]]) -> list[int]: ...
+
+    def detokenizer(self) -> Any:
+        """`push(token) -> str` of text that is now certain, never half a character."""
+        ...
 
 
 class Backend(Protocol):

@@ -272,9 +272,9 @@ class Trampoline:
             self._end(task, stop.value, None)
             return
         except BaseException as raised:  # the task's end, whatever it was: it is handed to whoever waits
+            self._end(task, None, raised)
             if isinstance(raised, KeyboardInterrupt):
                 raise
-            self._end(task, None, raised)
             return
         finally:
             _current = before

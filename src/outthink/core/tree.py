@@ -157,22 +157,21 @@ class Tree:
 
     # ---- cache -----------------------------------------------------------------------------------------------
 
-    def missing(self, cursor: Cursor, tail: int = 1) -> list[Span]:
-        """What must be computed for the last `tail` rows of the path to be known, parents first.
+    def missing(self, cursor: Cursor, length: int = -1) -> list[Span]:
+        """What must be computed to know the row of the first `length` tokens (default: all), parents first.
 
-        Tokens without cache, and the last `tail` tokens whether they have cache or not (their logits are wanted).
+        The tokens before it that have no cache, and its own, whether that has cache or not: its logits are wanted.
         """
-        spans: list[Span] = []
-        node: Node | None = cursor.node
-        end, want = cursor.offset, cursor.length - tail
-        while node is not None and node.tokens:
-            low = min(node.computed, max(0, want - node.first), end)
-            if low < end:
-                spans.append(Span(node, low, end))
-            if node.computed and want >= node.first:  # every ancestor is computed, and no row above is wanted
-                break
+        node = cursor.node
+        length = cursor.length if length < 0 else length
+        while node.first >= length and node.parent is not None:
             node = node.parent
-            end = len(node.tokens) if node is not None else 0
+        end = length - node.first
+        spans = [Span(node, min(node.computed, end - 1), end)] if end else []
+        while not node.computed and node.parent is not None:
+            node = node.parent
+            if node.computed < len(node.tokens):
+                spans.append(Span(node, node.computed, len(node.tokens)))
         return spans[::-1]
 
     def reserve(self, node: Node, upto: int, hint: int = 0) -> list[Move]:

@@ -221,7 +221,8 @@ class Receipt:
     logical: Cost
     actual: Cost
     by_scope: Mapping[str, Cost] = field(default_factory=dict)  # the logical book by named block
-    finish: str = "done"  # done, or what ended it: "budget: written=500 in think", "interrupted"
+    finish: str = "done"  # done, or what ended it: "budget: written=500 in run/think"
+    wall: float = 0.0  # seconds from start to answer, whatever else ran
     config: str = ""
     model: str = ""
     seed: int = 0
@@ -236,6 +237,7 @@ class Receipt:
             "actual": self.actual.as_dict(),
             "by_scope": {name: cost.as_dict() for name, cost in self.by_scope.items()},
             "finish": self.finish,
+            "wall": self.wall,
             "config": self.config,
             "model": self.model,
             "seed": self.seed,
