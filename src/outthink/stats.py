@@ -61,7 +61,7 @@ def normalise(logw: Iterable[float]) -> list[float]:
 
 
 def effective_sample_size(logw: Iterable[float]) -> float:
-    """(sum w)^2 / sum w^2: 1 if one weight has everything, their number if all are equal, 0 if all are zero."""
+    """(sum w)^2 / sum w^2: 1 if one weight has everything, all of them if equal, 0 if all are zero."""
     numbers = _some(logw)
     top = max(numbers)
     if top == -inf:
