@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from outthink.core.batch import Batch, Move
 from outthink.core.errors import BadInput
-from outthink.core.jobs import Inbox, Job, PassJob, PassResult
+from outthink.core.jobs import Draw, Drawn, Inbox, Job, PassJob, PassResult
 from outthink.core.types import Can, Cost
 from outthink.decode.sample import draw
 from outthink.decode.statistics import read
@@ -71,6 +71,7 @@ class LocalBackend:
         self.about = about
         self.prices = about.prices
         self.store = model.new_store(0)
+        self.draw: Callable[[torch.Tensor, Sequence[Draw]], list[Drawn]] = draw  # a test may enumerate instead
         self._queue: deque[tuple[PassJob, Inbox]] = deque()
 
     def submit(self, jobs: Sequence[Job], inbox: Inbox) -> None:
@@ -112,5 +113,5 @@ class LocalBackend:
             self.store.move(job.moves)
         logits = self.model.forward(job.batch, self.store)
         seconds = time.perf_counter() - began
-        drawn = draw(logits, job.draws) if job.draws else []
+        drawn = self.draw(logits, job.draws) if job.draws else []
         return PassResult(drawn, read(logits, job.reads), seconds)

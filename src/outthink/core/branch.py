@@ -5,6 +5,7 @@ Sync methods never touch the model; `await` is where money goes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -67,6 +68,7 @@ class Offer(NamedTuple):
     """An answer that stands if the budget ends now."""
 
     depth: int  # of the strategy call that made it: an outer call's beat an inner call's
+    rank: float
     path: tuple[int, ...]
     answer: Answer
 
@@ -229,9 +231,10 @@ class Branch:
         known = dict.fromkeys((*self.sampling.stats, *stats))
         self.sampling = replace(self.sampling, stats=tuple(known))
 
-    def offer(self, answer: Answer) -> None:
-        """The answer, if the budget ends now. Among one call's offers the highest score stands."""
-        self.run.offer(Offer(call_depth(current().depth), self.path, answer))
+    def offer(self, answer: Answer, rank: float | None = None) -> None:
+        """The answer, if the budget ends now. Among one call's offers the highest `rank` (the score) stands."""
+        rank = answer.score if rank is None else rank
+        self.run.offer(Offer(call_depth(current().depth), -math.inf if rank is None else rank, self.path, answer))
 
     def publish(self, length: int) -> None:
         """Promise that the answer begins with the first `length` tokens of this branch: they may be streamed."""

@@ -21,9 +21,10 @@ class Strategy(Protocol):
 
 @runtime_checkable
 class Verifier(Protocol):
-    """Judges candidates, always a batch: one Score each, in order. `needs` are the statistics it wants recorded."""
+    """Judges candidates, always a batch: one Score each, in order. `records` are the statistics it wants recorded."""
 
-    needs: tuple[str, ...]
+    @property
+    def records(self) -> tuple[str, ...]: ...
 
     async def __call__(self, candidates: Sequence[Candidate], /) -> list[Score]: ...
 

@@ -18,6 +18,7 @@ from outthink.core.branch import Branch, ReadWork, WriteWork
 from outthink.core.errors import BadInput, BudgetExceeded, Cancelled, Deadlock, OutthinkError, PromptTooLong, UnknownName
 from outthink.core.ledger import Scope, grants
 from outthink.core.ledger import Request as Reservation
+from outthink.core.needs import check_needs
 from outthink.core.tasks import Evaluate, Offload, Task, Trampoline
 from outthink.core.types import Answer, Cost, Receipt
 from outthink.engine.accounts import charge_pass, reading_demand, settle_reading, settle_stretch, writing_demand
@@ -103,6 +104,7 @@ class Engine:
         run = Run(self, request, self.count)
         self.count += 1
         place = self.main
+        check_needs(request.strategy, place.can, place.name)
         text = run.problem.prompt
         if not text.strip():
             raise BadInput("the prompt is empty")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -81,7 +80,7 @@ class Run:
         self.engine.trace.published(branch, length)
 
     def offer(self, offer: Offer) -> None:
-        """Keep the best: an outer call's beats an inner call's, then the higher score, then the earlier path."""
+        """Keep the best: an outer call's beats an inner call's, then the higher rank, then the earlier path."""
         if self.best is None or _rank(offer) < _rank(self.best):
             self.best = offer
         self.engine.trace.offered(self, offer.answer)
@@ -154,8 +153,7 @@ def as_problem(problem: Problem | str) -> Problem:
 
 
 def _rank(offer: Offer) -> tuple[int, float, tuple[int, ...]]:
-    score = offer.answer.score
-    return (offer.depth, -score if score is not None else math.inf, offer.path)
+    return (offer.depth, -offer.rank, offer.path)
 
 
 def _shown(strategy: Strategy) -> str:

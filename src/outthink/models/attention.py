@@ -1,9 +1,8 @@
 """Attention of packed rows over cache extents, by plan.
 
-Queries come folded as `[kv_heads, rows, group, head_dim]`: the query heads that share a key head are neighbours of
-the rows, so grouped-query attention is an ordinary product with `rows * group` queries. Outputs come as
-`[rows, group, kv_heads * head_dim]`, which is how the kernel leaves them in memory; output projections permute their
-columns once, at load, instead of permuting activations in every layer.
+Queries come, and outputs go, as `[rows, group, kv_heads, head_dim]`: the query heads that share a key head act as
+more rows, so grouped-query attention is an ordinary product with `rows * group` queries, and no operation here copies
+queries or outputs. Projections order their rows and columns so once, at load.
 
 Every item of a plan yields (out, logsumexp); two of them merge exactly, with w = sigmoid(lse_b - lse_a):
 
@@ -35,7 +34,7 @@ class BoundItem(Protocol):
     """An item of the plan with its index tensors, masks and cache views made; used once per layer."""
 
     def run(self, layer: int, query: torch.Tensor, scale: float | None) -> Part:
-        """Attend with the item's rows of the folded queries of all rows."""
+        """Attend with the item's rows of the queries of all rows."""
         ...
 
 
@@ -64,7 +63,7 @@ def _attend_plain(
     causal: bool,
     scale: float | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same by matrix products, scores in float32 at least; `out` is laid out as the kernel does it."""
+    """The same by matrix products, scores in float32 at least."""
     scores = torch.matmul(query, key.transpose(-1, -2))
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     scores *= query.shape[-1] ** -0.5 if scale is None else scale
@@ -75,8 +74,7 @@ def _attend_plain(
         scores.masked_fill_(hidden, float("-inf"))
     lse = scores.logsumexp(-1)
     weights = (scores - lse.unsqueeze(-1)).exp_().to(value.dtype)
-    out = torch.matmul(weights, value).transpose(1, 2).contiguous().transpose(1, 2)
-    return out, lse.transpose(1, 2).contiguous().transpose(1, 2)
+    return torch.matmul(weights, value), lse
 
 
 class _Cells:
@@ -106,14 +104,14 @@ class _Cells:
         return cells[0], cells[1]
 
 
-def _folded(query: torch.Tensor, first: int, last: int) -> torch.Tensor:
-    """Rows of [kv, rows, group, d] as one batch of [1, kv, rows * group, d]."""
-    heads, _, group, dim = query.shape
-    return query[:, first:last].reshape(1, heads, (last - first) * group, dim)
+def _folded(query: torch.Tensor) -> torch.Tensor:
+    """Queries [rows, group, kv, d] as one batch [1, kv, rows * group, d]."""
+    rows, group, heads, dim = query.shape
+    return query.reshape(1, rows * group, heads, dim).transpose(1, 2)
 
 
 def _unfolded(out: torch.Tensor, lse: torch.Tensor, rows: int) -> Part:
-    """Kernel outputs of folded queries as a Part; no copy."""
+    """Outputs of folded queries as a Part."""
     _, heads, _, dim = out.shape
     return Part(
         out.transpose(1, 2).reshape(rows, -1, heads, dim),
@@ -130,7 +128,7 @@ class _Product:
 
     def run(self, layer: int, query: torch.Tensor, scale: float | None) -> Part:
         key, value = self.cells.read(layer)
-        out, lse = attend(_folded(query, self.first, self.last), key, value, scale=scale)
+        out, lse = attend(_folded(query[self.first : self.last]), key, value, scale=scale)
         return _unfolded(out, lse, self.last - self.first)
 
 
@@ -143,7 +141,7 @@ class _Causal:
 
     def run(self, layer: int, query: torch.Tensor, scale: float | None) -> Part:
         key, value = self.cells.read(layer)
-        rows = query[:, self.first : self.last].transpose(1, 2)
+        rows = query[self.first : self.last].permute(2, 1, 0, 3)
         shape = (rows.shape[0], rows.shape[1], *key.shape[2:])
         key, value = key.transpose(0, 1).expand(shape), value.transpose(0, 1).expand(shape)
         out, lse = attend(rows, key, value, causal=True, scale=scale)
@@ -165,7 +163,7 @@ class _Masked:
 
     def run(self, layer: int, query: torch.Tensor, scale: float | None) -> Part:
         key, value = self.cells.read(layer)
-        out, lse = attend(_folded(query, self.first, self.last), key, value, self.mask, scale=scale)
+        out, lse = attend(_folded(query[self.first : self.last]), key, value, self.mask, scale=scale)
         return _unfolded(out, lse, self.last - self.first)
 
 
@@ -187,9 +185,9 @@ class _Fan:
             self.slots = torch.from_numpy(_padded(item.chains, self.longest)).to(device)
 
     def run(self, layer: int, query: torch.Tensor, scale: float | None) -> Part:
-        rows = query[:, self.range[0] : self.range[1]] if self.range else query.index_select(1, self.rows)
+        rows = query[self.range[0] : self.range[1]] if self.range else query.index_select(0, self.rows)
         key, value = self._read(layer)
-        out, lse = attend(rows.transpose(0, 1), key, value, self.mask, scale=scale)
+        out, lse = attend(rows.transpose(1, 2), key, value, self.mask, scale=scale)
         return Part(out.transpose(1, 2), lse.transpose(1, 2).unsqueeze(-1))
 
     def _read(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -244,7 +242,7 @@ class Attention:
         self.items = [(_bind(item, store, group), _where(item, store.data.device)) for item in items]
 
     def run(self, layer: int, query: torch.Tensor, scale: float | None = None) -> torch.Tensor:
-        """Folded queries [kv_heads, rows, group, head_dim] -> [rows, group * kv_heads * head_dim]."""
+        """Queries [rows, group, kv_heads, head_dim] -> [rows, group * kv_heads * head_dim]."""
         rows = self.shape[0]
         if len(self.items) == 1:
             return self.items[0][0].run(layer, query, scale).out.reshape(rows, -1)

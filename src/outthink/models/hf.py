@@ -69,8 +69,8 @@ def attention_function(
     layer, step.layer = step.layer, step.layer + 1
     step.data[layer].index_copy_(0, step.slots, torch.stack((key[0], value[0])).permute(2, 0, 1, 3))
     kv_heads, rows, dim = key.shape[1:]
-    folded = query[0].unflatten(0, (kv_heads, -1)).transpose(1, 2).contiguous()
-    out = step.attention.run(layer, folded, scaling)
+    grouped = query[0].unflatten(0, (kv_heads, -1)).permute(2, 1, 0, 3).contiguous()
+    out = step.attention.run(layer, grouped, scaling)
     return out.view(rows, -1, kv_heads, dim).transpose(1, 2).reshape(1, rows, -1, dim), None
 
 

@@ -5,7 +5,7 @@ What is done once at load, in float64 before rounding, so that a pass has few op
 - q, k, v are one matrix, gate and up are one matrix;
 - a norm's gain and sqrt(width) go into the matrix behind it, leaving x / hypot(|x|, sqrt(width eps));
 - the two halves that rotary embedding pairs are interleaved, so that turning them is one complex product;
-- columns of the output projection follow the order in which attention leaves its heads.
+- query heads, and the columns of the output projection, are in the order of attention: (group, kv_head).
 
 The residual stream is float32 (float64 in float64 models), whatever the weights are.
 """
@@ -89,7 +89,7 @@ class LeanModel:
         return (x / size).to(self.dtype)
 
     def _heads(self, layer: Layer, x: torch.Tensor, turns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Turned queries, folded [kv_heads, rows, group, head_dim], and cache cells [rows, 2, kv_heads, head_dim]."""
+        """Turned queries [rows, group, kv_heads, head_dim] and cache cells [rows, 2, kv_heads, head_dim]."""
         shape = self.shape
         all_heads = layer.qkv(x).view(len(x), -1, shape.head_dim)
         turned = all_heads[:, : -shape.kv_heads]
@@ -100,9 +100,9 @@ class LeanModel:
         torch.view_as_complex(wide.unflatten(-1, (-1, 2))).mul_(turns)
         if wide is not turned:
             turned.copy_(wide)
-        query = all_heads[:, : shape.heads].unflatten(1, (shape.kv_heads, shape.group))
+        query = all_heads[:, : shape.heads].unflatten(1, (shape.group, shape.kv_heads))
         cells = all_heads[:, shape.heads :].unflatten(1, (2, shape.kv_heads))
-        return query.transpose(0, 1).contiguous(), cells
+        return query.contiguous(), cells
 
     def _swiglu(self, gate_up: torch.Tensor) -> torch.Tensor:
         """silu(gate) * up."""
@@ -155,6 +155,10 @@ def _layer(shape: Shape, weights: Weights, index: int, dtype: torch.dtype, devic
     def bias(names: dict[str, int], present: bool) -> list[torch.Tensor] | None:
         return [weights.get(f"{prefix}{n}.bias", size).double() for n, size in names.items()] if present else None
 
+    def by_group(rows: torch.Tensor) -> torch.Tensor:
+        """Query heads from (kv_head, group) to (group, kv_head) order."""
+        return rows.unflatten(0, (shape.kv_heads, shape.group, -1)).transpose(0, 1).flatten(0, 2)
+
     def pairs(rows: torch.Tensor) -> torch.Tensor:
         """Interleave the halves of every head: rows (i, i + d/2) become (2i, 2i + 1)."""
         return rows.unflatten(0, (-1, 2, shape.head_dim // 2)).transpose(1, 2).flatten(0, 2)
@@ -164,7 +168,7 @@ def _layer(shape: Shape, weights: Weights, index: int, dtype: torch.dtype, devic
     sizes = {"self_attn.q_proj": query, "self_attn.k_proj": key, "self_attn.v_proj": key}
     q, k, v = (matrix(name, size, hidden) for name, size in sizes.items())
     qkv_bias = bias(sizes, shape.qkv_bias)
-    out = matrix("self_attn.o_proj", hidden, query).unflatten(1, (shape.kv_heads, shape.group, shape.head_dim))
+    out = by_group(matrix("self_attn.o_proj", hidden, query).t()).t()
     out_bias = bias({"self_attn.o_proj": hidden}, shape.out_bias)
     up_bias = bias({"mlp.gate_proj": inner, "mlp.up_proj": inner}, shape.mlp_bias)
     down_bias = bias({"mlp.down_proj": hidden}, shape.mlp_bias)
@@ -179,11 +183,11 @@ def _layer(shape: Shape, weights: Weights, index: int, dtype: torch.dtype, devic
         return Linear(weight, None if parts is None else torch.cat(parts), dtype, device)
 
     if qkv_bias:
-        qkv_bias = [pairs(qkv_bias[0]), pairs(qkv_bias[1]), qkv_bias[2]]
+        qkv_bias = [by_group(pairs(qkv_bias[0])), pairs(qkv_bias[1]), qkv_bias[2]]
     gate_up = torch.cat([matrix("mlp.gate_proj", inner, hidden), matrix("mlp.up_proj", inner, hidden)])
     return Layer(
-        qkv=linear(_fold(torch.cat([pairs(q), pairs(k), v]), before), qkv_bias),
-        out=linear(out.transpose(1, 2).flatten(1), out_bias),
+        qkv=linear(_fold(torch.cat([by_group(pairs(q)), pairs(k), v]), before), qkv_bias),
+        out=linear(out, out_bias),
         gate_up=linear(_fold(gate_up, between), up_bias),
         down=linear(matrix("mlp.down_proj", hidden, inner), down_bias),
         head_gain=head_gain,

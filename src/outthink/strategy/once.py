@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from outthink.core.branch import Branch
-from outthink.core.types import Answer
+from outthink.core.types import Answer, Can, Sampling
 from outthink.text import final_answer
+
+
+async def write(branch: Branch, sampling: Sampling) -> Answer:
+    """Write to the end on a branch, and read the answer off."""
+    finish = await branch.generate(sampling)
+    text = branch.text()
+    return Answer(text, final_answer(text).value, finish=finish.reason, tokens=len(branch), branch=branch)
 
 
 @dataclass(frozen=True)
 class Once:
     """Write once, as the run's sampling says."""
 
-    temperature: float | None = None  # None: the run's
+    needs = Can.GENERATE
 
     async def __call__(self, root: Branch, /) -> Answer:
-        sampling = root.sampling
-        if self.temperature is not None:
-            sampling = replace(sampling, temperature=self.temperature)
-        finish = await root.generate(sampling)
-        text = root.text()
-        return Answer(text, final_answer(text).value, finish=finish.reason, tokens=len(root), branch=root)
+        return await write(root, root.sampling)
