@@ -20,17 +20,19 @@ LAYERS = {
     "core": 1,  # core.branch too: it builds on the rest of core, and everything above builds on it
     **dict.fromkeys(("core.types", "core.protocols", "core.problem", "core.errors"), 0),
     **dict.fromkeys(("core.batch", "core.jobs", "core.slots"), 0),
-    **dict.fromkeys(("text", "stats", "names", "spec"), 1),
+    **dict.fromkeys(("text", "stats", "families"), 1),
     **dict.fromkeys(
         ("strategy", "verify", "decode", "speculate", "kv", "order", "adapt", "learn", "cost"), 2
     ),
     "models": 2,
+    "spec": 2,  # reads and shows parts of any family, by name
     "engine": 3,
     "backends": 4,
     "testing": 5,  # above the backends, because its checks run them; no other module needs it
     **dict.fromkeys(("bench", "serve"), 6),
     "": 7,  # outthink/__init__.py
-    **dict.fromkeys(("cli", "__main__"), 8),
+    "cli": 8,
+    "__main__": 9,
 }
 SIDEWAYS = {("models", "kv")}  # the forward pass writes its keys and values into the store
 FAMILIES = ("strategy", "verify", "decode", "speculate", "kv", "order", "adapt", "learn", "cost")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument
 
-from outthink import spec
+from outthink import families, spec
+from outthink.bench.example import worked_example
 from outthink.bench.summary import amount
 from outthink.cli.options import Listing, takes
 from outthink.cli.output import console, emit, table
@@ -39,7 +40,7 @@ def tasks(options: Naming) -> None:
     if options.name is not None:
         _show_task(spec.parse(options.name, "bench.tasks"), options.json)
         return
-    listed = [_task(spec.find(name, "bench.tasks")) for name in spec.names("bench.tasks")]
+    listed = [_task(families.find(name, "bench.tasks")) for name in families.names("bench.tasks")]
     if options.json:
         emit({"tasks": listed})
         return
@@ -61,26 +62,21 @@ def _range(levels: list[int]) -> str:
 
 def _show_task(task: Task, as_json: bool) -> None:
     """One task: what it is, and a problem with its worked solution."""
-    problem = task.problem("test", 0)
-    example = {
-        "prompt": problem.prompt,
-        "solution": problem.secret.solution,
-        "reference": problem.secret.reference,
-    }
-    if as_json:
-        emit(_task(type(task)) | {"default": getattr(task, "level", None), "example": example})
-        return
     from rich.padding import Padding
     from rich.text import Text
 
+    example = worked_example(task)
+    if as_json:
+        emit(_task(type(task)) | {"default": getattr(task, "level", None), "example": example._asdict()})
+        return
     out, levels = console(), list(getattr(task, "levels", ()))
     out.print(Text.assemble((spec.show(task), "bold"), f"\n{task.statement}"))
     if levels:
         out.print(f"Levels {_range(levels)}, here {getattr(task, 'level', None)}.")
-    out.print(Text(f"\nTest problem 0 ({problem.id})", "dim"))
-    out.print(Padding(Text(problem.prompt), (0, 2)))
+    out.print(Text(f"\nTest problem 0 ({example.id})", "dim"))
+    out.print(Padding(Text(example.prompt), (0, 2)))
     out.print(Text("\nA worked solution", "dim"))
-    out.print(Padding(Text(problem.secret.solution), (0, 2)))
+    out.print(Padding(Text(example.solution), (0, 2)))
 
 
 @takes(Naming)
@@ -130,7 +126,7 @@ def _show_card(place: Path) -> None:
     console().print(Markdown(re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)))
 
 
-FAMILIES = {"strategies": "strategy", "verifiers": "verify"}
+FOLDERS = {"strategies": "strategy", "verifiers": "verify"}
 
 
 @takes(Naming)
@@ -140,7 +136,7 @@ def methods(options: Naming) -> None:
         _show_method(options.name, options.json)
         return
     found = {
-        title: [_method(name, family) for name in spec.names(family)] for title, family in FAMILIES.items()
+        title: [_method(name, family) for name in families.names(family)] for title, family in FOLDERS.items()
     }
     if options.json:
         emit(found)
@@ -154,23 +150,25 @@ def methods(options: Naming) -> None:
 
 
 def _method(name: str, family: str) -> dict[str, Any]:
-    about = spec.describe(spec.find(name, family))
+    about = spec.describe(families.find(name, family))
     return {"name": name, "summary": about.summary, "fields": list(about.fields), "paper": about.paper}
 
 
 def _show_method(name: str, as_json: bool) -> None:
     """One strategy or verifier: its whole docstring; a name may be both."""
-    families = [family for family in FAMILIES.values() if name in spec.names(family)]
-    if not families:
-        raise UnknownName("strategy or verifier", name, {n for f in FAMILIES.values() for n in spec.names(f)})
+    folders = [family for family in FOLDERS.values() if name in families.names(family)]
+    if not folders:
+        raise UnknownName(
+            "strategy or verifier", name, {n for f in FOLDERS.values() for n in families.names(f)}
+        )
     if as_json:
-        emit({"methods": [_method(name, family) | {"family": family} for family in families]})
+        emit({"methods": [_method(name, family) | {"family": family} for family in folders]})
         return
     from rich.text import Text
 
-    for family in families:
-        kind = spec.find(name, family)
+    for family in folders:
+        kind = families.find(name, family)
         head = f"{name}({', '.join(spec.describe(kind).fields)})"
-        console().print(Text.assemble((head, "bold"), (f"   {spec.NOUNS[family]}\n", "dim")))
+        console().print(Text.assemble((head, "bold"), (f"   {families.NOUNS[family]}\n", "dim")))
         console().print(Text(inspect.getdoc(kind) or ""))
         console().print()
