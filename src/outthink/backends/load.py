@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import outthink
+
 from outthink.backends.local import About, LocalBackend, Prices
 from outthink.core.errors import BadInput, UnknownName
 from outthink.models.base import ModelConfig
 
-WEIGHTS = Path(outthink.__file__).parent / "weights"
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
 def embedded() -> dict[str, Path]:
