@@ -88,7 +88,9 @@ def test_distinct_tokens_count_once() -> None:
     assert fresh == 0 and trie.walk(at, [3, 5])[1] == 1
 
 
-@pytest.mark.parametrize("bad", [{"written": 0}, {"seconds": -1}, {"positions": 1.5}, {"flops": float("nan")}])
+@pytest.mark.parametrize(
+    "bad", [{"written": 0}, {"seconds": -1}, {"positions": 1.5}, {"flops": float("nan")}]
+)
 def test_a_budget_that_buys_nothing_is_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         Budget(**bad)  # type: ignore[arg-type]

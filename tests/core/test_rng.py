@@ -58,7 +58,11 @@ def test_uniform_along_every_axis(axis: str) -> None:
 def test_purposes_and_neighbouring_keys_are_independent() -> None:
     base = rng.key(2)
     a = [rng.uniform(rng.purpose(base, "token"), i) for i in range(5000)]
-    for other in (rng.purpose(base, "draft"), rng.purpose(base, "token") ^ 1, rng.purpose(base, "token") ^ (1 << 40)):
+    for other in (
+        rng.purpose(base, "draft"),
+        rng.purpose(base, "token") ^ 1,
+        rng.purpose(base, "token") ^ (1 << 40),
+    ):
         b = [rng.uniform(other, i) for i in range(5000)]
         assert abs(np.corrcoef(a, b)[0, 1]) < 0.05
 

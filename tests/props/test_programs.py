@@ -1,4 +1,5 @@
-"""Random programs: forks, writing, reading, rewinds, closes and evictions in any order equal full recomputation.
+"""Random programs: forks, writing, reading, rewinds, closes and evictions in any order equal full
+recomputation.
 
 The toy model reads its prefix through the cache, and every look is compared with the model's definition.
 """
@@ -82,7 +83,9 @@ class Program:
             peek = await branch.peek(Draft((n % 4, 1, 2), (-1, 0, 0)), Want(token=1))
             prefix = tuple(branch.place.tree.tokens(branch.cursor))
             row = LOGITS((*prefix, n % 4, 2))
-            assert math.isclose(peek.dists[2].logprob or 0, row[1] - math.log(sum(map(math.exp, row))), abs_tol=1e-12)
+            assert math.isclose(
+                peek.dists[2].logprob or 0, row[1] - math.log(sum(map(math.exp, row))), abs_tol=1e-12
+            )
 
     async def _write(self, branch: Branch, n: int) -> None:
         if len(branch) > 20:
@@ -95,7 +98,10 @@ class Program:
 def test_random_programs(steps: list[Step], shape: tuple[int, int, int]) -> None:
     def run(max_batch: int, max_rows: int, slots: int) -> Any:
         engine = Engine(toy(LOGITS, 4, context=60), slots=slots, max_batch=max_batch, max_rows=max_rows)
-        answers = [d.answer or d.error for d in engine.map([Request(Program(tuple(steps)), "abca", seed=s) for s in (0, 1)])]
+        answers = [
+            d.answer or d.error
+            for d in engine.map([Request(Program(tuple(steps)), "abca", seed=s) for s in (0, 1)])
+        ]
         engine.main.tree.check()
         assert not any(node.cursors for node in engine.main.tree.nodes())
         return sorted((a.receipt.seed, a.text, repr(a.receipt.logical)) for a in answers)  # type: ignore[union-attr]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-
 from outthink.backends.local import About, LocalBackend, Prices
 from outthink.core.errors import BadInput, UnknownName
 from outthink.models.base import ModelConfig
@@ -63,5 +62,11 @@ def load_backend(
     loaded = load(path, dtype, device, threads, trust_remote_code)
     config = loaded.config
     eos = frozenset(config.eos) | frozenset(loaded.tokenizer.eos)
-    about = About(path.name if name in embedded() else str(path), config.vocab, config.max_positions, eos, prices(config))
+    about = About(
+        path.name if name in embedded() else str(path),
+        config.vocab,
+        config.max_positions,
+        eos,
+        prices(config),
+    )
     return LocalBackend(loaded.model, loaded.tokenizer, about)
