@@ -1,9 +1,9 @@
 """outthink: an inference-time compute engine for language models.
 
-    import outthink as ot
-    lm = ot.load("pocket")
-    answer = ot.run(ot.strategy.Vote(n=8), "What is 12 + 30?", lm, budget=ot.Budget(written=2000))
-    print(answer.text, answer.receipt)
+import outthink as ot
+lm = ot.load("pocket")
+answer = ot.run(ot.strategy.Vote(n=8), "What is 12 + 30?", lm, budget=ot.Budget(written=2000))
+print(answer.text, answer.receipt)
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def load(
 ) -> Engine:
     """An engine on a model: an embedded one by name (`models()`), a Hugging Face-format directory, or "toy".
 
-    `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and values, in
-    GiB. Raises BadInput with one line that says what to do.
+    `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
+    values, in GiB. Raises BadInput with one line that says what to do.
     """
     from outthink.backends.load import load_backend
     from outthink.engine.engine import Engine

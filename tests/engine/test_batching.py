@@ -58,11 +58,20 @@ def ask(strategy: Any, budget: Budget, seed: int = 3) -> Request:
 
 def told(answer: Answer) -> tuple[Any, ...]:
     assert answer.receipt is not None
-    return answer.text, answer.final, answer.score, answer.tokens, answer.receipt.finish, answer.receipt.logical
+    return (
+        answer.text,
+        answer.final,
+        answer.score,
+        answer.tokens,
+        answer.receipt.finish,
+        answer.receipt.logical,
+    )
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
-@pytest.mark.parametrize("budget", [Budget(), Budget(written=17), Budget(positions=12), Budget(written=1)], ids=repr)
+@pytest.mark.parametrize(
+    "budget", [Budget(), Budget(written=17), Budget(positions=12), Budget(written=1)], ids=repr
+)
 def test_same_answer_and_logical_cost_in_any_batch(strategy: Any, budget: Budget) -> None:
     alone = told(engine().run(ask(strategy, budget)))
     for shape in SHAPES:

@@ -170,12 +170,15 @@ def test_race_orders_by_tokens_and_frees_the_losers() -> None:
         return n
 
     async def body(root: Branch) -> Any:
-        won = await race(*(contestant(b, n) for b, n in zip(root.fork(5), (9, 3, 12, 3, 5), strict=True)), first=3)
-        return won
+        return await race(
+            *(contestant(b, n) for b, n in zip(root.fork(5), (9, 3, 12, 3, 5), strict=True)), first=3
+        )
 
     answer = do(body)
     assert answer.text == "[3, 3, 5]" and answer.receipt is not None
-    assert answer.receipt.logical.written == 3 + 3 + 5 + 6 + 6  # two earlier in line may tie with 5, so they are cut at 6
+    assert (
+        answer.receipt.logical.written == 3 + 3 + 5 + 6 + 6
+    )  # two earlier in line may tie with 5, so they are cut at 6
     assert answer.receipt.logical.discarded > 0
 
 

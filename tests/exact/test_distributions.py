@@ -33,7 +33,8 @@ SAMPLING = Sampling(temperature=0.9, max_tokens=LONGEST)
 
 
 class Text:
-    """One text a single sample can be: its tokens, probability at the sampling temperature, and log-probability."""
+    """One text a single sample can be: its tokens, probability at the sampling temperature, and
+    log-probability."""
 
     def __init__(self, tokens: tuple[int, ...], probability: float, logps: tuple[float, ...]) -> None:
         self.text = "".join(".abcdefgh"[t] for t in tokens if t)
@@ -65,7 +66,8 @@ def texts(temperature: float = 0.9) -> list[Text]:
 
 @pytest.fixture(autouse=True)
 def finals_are_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A toy has too few characters for `A: ...`: its whole text is the final answer, the empty one is none."""
+    """A toy has too few characters for `A: ...`: its whole text is the final answer, the empty one is
+    none."""
 
     def whole(text: str) -> Any:
         return type(final_answer(""))(text or None, "the whole text")
@@ -89,7 +91,9 @@ def close(a: dict[str, float], b: dict[str, float]) -> bool:
 
 def run(strategy: Any, max_batch: int = 64) -> dict[str, float]:
     request = Request(strategy, PROBLEM, sampling=SAMPLING)
-    return enumerate_runs(lambda: toy(LOGITS, VOCAB, context=16), request, lambda a: a.text, max_batch=max_batch)
+    return enumerate_runs(
+        lambda: toy(LOGITS, VOCAB, context=16), request, lambda a: a.text, max_batch=max_batch
+    )
 
 
 def majority(samples: Iterable[Text], weight: Callable[[Text], float] = lambda s: 1.0) -> str:
@@ -106,10 +110,16 @@ def by_likelihood(samples: tuple[Text, ...]) -> str:
     return max(samples, key=lambda s: sum(s.logps) / len(s.logps)).text
 
 
+def by_probability(samples: tuple[Text, ...]) -> str:
+    return majority(samples, lambda s: math.exp(sum(s.logps) / len(s.logps)))
+
+
 def adaptively(samples: tuple[Text, ...]) -> str:
     """Waves of one: decide after each sample."""
     for k in range(1, len(samples) + 1):
-        counts = sorted((sum(t.text == s for t in samples[:k]) for s in {t.text for t in samples[:k] if t.final}))
+        counts = sorted(
+            sum(t.text == s for t in samples[:k]) for s in {t.text for t in samples[:k] if t.final}
+        )
         first, second = (counts[-1] if counts else 0), (counts[-2] if len(counts) > 1 else 0)
         if counts and (first > second + len(samples) - k or lead_is_safe(first, second) >= 0.8):
             return majority(samples[:k])
@@ -122,7 +132,7 @@ CASES: list[tuple[Any, dict[str, float]]] = [
     (Vote(n=3), expected(3, majority)),
     (BestOfN(Likelihood(), n=3), expected(3, by_likelihood)),
     (BestOfN(Exact(), n=2), expected(2, lambda s: max(s, key=lambda t: t.text == "a").text)),
-    (WeightedVote(Likelihood(), n=3, weight="exp"), expected(3, lambda s: majority(s, lambda t: math.exp(sum(t.logps) / len(t.logps))))),
+    (WeightedVote(Likelihood(), n=3, weight="exp"), expected(3, by_probability)),
     (Short(m=1, k=3), expected(3, lambda s: min(s, key=lambda t: t.tokens).text)),
     (Short(m=2, k=3), expected(3, lambda s: majority(sorted(s, key=lambda t: t.tokens)[:2]))),
     (AdaptiveVote(n=3, wave=1, confidence=0.8), expected(3, adaptively)),
@@ -130,7 +140,9 @@ CASES: list[tuple[Any, dict[str, float]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("strategy", "truth"), CASES, ids=lambda v: repr(v)[:40] if not isinstance(v, dict) else "")
+@pytest.mark.parametrize(
+    ("strategy", "truth"), CASES, ids=lambda v: repr(v)[:40] if not isinstance(v, dict) else ""
+)
 @pytest.mark.parametrize("max_batch", [64, 1])
 def test_distribution(strategy: Any, truth: dict[str, float], max_batch: int) -> None:
     found = run(strategy, max_batch)
@@ -147,7 +159,8 @@ def test_greedy_takes_the_likeliest_token() -> None:
 
 
 def test_a_wrong_rule_is_caught() -> None:
-    """The same comparison fails for a vote that an empty answer can win, and for a race won by the longest."""
+    """The same comparison fails for a vote that an empty answer can win, and for a race won by the
+    longest."""
 
     def careless(samples: tuple[Text, ...]) -> str:
         names = [s.text for s in samples]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import outthink
 from outthink.backends.local import About, LocalBackend, Prices
 from outthink.core.errors import BadInput, UnknownName
 from outthink.models.base import ModelConfig
 
-WEIGHTS = Path(outthink.__file__).parent / "weights"
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
 def embedded() -> dict[str, Path]:
@@ -63,5 +62,11 @@ def load_backend(
     loaded = load(path, dtype, device, threads, trust_remote_code)
     config = loaded.config
     eos = frozenset(config.eos) | frozenset(loaded.tokenizer.eos)
-    about = About(path.name if name in embedded() else str(path), config.vocab, config.max_positions, eos, prices(config))
+    about = About(
+        path.name if name in embedded() else str(path),
+        config.vocab,
+        config.max_positions,
+        eos,
+        prices(config),
+    )
     return LocalBackend(loaded.model, loaded.tokenizer, about)

@@ -71,7 +71,9 @@ class LocalBackend:
         self.about = about
         self.prices = about.prices
         self.store = model.new_store(0)
-        self.draw: Callable[[torch.Tensor, Sequence[Draw]], list[Drawn]] = draw  # a test may enumerate instead
+        self.draw: Callable[[torch.Tensor, Sequence[Draw]], list[Drawn]] = (
+            draw  # a test may enumerate instead
+        )
         self._queue: deque[tuple[PassJob, Inbox]] = deque()
 
     def submit(self, jobs: Sequence[Job], inbox: Inbox) -> None:
@@ -99,7 +101,11 @@ class LocalBackend:
         assert isinstance(job, PassJob)
         batch, prices = job.batch, self.prices
         context = sum(batch.positions) + len(batch)
-        flops = len(batch) * prices.flops_row + len(batch.wanted) * prices.flops_head + context * prices.flops_context
+        flops = (
+            len(batch) * prices.flops_row
+            + len(batch.wanted) * prices.flops_head
+            + context * prices.flops_context
+        )
         moved = prices.weight_bytes + prices.slot_bytes * sum(s.length for s in batch.segments)
         return Cost(positions=len(batch), passes=1, flops=flops, bytes=moved)
 

@@ -2,9 +2,9 @@
 
     logits(prefix)[v] = scale * (hash(prefix, v) in [-1, 1])          the end token -inf before `shortest`
 
-Its "cache" holds the token and the position of every slot, and a row reads its prefix *through the cache*, so any
-mistake of the engine (a wrong slot, a lost ancestor, a stale row) changes its probabilities. Every exact test runs
-on it.
+Its "cache" holds the token and the position of every slot, and a row reads its prefix *through the cache*,
+so any mistake of the engine (a wrong slot, a lost ancestor, a stale row) changes its probabilities. Every
+exact test runs on it.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ def hashed(vocab: int, scale: float = 2.0, shortest: int = 0, seed: int = 0) -> 
 
 
 def scripted(table: Mapping[str, Mapping[str, float]], vocab: int, default: str = ".") -> Logits:
-    """Probabilities by the longest suffix of the text that `table` has; what it does not have ends the text."""
+    """Probabilities by the longest suffix of the text that `table` has; what it does not have ends the
+    text."""
     tokenizer = ToyTokenizer(vocab)
 
     def logits(prefix: tuple[int, ...]) -> list[float]:

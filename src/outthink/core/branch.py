@@ -83,6 +83,7 @@ class Place(Protocol):
     eos: frozenset[int]
     context: int
     can: Can
+    prices: Any
 
 
 class RunLike(Protocol):
@@ -100,9 +101,11 @@ class RunLike(Protocol):
 
 
 class Branch:
-    """A position in the shared token tree. Engine thread only. Tokens and texts are what comes after the prompt.
+    """A position in the shared token tree. Engine thread only. Tokens and texts are what comes after the
+    prompt.
 
-    `path` grows by fork, rewind and open, and keys all chance: the same seed gives the same text whatever else runs.
+    `path` grows by fork, rewind and open, and keys all chance: the same seed gives the same text whatever
+    else runs.
     """
 
     __slots__ = (
@@ -147,7 +150,8 @@ class Branch:
     def __len__(self) -> int:
         return self.cursor.length - self.origin
 
-    # ---- free ------------------------------------------------------------------------------------------------
+    # ---- free
+    # ------------------------------------------------------------------------------------------------
 
     @property
     def problem(self) -> Problem:
@@ -232,18 +236,24 @@ class Branch:
         self.sampling = replace(self.sampling, stats=tuple(known))
 
     def offer(self, answer: Answer, rank: float | None = None) -> None:
-        """The answer, if the budget ends now. Among one call's offers the highest `rank` (the score) stands."""
+        """The answer, if the budget ends now. Among one call's offers the highest `rank` (the score)
+        stands."""
         rank = answer.score if rank is None else rank
-        self.run.offer(Offer(call_depth(current().depth), -math.inf if rank is None else rank, self.path, answer))
+        self.run.offer(
+            Offer(call_depth(current().depth), -math.inf if rank is None else rank, self.path, answer)
+        )
 
     def publish(self, length: int) -> None:
-        """Promise that the answer begins with the first `length` tokens of this branch: they may be streamed."""
+        """Promise that the answer begins with the first `length` tokens of this branch: they may be
+        streamed."""
         self.run.published(self, length)
 
     def limit(self, name: str, keep: Budget | None = None, **caps: Any) -> Limit:
-        """`with branch.limit("think", written=500):` caps what the block spends; `keep` leaves that much for after.
+        """`with branch.limit("think", written=500):` caps what the block spends; `keep` leaves that much for
+        after.
 
-        When the cap is reached every task inside is ended and the block is left; only its own exhaustion is swallowed.
+        When the cap is reached every task inside is ended and the block is left; only its own exhaustion is
+        swallowed.
         """
         return Limit(self.run, name, Budget(**caps), keep)
 
@@ -251,7 +261,8 @@ class Branch:
         """What a verifier gets to judge."""
         return Candidate(answer.text, self.problem, answer.final, tuple(self.tokens), self)
 
-    # ---- what spends -----------------------------------------------------------------------------------------
+    # ---- what spends
+    # -----------------------------------------------------------------------------------------
 
     async def look(self, want: Want) -> Dist:
         """The next-token distribution here, reduced to `want`."""
@@ -260,8 +271,8 @@ class Branch:
         return dist
 
     async def extend(self, content: str | Sequence[int], want: Want | None = None) -> Rows:
-        """Append given text or tokens. With `want` each token is scored and each row before it reduced; without, nothing
-        is computed until someone needs it.
+        """Append given text or tokens. With `want` each token is scored and each row before it reduced;
+        without, nothing is computed until someone needs it.
         """
         self._check_open()
         tokens = self._encode(content)
@@ -358,7 +369,9 @@ class Branch:
 
     def _check_room(self, n: int) -> None:
         if self.cursor.length + n > self.place.context:
-            raise BadInput(f"the context of {self.place.context} tokens is full ({self.cursor.length} used, {n} more asked)")
+            raise BadInput(
+                f"the context of {self.place.context} tokens is full: {self.cursor.length} used, {n} asked"
+            )
 
 
 class Limit:
@@ -375,7 +388,9 @@ class Limit:
         self.task.scope = self.scope
         return self.scope
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> bool:
         assert self.scope is not None and self.task is not None and self.scope.parent is not None
         self.scope.is_open = False
         self.task.scope = self.scope.parent

@@ -6,8 +6,8 @@ OutthinkError                an error whose message is meant to be read, without
  |   +- PromptTooLong        the prompt does not fit the model's context
  |   +- CacheFull            one request alone needs more cache than the engine may use
  |   +- CannotDo             the backend lacks what a strategy needs
- +- Misuse                   a strategy broke a rule of the engine (awaited a foreign thing, used a closed branch)
- |   +- Deadlock             nothing runnable and nothing in flight
+ +- Misuse                   a strategy broke a rule of the engine (awaited a foreign thing, used a closed
+ branch) |   +- Deadlock             nothing runnable and nothing in flight
 Interrupted (BaseException)  a task is being ended; never swallow it
  +- Cancelled                its result is no longer wanted
  +- BudgetExceeded           the scope it runs in is exhausted

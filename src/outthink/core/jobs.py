@@ -1,6 +1,7 @@
 """What is asked of a backend: passes over packed rows, and whole stretches of writing.
 
-A local model takes `PassJob`s that the engine packs. A remote endpoint takes `GenerateJob`s: it is all it can do.
+A local model takes `PassJob`s that the engine packs. A remote endpoint takes `GenerateJob`s: it is all it
+can do.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Draw(NamedTuple):
 
     row: int
     key: int  # 64-bit key of the purpose on the branch
-    index: int  # the position that is being written
+    position: int  # that is being written: the index of the noise
     sampling: Sampling
     states: tuple[Any, ...]  # one state for each stateful warp, folded over exactly this prefix
 
@@ -75,7 +76,8 @@ Job = PassJob | GenerateJob
 
 
 class Inbox:
-    """Where results arrive. `deque.append` is atomic, so that other threads may put; `notify` wakes a sleeping engine."""
+    """Where results arrive. `deque.append` is atomic, so that other threads may put; `notify` wakes a
+    sleeping engine."""
 
     def __init__(self, notify: Callable[[], None] = lambda: None) -> None:
         self._items: deque[tuple[Any, Any]] = deque()

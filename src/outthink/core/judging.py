@@ -12,7 +12,8 @@ from outthink.core.types import Candidate, Cost, Score
 
 
 async def judge(verifier: Verifier, candidates: Sequence[Candidate]) -> list[Score]:
-    """One score for each candidate. Misuse if the verifier returns another number of scores, or something that is none."""
+    """One score for each candidate. Misuse if the verifier returns another number of scores, or something
+    that is none."""
     current().scope.charge(Cost(verified=len(candidates)))
     current().scope.charge_actual(Cost(verified=len(candidates)))
     scores = await verifier(candidates)

@@ -1,13 +1,13 @@
 """Budget scopes, reservations, and the two books. The scope tree is the receipt.
 
-A scope covers the task that opened it and every task started inside. A charge goes to the nearest *open* scope and
-all above. Caps on written, positions and flops bind on the logical book, which is deterministic; caps on passes,
-seconds and dollars bind on the actual one.
+A scope covers the task that opened it and every task started inside. A charge goes to the nearest *open*
+scope and all above. Caps on written, positions and flops bind on the logical book, which is deterministic;
+caps on passes, seconds and dollars bind on the actual one.
 
-Writing inside a capped scope reserves first: `ask` puts a request in line, `grants` gives what fits, always in the
-order of (how many requests its task has made in this scope, branch path). One that does not fit waits for what
-earlier ones return; when nothing is out it gets what is left. So caps are never overspent, and who gets what does
-not depend on batch, speed or speculation.
+Writing inside a capped scope reserves first: `ask` puts a request in line, `grants` gives what fits, always
+in the order of (how many requests its task has made in this scope, branch path). One that does not fit waits
+for what earlier ones return; when nothing is out it gets what is left. So caps are never overspent, and who
+gets what does not depend on batch, speed or speculation.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ class Scope:
 
 
 def open_scope(parent: Scope, name: str, budget: Budget, now: float, keep: Budget | None = None) -> Scope:
-    """A scope below `parent`; `keep` is set aside for after it: the cap is at most what is left less `keep`."""
+    """A scope below `parent`; `keep` is set aside for after it: the cap is at most what is left less
+    `keep`."""
     caps = budget.caps()
     for resource, amount in (keep.caps() if keep else {}).items():
         if resource in RESERVED:
@@ -119,7 +120,8 @@ def open_scope(parent: Scope, name: str, budget: Budget, now: float, keep: Budge
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A wish to write: `demand(n)` is what writing n tokens takes of each reserved resource, growing with n."""
+    """A wish to write: `demand(n)` is what writing n tokens takes of each reserved resource, growing with
+    n."""
 
     scope: Scope
     order: tuple[Any, ...]  # (requests its task has made before, branch path)
@@ -168,11 +170,13 @@ class Request:
         return any(scope.out[r] > 0 for scope in self.scope.chain() for r in RESERVED if r in scope.caps)
 
 
-def grants(line: Sequence[Request], may_still_ask: Callable[[Request], bool]) -> tuple[list[Request], list[Request]]:
+def grants(
+    line: Sequence[Request], may_still_ask: Callable[[Request], bool]
+) -> tuple[list[Request], list[Request]]:
     """Who may write now, and who never will: (granted, starved). Called when every task waits.
 
-    `may_still_ask(request)` says whether a task that comes before this one in the order could yet make a request
-    under the same caps; then it waits.
+    `may_still_ask(request)` says whether a task that comes before this one in the order could yet make a
+    request under the same caps; then it waits.
     """
     granted: list[Request] = []
     starved: list[Request] = []

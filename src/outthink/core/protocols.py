@@ -21,7 +21,8 @@ class Strategy(Protocol):
 
 @runtime_checkable
 class Verifier(Protocol):
-    """Judges candidates, always a batch: one Score each, in order. `records` are the statistics it wants recorded."""
+    """Judges candidates, always a batch: one Score each, in order. `records` are the statistics it wants
+    recorded."""
 
     @property
     def records(self) -> tuple[str, ...]: ...
@@ -33,8 +34,9 @@ class Verifier(Protocol):
 class Warp(Protocol):
     """A change of the next-token distribution that depends on the exact prefix.
 
-    State is a value folded over tokens: `start(prompt) -> state`, `next(state, token) -> state`; never mutated.
-    Called as `(logits[rows, vocab], states) -> logits[rows, vocab]`, pure, -inf for what must not be drawn.
+    State is a value folded over tokens: `start(prompt) -> state`, `next(state, token) -> state`; never
+    mutated. Called as `(logits[rows, vocab], states) -> logits[rows, vocab]`, pure, -inf for what must not
+    be drawn.
     """
 
     def start(self, prompt: Sequence[int]) -> Any: ...

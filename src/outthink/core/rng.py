@@ -99,7 +99,8 @@ def gumbel(key64: int, index: int, item: int) -> float:
 class Chance:
     """The five verbs of chance for a strategy: keyed by branch, purpose and a counter that the caller gives.
 
-    Strategies write `branch.chance("resample").allot(logw, n, index=round)`; the same seed gives the same numbers.
+    Strategies write `branch.chance("resample").allot(logw, n, index=round)`; the same seed gives the same
+    numbers.
     """
 
     key: int
@@ -124,7 +125,8 @@ class Chance:
         return sorted(alive, key=lambda i: -(logw[i] + gumbel(self.key, index, i)))[:k]
 
     def allot(self, logw: Sequence[float], n: int, index: int = 0) -> list[int]:
-        """Systematic resampling: n offspring counts; each is the floor or the ceiling of n times its share."""
+        """Systematic resampling: n offspring counts; each is the floor or the ceiling of n times its
+        share."""
         top = max(logw, default=-math.inf)
         if top == -math.inf:
             raise ValueError("nothing has weight: the population is dead")

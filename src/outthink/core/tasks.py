@@ -1,11 +1,11 @@
 """The trampoline: strategies are plain coroutines, and this is the only module that yields.
 
-Three traps: *evaluate* (something the engine must compute), *join* (other tasks), *offload* (Python elsewhere).
-Awaiting anything else is refused. The engine steps every coroutine until all wait, in the order of their paths, then
-forms one batch of everything that waits: batching is automatic and reproducible.
+Three traps: *evaluate* (something the engine must compute), *join* (other tasks), *offload* (Python
+elsewhere). Awaiting anything else is refused. The engine steps every coroutine until all wait, in the order
+of their paths, then forms one batch of everything that waits: batching is automatic and reproducible.
 
-Rules of a task: one pending await; an await after an interruption raises again; it ends after its children; what it
-forked closes with it unless returned.
+Rules of a task: one pending await; an await after an interruption raises again; it ends after its children;
+what it forked closes with it unless returned.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Offload:
 
 @dataclass(slots=True)
 class Join:
-    """Trap: start `coroutines` as children. With `first`, the first so many by (tokens written, order) win."""
+    """Trap: start `coroutines` as children. With `first`, the first so many by (tokens written, order)
+    win."""
 
     coroutines: Sequence[Coroutine[Any, Any, Any]]
     first: int | None = None
@@ -63,8 +64,11 @@ async def evaluate(work: Any) -> Any:
     return await _trap(Evaluate(work))
 
 
-async def offload(function: Callable[..., Any], *args: Any, io: bool = False, timeout: float | None = None) -> Any:
-    """Run Python elsewhere: a worker process by default, a daemon thread for calls that only wait (`io=True`).
+async def offload(
+    function: Callable[..., Any], *args: Any, io: bool = False, timeout: float | None = None
+) -> Any:
+    """Run Python elsewhere: a worker process by default, a daemon thread for calls that only wait
+    (`io=True`).
 
     Raises TimeoutError after `timeout` seconds, and what the function raises.
     """
@@ -74,8 +78,8 @@ async def offload(function: Callable[..., Any], *args: Any, io: bool = False, ti
 async def gather(*coroutines: Coroutine[Any, Any, Any], share: str | None = None) -> list[Any]:
     """Run all, wait for all; results in order.
 
-    If one raises, the others are cancelled, and when all have ended the error is raised here. `share="even"` splits
-    what is left of the written tokens evenly; a child that exhausts its share gives None.
+    If one raises, the others are cancelled, and when all have ended the error is raised here. `share="even"`
+    splits what is left of the written tokens evenly; a child that exhausts its share gives None.
     """
     if share not in (None, "even"):
         raise Misuse(f"gather(share={share!r}): give None or 'even'")
@@ -85,11 +89,12 @@ async def gather(*coroutines: Coroutine[Any, Any, Any], share: str | None = None
 
 
 async def race(*coroutines: Coroutine[Any, Any, Any], first: int = 1) -> list[Any]:
-    """The results of the `first` contestants to end, in the order (tokens written, position among the contestants).
+    """The results of the `first` contestants to end, in the order (tokens written, position among the
+    contestants).
 
-    Time is tokens written, so the schedule cannot change who wins. A contestant is killed, and its cache freed, as
-    soon as it has written more than the last winner. In the logical book a loser's last stretch of writing is cut
-    at that moment.
+    Time is tokens written, so the schedule cannot change who wins. A contestant is killed, and its cache
+    freed, as soon as it has written more than the last winner. In the logical book a loser's last stretch of
+    writing is cut at that moment.
     """
     if first < 1:
         raise Misuse(f"race(first={first}): give at least 1")
@@ -105,9 +110,12 @@ def _even(n: int) -> list[Scope]:
 
 
 class Task:
-    """A coroutine with its place: parent, order, budget scope, strategy depth, and the branches that it owns."""
+    """A coroutine with its place: parent, order, budget scope, strategy depth, and the branches that it
+    owns."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], run: Any, parent: Task | None, scope: Scope) -> None:
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], run: Any, parent: Task | None, scope: Scope
+    ) -> None:
         self.coroutine = coroutine
         self.run = run
         self.parent = parent
@@ -121,7 +129,9 @@ class Task:
         self.branches: dict[Any, None] = {}
         self.asked: dict[Scope, int] = {}
         self.contest: Contest | None = None  # the race that this is a contestant of
-        self.contestant: Task | None = parent.contestant if parent else None  # nearest contestant above, or this
+        self.contestant: Task | None = (
+            parent.contestant if parent else None
+        )  # nearest contestant above, or this
         self.written = 0  # tokens, as a contestant
         self.is_done = False
         self.result: Any = None
@@ -174,7 +184,8 @@ class Host(Protocol):
         ...
 
     def abandon(self, task: Task, limit: int | None) -> None:
-        """Stop working for a task that waits; `limit` cuts its logical cost at so many tokens as a contestant."""
+        """Stop working for a task that waits; `limit` cuts its logical cost at so many tokens as a
+        contestant."""
         ...
 
     def ended(self, task: Task) -> None:
@@ -202,7 +213,8 @@ def running() -> Task | None:
 
 
 def call_depth(base: int = 0) -> int:
-    """How deep in strategy calls the caller is: coroutine `__call__` frames on the stack, plus the task's own base."""
+    """How deep in strategy calls the caller is: coroutine `__call__` frames on the stack, plus the task's
+    own base."""
     frame, depth = sys._getframe(1), base
     while frame is not None and frame.f_code is not Trampoline._step.__code__:
         code = frame.f_code
@@ -221,7 +233,9 @@ class Trampoline:
         self.contests: dict[Task, Contest] = {}
         self.live: dict[Task, None] = {}
 
-    def start(self, coroutine: Coroutine[Any, Any, Any], run: Any, scope: Scope, parent: Task | None = None) -> Task:
+    def start(
+        self, coroutine: Coroutine[Any, Any, Any], run: Any, scope: Scope, parent: Task | None = None
+    ) -> Task:
         """Add a task; it first runs in the next `run`."""
         task = Task(coroutine, run, parent, scope)
         self.live[task] = None
@@ -264,10 +278,7 @@ class Trampoline:
         before, _current = _current, task
         began = time.perf_counter()
         try:
-            if error is not None:
-                trap = task.coroutine.throw(error)
-            else:
-                trap = task.coroutine.send(value)
+            trap = task.coroutine.throw(error) if error is not None else task.coroutine.send(value)
         except StopIteration as stop:
             self._end(task, stop.value, None)
             return
@@ -354,7 +365,8 @@ class Trampoline:
 
 
 def _worst(contest: Contest) -> BaseException | None:
-    """What a join raises: a real error first, else the exhaustion of the outermost scope, else a cancellation."""
+    """What a join raises: a real error first, else the exhaustion of the outermost scope, else a
+    cancellation."""
     errors = [t.error for t in contest.tasks if t.error is not None]
     if contest.first:  # losers were cancelled on purpose
         errors = [e for e in errors if not isinstance(e, Cancelled)]

@@ -3,9 +3,10 @@
     root -- [the prompt ....] -+- [a tail ..
                                +- [another ..
 
-A node is a run of tokens with one extent of cache slots; `computed` says how many of its leading tokens have cache.
-A cursor is a position in the tree: (node, offset), offset tokens into the node. Branches hold cursors; equal tokens
-from equal places are one node however they were reached, so 64 samples that begin alike are one row until they part.
+A node is a run of tokens with one extent of cache slots; `computed` says how many of its leading tokens have
+cache. A cursor is a position in the tree: (node, offset), offset tokens into the node. Branches hold
+cursors; equal tokens from equal places are one node however they were reached, so 64 samples that begin
+alike are one row until they part.
 
 Invariants, all in `check()`:
     a node has cache only if all of its ancestors are wholly computed;
@@ -35,7 +36,8 @@ class Span(NamedTuple):
 
 
 class Node:
-    """A run of tokens below `parent`, the first of them at position `first`; cache at `[start, start + cap)`."""
+    """A run of tokens below `parent`, the first of them at position `first`; cache at `[start, start +
+    cap)`."""
 
     __slots__ = ("parent", "first", "tokens", "computed", "start", "cap", "children", "cursors", "kept")
 
@@ -86,7 +88,8 @@ class Tree:
         self.filled = 0  # slots that hold cache
         self.peak = 0  # the most that ever did
 
-    # ---- positions -------------------------------------------------------------------------------------------
+    # ---- positions
+    # -------------------------------------------------------------------------------------------
 
     def open(self, tokens: Sequence[int], keep: bool = True) -> Cursor:
         """A cursor at the end of `tokens`, on the longest known prefix and new nodes below it."""
@@ -98,7 +101,8 @@ class Tree:
         return Cursor(cursor.node, cursor.offset)
 
     def append(self, cursor: Cursor, token: int) -> None:
-        """Move one token on: along a known continuation, in place at the end of a leaf, or into a new child."""
+        """Move one token on: along a known continuation, in place at the end of a leaf, or into a new
+        child."""
         node, offset = cursor.node, cursor.offset
         if offset < len(node.tokens):
             if node.tokens[offset] == token:
@@ -155,12 +159,14 @@ class Tree:
             end = len(node.tokens) if node is not None else 0
         return [t for part in reversed(parts) for t in part]
 
-    # ---- cache -----------------------------------------------------------------------------------------------
+    # ---- cache
+    # -----------------------------------------------------------------------------------------------
 
     def missing(self, cursor: Cursor, length: int = -1) -> list[Span]:
         """What must be computed to know the row of the first `length` tokens (default: all), parents first.
 
-        The tokens before it that have no cache, and its own, whether that has cache or not: its logits are wanted.
+        The tokens before it that have no cache, and its own, whether that has cache or not: its logits are
+        wanted.
         """
         node = cursor.node
         length = cursor.length if length < 0 else length
@@ -209,7 +215,8 @@ class Tree:
         return freed + self._drop(node, 0)
 
     def compact(self) -> list[Move]:
-        """Move all cache to the front, one extent after another. The moves are to be read all, then written all."""
+        """Move all cache to the front, one extent after another. The moves are to be read all, then written
+        all."""
         nodes = sorted((n for n in self.nodes() if n.cap), key=lambda n: n.start)
         at, moves = 0, []
         for node in nodes:
@@ -242,7 +249,8 @@ class Tree:
                 node = node.parent
         return total
 
-    # ---- shape -----------------------------------------------------------------------------------------------
+    # ---- shape
+    # -----------------------------------------------------------------------------------------------
 
     def _split(self, node: Node, at: int) -> Node:
         """Cut a node in two; the upper half stays this object, the lower half takes what lies beyond `at`."""
@@ -340,7 +348,9 @@ class Tree:
         parent = node.parent
         assert node.computed <= len(node.tokens) and node.computed <= node.cap, f"cache beyond tokens: {node}"
         assert node.kept <= len(node.tokens), f"kept beyond tokens: {node}"
-        assert all(c.node is node and 0 <= c.offset <= len(node.tokens) for c in node.cursors), f"stray cursor: {node}"
+        assert all(c.node is node and 0 <= c.offset <= len(node.tokens) for c in node.cursors), (
+            f"stray cursor: {node}"
+        )
         if parent is None:
             return
         assert node.tokens, f"empty node below {parent}"
@@ -348,4 +358,6 @@ class Tree:
         assert parent.children.get(node.tokens[0]) is node, f"not its parent's child: {node}"
         assert not node.computed or parent.computed == len(parent.tokens), f"cache over a gap: {node}"
         assert node.cursors or node.children or node in self.idle, f"leaked: {node}"
-        assert all(c.offset > 0 for c in node.cursors), f"a cursor at the start of {node} belongs to its parent"
+        assert all(c.offset > 0 for c in node.cursors), (
+            f"a cursor at the start of {node} belongs to its parent"
+        )

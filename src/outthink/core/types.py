@@ -61,8 +61,8 @@ _SUMMED = tuple(f.name for f in fields(Cost) if f.name != "cache_bytes")
 class Budget:
     """Caps on a run or a block; None is no cap. Tokens are never overspent.
 
-    `written`, `positions` and `flops` bind on the logical book, so what they buy does not depend on the schedule;
-    `passes`, `seconds` and `dollars` bind on what this run really used.
+    `written`, `positions` and `flops` bind on the logical book, so what they buy does not depend on the
+    schedule; `passes`, `seconds` and `dollars` bind on what this run really used.
     """
 
     written: int | None = None
@@ -80,7 +80,9 @@ class Budget:
             if not isinstance(cap, (int, float)) or isinstance(cap, bool) or math.isnan(cap):
                 raise ValueError(f"budget {f.name}={cap!r} is not a number")
             if cap <= 0:
-                raise ValueError(f"budget {f.name}={cap} buys nothing: give more than 0, or leave it out for no cap")
+                raise ValueError(
+                    f"budget {f.name}={cap} buys nothing: give more than 0, or leave it out for no cap"
+                )
             if f.name in ("written", "positions", "passes") and not isinstance(cap, int):
                 raise ValueError(f"budget {f.name}={cap} is a count: give a whole number")
 
@@ -167,14 +169,29 @@ class Sampling:
 
     def _checks(self) -> tuple[tuple[bool, str], ...]:
         return (
-            (_finite(self.temperature) and self.temperature >= 0, f"temperature={self.temperature}: give 0 or more"),
-            (self.max_tokens is None or self.max_tokens >= 1, f"max_tokens={self.max_tokens}: give at least 1"),
+            (
+                _finite(self.temperature) and self.temperature >= 0,
+                f"temperature={self.temperature}: give 0 or more",
+            ),
+            (
+                self.max_tokens is None or self.max_tokens >= 1,
+                f"max_tokens={self.max_tokens}: give at least 1",
+            ),
             (self.top_k >= 0, f"top_k={self.top_k}: give 0 (all) or more"),
             (0 < self.top_p <= 1, f"top_p={self.top_p}: give a probability above 0, at most 1"),
             (0 <= self.min_p <= 1, f"min_p={self.min_p}: give a probability from 0 to 1"),
-            (_finite(self.repetition_penalty) and self.repetition_penalty > 0, "repetition_penalty: give above 0"),
-            (_finite(self.presence_penalty) and _finite(self.frequency_penalty), "penalties: give finite numbers"),
-            (not isinstance(self.stop, str) and all(self.stop), f"stop={self.stop!r}: give a tuple of non-empty texts"),
+            (
+                _finite(self.repetition_penalty) and self.repetition_penalty > 0,
+                "repetition_penalty: give above 0",
+            ),
+            (
+                _finite(self.presence_penalty) and _finite(self.frequency_penalty),
+                "penalties: give finite numbers",
+            ),
+            (
+                not isinstance(self.stop, str) and all(self.stop),
+                f"stop={self.stop!r}: give a tuple of non-empty texts",
+            ),
             (all(not math.isnan(b) for _, b in self.logit_bias), "logit_bias: a bias is not a number"),
         )
 
@@ -196,7 +213,8 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A verifier's word on one candidate: higher is better. `steps` are one value a step where it judges steps."""
+    """A verifier's word on one candidate: higher is better. `steps` are one value a step where it judges
+    steps."""
 
     value: float
     steps: tuple[float, ...] = ()
@@ -213,7 +231,8 @@ class Degradation:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What an answer cost. `logical`: no speculation, cold cache, each distinct token once; `actual`: what was computed.
+    """What an answer cost. `logical`: no speculation, cold cache, each distinct token once; `actual`: what
+    was computed.
 
     `config` and `seed` together reproduce the answer.
     """

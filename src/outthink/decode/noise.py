@@ -1,7 +1,8 @@
-"""Gumbel noise for many items at once: the same numbers as core/rng.py, in numpy on a CPU and in torch on a GPU.
+"""Gumbel noise for many items at once: the same numbers as core/rng.py, in numpy on a CPU and in torch on a
+GPU.
 
-numpy has 32-bit unsigned arithmetic and a tenth of torch's cost per call; torch has devices. In torch a logical
-shift right is an arithmetic one and a mask, and int32 multiplication wraps.
+numpy has 32-bit unsigned arithmetic and a tenth of torch's cost per call; torch has devices. In torch a
+logical shift right is an arithmetic one and a mask, and int32 multiplication wraps.
 """
 
 from __future__ import annotations

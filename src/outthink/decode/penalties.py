@@ -1,4 +1,5 @@
-"""Repetition, presence and frequency penalties, and logit bias: warps that see the exact prefix of each row."""
+"""Repetition, presence and frequency penalties, and logit bias: warps that see the exact prefix of each
+row."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True)
 class Penalties:
-    """x -> x / r or x * r (x > 0 or not) for tokens seen at all (CTRL, 1909.05858); then x - presence - frequency * count
-    for tokens written after the prompt.
+    """x -> x / r or x * r (x > 0 or not) for tokens seen at all (CTRL, 1909.05858); then x - presence -
+    frequency * count for tokens written after the prompt.
     """
 
     repetition: float = 1.0

@@ -1,6 +1,8 @@
-"""Draw tokens from rows of logits: warps, temperature, truncation, Gumbel-max. One call for all rows of a pass.
+"""Draw tokens from rows of logits: warps, temperature, truncation, Gumbel-max. One call for all rows of a
+pass.
 
-    token = argmax over v of  warped(logits)[v] / temperature + gumbel(key, index, v)        temperature 0: no noise
+    token = argmax over v of  warped(logits)[v] / temperature + gumbel(key, index, v)        temperature 0:
+    no noise
 
 Log-probabilities and statistics are of the model's own distribution, before warps and temperature.
 """
@@ -56,10 +58,7 @@ def _draw_group(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
     if rows != list(range(logits.shape[0])):
         logits = logits[torch.tensor(rows, device=logits.device)]
     warped = warp(logits, sampling, [d.states for d in draws])
-    if sampling.temperature == 0:
-        tokens = warped.argmax(-1)
-    else:
-        tokens = _noisy_argmax(warped, draws)
+    tokens = warped.argmax(-1) if sampling.temperature == 0 else _noisy_argmax(warped, draws)
     logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
     stats = statistics(logits, sampling.stats) if sampling.stats else [()] * len(draws)
     return [Drawn(t, p, s) for t, p, s in zip(tokens.tolist(), logprobs.tolist(), stats, strict=True)]
@@ -82,7 +81,7 @@ def warp(logits: torch.Tensor, sampling: Sampling, states: Sequence[tuple[Any, .
 
 def _noisy_argmax(warped: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
     device, vocab = str(warped.device), warped.shape[1]
-    keys, indices = [d.key for d in draws], [d.index for d in draws]
+    keys, indices = [d.key for d in draws], [d.position for d in draws]
     if vocab <= DENSE:
         return (warped + noise.rows(keys, indices, vocab, device)).argmax(-1)
     # noise lies in [GUMBEL_MIN, GUMBEL_MAX]: a token further below the best than that range cannot win

@@ -1,9 +1,9 @@
 """Statistics of a whole next-token distribution, reduced where the row is.
 
-    entropy      -sum p log p
-    varentropy   sum p (log p + entropy)^2
-    certainty    KL(uniform || p) = -log V - mean(log p): self-certainty (Kang et al., 2502.18581)
-    max          log of the largest probability
+entropy      -sum p log p
+varentropy   sum p (log p + entropy)^2
+certainty    KL(uniform || p) = -log V - mean(log p): self-certainty (Kang et al., 2502.18581)
+max          log of the largest probability
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Truncations of a next-token distribution: top-k, top-p, min-p. Logits [rows, vocab] in, -inf for what is cut.
+"""Truncations of a next-token distribution: top-k, top-p, min-p. Logits [rows, vocab] in, -inf for what is
+cut.
 
-The likeliest token is always kept. Equal logits at a cut are kept together for top-k and min-p; top-p keeps the
-earliest by token id, so that the set is the smallest whose mass reaches p.
+The likeliest token is always kept. Equal logits at a cut are kept together for top-k and min-p; top-p keeps
+the earliest by token id, so that the set is the smallest whose mass reaches p.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ def top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
-    """Keep the smallest set of likeliest tokens whose probabilities sum to at least p (Holtzman et al., 1904.09751)."""
+    """Keep the smallest set of likeliest tokens whose probabilities sum to at least p (Holtzman et al.,
+    1904.09751)."""
     ordered, order = logits.sort(dim=-1, descending=True, stable=True)
     before = ordered.to(torch.float64).softmax(-1).cumsum(-1).roll(1, -1)
     before[..., 0] = 0.0

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from outthink.core.ledger import Scope
 from outthink.core.types import Cost
 
 if TYPE_CHECKING:
     from outthink.core.branch import Branch
-    from outthink.engine.place import Flight, Place, Reading
+    from outthink.engine.place import Flight, Reading
     from outthink.engine.request import Run
     from outthink.engine.stretch import Stretch
 
 
 def writing_demand(run: Run, branch: Branch, tokens: int) -> dict[str, float]:
-    """What writing so many tokens takes at most: rows before them that are not counted yet, and one row each."""
+    """What writing so many tokens takes at most: rows before them that are not counted yet, and one row
+    each."""
     rows = run.pending(branch, branch.cursor.length) + tokens - 1 if tokens else 0
     length = branch.cursor.length + tokens - 1
     flops = branch.place.prices.rows(length - rows, length) + tokens * branch.place.prices.flops_head
@@ -61,7 +62,7 @@ def settle_reading(work: Reading) -> None:
     scope.charge(Cost(flops=len(work.work.asks) * place.prices.flops_head))
 
 
-def charge_rows(scope: Scope, place: Place, length: int, fresh: int) -> None:
+def charge_rows(scope: Scope, place: Any, length: int, fresh: int) -> None:
     """Charge the last `fresh` of `length` positions to the logical book."""
     if fresh:
         scope.charge(Cost(positions=fresh, flops=place.prices.rows(length - fresh, length)))

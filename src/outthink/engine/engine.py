@@ -1,9 +1,9 @@
 """The loop: step every coroutine until all wait, form one batch from everything that waits, charge, wake.
 
-    while something is alive:
-        step coroutines            (core/tasks.py)
-        deadlines, lost races, reservations
-        one pass on the model whose pass is cheapest, or sleep on the inbox until the next deadline
+while something is alive:
+    step coroutines            (core/tasks.py)
+    deadlines, lost races, reservations
+    one pass on the model whose pass is cheapest, or sleep on the inbox until the next deadline
 """
 
 from __future__ import annotations
@@ -15,13 +15,27 @@ from typing import Any
 
 from outthink.backends.local import LocalBackend
 from outthink.core.branch import Branch, ReadWork, WriteWork
-from outthink.core.errors import BadInput, BudgetExceeded, Cancelled, Deadlock, OutthinkError, PromptTooLong, UnknownName
-from outthink.core.ledger import Scope, grants
+from outthink.core.errors import (
+    BadInput,
+    BudgetExceeded,
+    Cancelled,
+    Deadlock,
+    OutthinkError,
+    PromptTooLong,
+    UnknownName,
+)
 from outthink.core.ledger import Request as Reservation
+from outthink.core.ledger import Scope, grants
 from outthink.core.needs import check_needs
 from outthink.core.tasks import Evaluate, Offload, Task, Trampoline
 from outthink.core.types import Answer, Cost, Receipt
-from outthink.engine.accounts import charge_pass, reading_demand, settle_reading, settle_stretch, writing_demand
+from outthink.engine.accounts import (
+    charge_pass,
+    reading_demand,
+    settle_reading,
+    settle_stretch,
+    writing_demand,
+)
 from outthink.engine.offload import Offloads
 from outthink.engine.place import Flight, Place, Reading, Work
 from outthink.engine.request import Request, Run, root_key
@@ -52,7 +66,9 @@ class Engine:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if max_batch < 1 or max_rows < 1 or slots < 1:
-            raise BadInput(f"max_batch={max_batch}, max_rows={max_rows}, slots={slots}: give at least 1 of each")
+            raise BadInput(
+                f"max_batch={max_batch}, max_rows={max_rows}, slots={slots}: give at least 1 of each"
+            )
         self.trace = trace or Trace()
         self.clock = clock
         self.main = Place(backend, slots, max_batch, max(max_rows, max_batch))
@@ -67,7 +83,8 @@ class Engine:
         self.waiting_for: dict[Task, Work | Reservation] = {}
         self.resuming: dict[Reservation, Work] = {}
 
-    # ---- what users call -------------------------------------------------------------------------------------
+    # ---- what users call
+    # -------------------------------------------------------------------------------------
 
     def run(self, request: Request) -> Answer:
         """Run one request to its end and return the answer. Raises what the strategy raised."""
@@ -100,7 +117,8 @@ class Engine:
                 self.abort(run)
 
     def start(self, request: Request) -> Run:
-        """Take a request in; `turn` until it has an answer. Raises BadInput for a prompt that cannot be used."""
+        """Take a request in; `turn` until it has an answer. Raises BadInput for a prompt that cannot be
+        used."""
         run = Run(self, request, self.count)
         self.count += 1
         place = self.main
@@ -151,13 +169,16 @@ class Engine:
         place = Place(backend, slots, self.main.max_batch, self.main.max_rows)
         self.places[place.name] = place
 
-    # ---- one turn --------------------------------------------------------------------------------------------
+    # ---- one turn
+    # --------------------------------------------------------------------------------------------
 
     def turn(self) -> None:
         """Everything that can be done without waiting, then one pass or one wait."""
         began = self.clock()
         self._settle()
-        for place in sorted((p for p in self.places.values() if p.works), key=lambda p: p.prices.weight_bytes):
+        for place in sorted(
+            (p for p in self.places.values() if p.works), key=lambda p: p.prices.weight_bytes
+        ):
             self._pass(place, began)
             return
         if self.offloads.in_flight:
@@ -216,7 +237,8 @@ class Engine:
             for (stretch, _, _), drawn in zip(flight.plan.draws, result.drawn, strict=True):
                 self.trace.wrote(stretch.branch, [drawn.token])
 
-    # ---- the trampoline's host -------------------------------------------------------------------------------
+    # ---- the trampoline's host
+    # -------------------------------------------------------------------------------
 
     def begin(self, task: Task, trap: Evaluate | Offload) -> None:
         """A task waits for this now."""
@@ -227,7 +249,9 @@ class Engine:
         elif isinstance(trap.work, ReadWork):
             self._begin_reading(task, trap.work)
         else:
-            self.trampoline.wake(task, error=BadInput(f"the engine cannot evaluate {type(trap.work).__name__}"))
+            self.trampoline.wake(
+                task, error=BadInput(f"the engine cannot evaluate {type(trap.work).__name__}")
+            )
 
     def _begin_writing(self, task: Task, work: WriteWork) -> None:
         branch = work.branch
@@ -236,7 +260,7 @@ class Engine:
         cap = min(work.sampling.max_tokens or room, room)
         stretch = Stretch(branch, task, run, work.sampling, cap)
         if not task.scope.capped():
-            branch.place.works[stretch] = None
+            _home(branch).works[stretch] = None
             self.waiting_for[task] = stretch
         else:
             self._reserve(task, stretch, cap, lambda n: writing_demand(run, branch, n))
@@ -247,12 +271,14 @@ class Engine:
         if not work.asks:
             self.trampoline.wake(task, [])
         elif not task.scope.capped():
-            work.branch.place.works[reading] = None
+            _home(work.branch).works[reading] = None
             self.waiting_for[task] = reading
         else:
             self._reserve(task, reading, 1, lambda n: reading_demand(run, reading))
 
-    def _reserve(self, task: Task, work: Work, tokens: int, demand: Callable[[int], dict[str, float]]) -> None:
+    def _reserve(
+        self, task: Task, work: Work, tokens: int, demand: Callable[[int], dict[str, float]]
+    ) -> None:
         asked = task.asked.get(task.scope, 0)
         task.asked[task.scope] = asked + 1
         reservation = Reservation(task.scope, (asked, task.path), tokens, demand, task)
@@ -271,7 +297,7 @@ class Engine:
             self.line.remove(held)
         if work is None:
             return
-        work.branch.place.drop(work)
+        _home(work.branch).drop(work)
         if isinstance(work, Stretch):
             if isinstance(task.pending, BudgetExceeded):
                 work.run.note_partial(work.branch)
@@ -297,9 +323,12 @@ class Engine:
         """A task held the loop too long."""
         frame = getattr(task.coroutine, "cr_frame", None)
         where = f" near {frame.f_code.co_filename}:{frame.f_lineno}" if frame else ""
-        self.trace.warned(f"a strategy held the loop for {seconds * 1000:.0f} ms{where}; use offload for long work")
+        self.trace.warned(
+            f"a strategy held the loop for {seconds * 1000:.0f} ms{where}; use offload for long work"
+        )
 
-    # ---- endings ---------------------------------------------------------------------------------------------
+    # ---- endings
+    # ---------------------------------------------------------------------------------------------
 
     def _ended(self, place: Place, work: Work) -> None:
         task = work.task
@@ -318,7 +347,7 @@ class Engine:
 
     def _fail(self, work: Work, error: BaseException) -> None:
         """An error belongs to the task that waited for the work."""
-        work.branch.place.drop(work)
+        _home(work.branch).drop(work)
         self.waiting_for.pop(work.task, None)
         self.trampoline.wake(work.task, error=error)
 
@@ -362,7 +391,8 @@ class Engine:
             run.error = error
             return run
 
-    # ---- between passes --------------------------------------------------------------------------------------
+    # ---- between passes
+    # --------------------------------------------------------------------------------------
 
     def _grant(self) -> bool:
         if not self.line:
@@ -374,7 +404,7 @@ class Engine:
             work.reservation = reservation
             if isinstance(work, Stretch):
                 work.allowed = work.count + reservation.granted
-            work.branch.place.works[work] = None
+            _home(work.branch).works[work] = None
             self.waiting_for[work.task] = work
         for reservation in starved[:1]:
             scope = reservation.blocker()
@@ -388,9 +418,9 @@ class Engine:
         for task in self.trampoline.live:
             if task is reservation.task or task in waiting or task in self.trampoline.contests:
                 continue
-            if any(task.scope.inside(s) for s in capped):
-                if (task.asked.get(task.scope, 0), task.path) < reservation.order:
-                    return True
+            asked = task.asked.get(task.scope, 0)
+            if any(task.scope.inside(s) for s in capped) and (asked, task.path) < reservation.order:
+                return True
         return False
 
     def _lost_races(self) -> bool:
@@ -408,7 +438,9 @@ class Engine:
         return False
 
     def _next_deadline(self) -> float | None:
-        ends = [s.deadline for r in self.runs.values() for s in _open_scopes(r.scope) if s.deadline is not None]
+        ends = [
+            s.deadline for r in self.runs.values() for s in _open_scopes(r.scope) if s.deadline is not None
+        ]
         return max(0.0, min(ends) - self.clock()) if ends else None
 
     def _spent_out(self) -> bool:
@@ -426,7 +458,9 @@ class Engine:
         return self._end_tasks(scope, f"{resource}={cap:g} in {scope.name}")
 
     def _end_tasks(self, scope: Scope, what: str) -> bool:
-        inside = [t for t in self.trampoline.live if t.scope.inside(scope) and t not in self.trampoline.contests]
+        inside = [
+            t for t in self.trampoline.live if t.scope.inside(scope) and t not in self.trampoline.contests
+        ]
         for task in inside:
             self.trampoline.interrupt(task, BudgetExceeded(scope, what))
         self.trampoline.run()
@@ -436,7 +470,9 @@ class Engine:
         stuck = ", ".join(f"{t.path}: {type(t.waiting).__name__}" for t in self.trampoline.live)
         for task in list(self.trampoline.live):
             if task not in self.trampoline.contests:
-                self.trampoline.wake(task, error=Deadlock(f"nothing can run, nothing is in flight; waiting: {stuck}"))
+                self.trampoline.wake(
+                    task, error=Deadlock(f"nothing can run, nothing is in flight; waiting: {stuck}")
+                )
 
 
 async def _as_coroutine(strategy: Any, root: Branch) -> Answer:
@@ -467,3 +503,9 @@ def _open_scopes(scope: Scope) -> Iterator[Scope]:
         yield scope
         for child in scope.children:
             yield from _open_scopes(child)
+
+
+def _home(branch: Branch) -> Place:
+    """The place of a branch, as the engine knows it."""
+    assert isinstance(branch.place, Place)
+    return branch.place

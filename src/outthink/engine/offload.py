@@ -1,6 +1,7 @@
 """Python that runs elsewhere: worker processes by default, daemon threads for calls that only wait.
 
-A Python thread beside torch costs every torch call up to 5 ms (the interpreter lock), so work goes to processes.
+A Python thread beside torch costs every torch call up to 5 ms (the interpreter lock), so work goes to
+processes.
 """
 
 from __future__ import annotations

@@ -13,11 +13,12 @@ Place = tuple[Node, int]  # a node, and how many of its tokens: the row of its l
 def pack(planned: Mapping[Node, list[tuple[int, int]]], wanted: set[Place]) -> tuple[Batch, dict[Place, int]]:
     """Rows for all planned token ranges, depth first, and where in `Batch.wanted` each wanted row is.
 
-    `planned[node]` are ranges [low, high) of the node's tokens, slots reserved. A segment ends where the last row
-    or the last descendant needs it.
+    `planned[node]` are ranges [low, high) of the node's tokens, slots reserved. A segment ends where the
+    last row or the last descendant needs it.
     """
     below, roots = _skeleton(planned)
-    batch, where = Batch(), {}
+    batch = Batch()
+    where: dict[Place, int] = {}
     stack = [(node, -1) for node in reversed(roots)]
     while stack:
         node, parent = stack.pop()
@@ -52,7 +53,12 @@ def _skeleton(planned: Mapping[Node, list[tuple[int, int]]]) -> tuple[dict[Node,
 
 
 def _rows(
-    batch: Batch, node: Node, index: int, ranges: list[tuple[int, int]], wanted: set[Place], where: dict[Place, int]
+    batch: Batch,
+    node: Node,
+    index: int,
+    ranges: list[tuple[int, int]],
+    wanted: set[Place],
+    where: dict[Place, int],
 ) -> None:
     for low, high in union(ranges):
         batch.tokens += node.tokens[low:high]

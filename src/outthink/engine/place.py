@@ -1,7 +1,8 @@
 """One model inside an engine: its token tree, what waits for it, and how a pass is made of that.
 
-A pass takes rows for the work that waits (decode steps and chunks of prompts mixed), each distinct row once, within a
-token budget; when cache is short it evicts what nobody refers to, compacts, and at last lets later work wait.
+A pass takes rows for the work that waits (decode steps and chunks of prompts mixed), each distinct row once,
+within a token budget; when cache is short it evicts what nobody refers to, compacts, and at last lets later
+work wait.
 """
 
 from __future__ import annotations
@@ -89,10 +90,12 @@ class Place:
         self.served: dict[int, int] = {}
         self.is_tight = False
 
-    # ---- making a pass ---------------------------------------------------------------------------------------
+    # ---- making a pass
+    # ---------------------------------------------------------------------------------------
 
     def fly(self, inbox: Inbox) -> Flight | None:
-        """Put a pass together and submit it; None when nothing waits. Raises CacheFull for work that cannot ever fit."""
+        """Put a pass together and submit it; None when nothing waits. Raises CacheFull for work that cannot
+        ever fit."""
         if not self.works:
             return None
         plan = Plan(self.max_rows)
@@ -116,7 +119,9 @@ class Place:
         works = list(self.works)
         if len(works) <= self.max_batch and not self.is_tight:
             return works
-        records = [Waiting(w.run.number, w.count if isinstance(w, Stretch) else 0, w.branch.path) for w in works]
+        records = [
+            Waiting(w.run.number, w.count if isinstance(w, Stretch) else 0, w.branch.path) for w in works
+        ]
         order = first_come(records) if self.is_tight else fair(records, self.served)
         chosen = [works[i] for i in order]
         for work in chosen[: self.max_batch]:
@@ -156,7 +161,8 @@ class Place:
             plan.reads.append((work, i, *row))
 
     def _cover(self, plan: Plan, work: Work, cursor: Cursor, length: int) -> bool:
-        """Plan what is missing for the row of the first `length` tokens; whether the pass will have all of it."""
+        """Plan what is missing for the row of the first `length` tokens; whether the pass will have all of
+        it."""
         for node, low, high in self.tree.missing(cursor, length):
             ranges = plan.ranges.get(node)
             if ranges is not None:
@@ -183,14 +189,16 @@ class Place:
         more = min(LOOKAHEAD, work.cap - work.count)
         return len(node.tokens) + max(more, 0)
 
-    # ---- when cache is short ---------------------------------------------------------------------------------
+    # ---- when cache is short
+    # ---------------------------------------------------------------------------------
 
     def compact(self, work: Work | None = None) -> None:
         """Close the gaps between extents."""
         self.backend.store.move(self.tree.compact())
 
     def _clear_for(self, work: Work) -> None:
-        """Drop the cache of all but one piece of work; the others compute theirs again when their turn comes."""
+        """Drop the cache of all but one piece of work; the others compute theirs again when their turn
+        comes."""
         cursors = [a.cursor for a in work.work.asks] if isinstance(work, Reading) else [work.branch.cursor]
         path = {node for cursor in cursors for node in _ancestors(cursor.node)}
         for node in path:
@@ -199,7 +207,8 @@ class Place:
                     self.tree.park(child)
         self.compact()
 
-    # ---- after a pass ----------------------------------------------------------------------------------------
+    # ---- after a pass
+    # ----------------------------------------------------------------------------------------
 
     def land(self, flight: Flight, result: PassResult) -> list[Work]:
         """Take a pass's results; the work that has ended by them."""

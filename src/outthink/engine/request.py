@@ -62,7 +62,8 @@ class Run:
         self.answer: Answer | None = None
         self.error: BaseException | None = None
 
-    # ---- what branches see -----------------------------------------------------------------------------------
+    # ---- what branches see
+    # -----------------------------------------------------------------------------------
 
     def place(self, model: str | None) -> Place:
         return self.engine.place(model)
@@ -80,7 +81,8 @@ class Run:
         self.engine.trace.published(branch, length)
 
     def offer(self, offer: Offer) -> None:
-        """Keep the best: an outer call's beats an inner call's, then the higher rank, then the earlier path."""
+        """Keep the best: an outer call's beats an inner call's, then the higher rank, then the earlier
+        path."""
         if self.best is None or _rank(offer) < _rank(self.best):
             self.best = offer
         self.engine.trace.offered(self, offer.answer)
@@ -91,13 +93,15 @@ class Run:
             self.degradations[what] = Degradation(what, why)
             self.engine.trace.warned(f"{what}: {why}")
 
-    # ---- the logical book ------------------------------------------------------------------------------------
+    # ---- the logical book
+    # ------------------------------------------------------------------------------------
 
     def demand(self, branch: Branch, length: int, cursor: Cursor | None = None) -> int:
-        """How many of the first `length` tokens of a path this run had not asked for yet; they are the last of them.
+        """How many of the first `length` tokens of a path this run had not asked for yet; they are the last
+        of them.
 
-        Each distinct token counts once a run, however often it is computed. `cursor` is for paths that leave the
-        branch (a draft).
+        Each distinct token counts once a run, however often it is computed. `cursor` is for paths that leave
+        the branch (a draft).
         """
         trie = self.distinct.setdefault(branch.place.name, Distinct())
         at, counted = self.tips.get(branch, (trie.root, 0))
@@ -113,10 +117,12 @@ class Run:
         """An upper bound of what `demand` would return; counts nothing."""
         return length - self.tips[branch][1] if branch in self.tips else length
 
-    # ---- the end ---------------------------------------------------------------------------------------------
+    # ---- the end
+    # ---------------------------------------------------------------------------------------------
 
     def note_partial(self, branch: Branch) -> None:
-        """Remember a text that the budget cut, in case nothing better is offered: the longest, ties by path."""
+        """Remember a text that the budget cut, in case nothing better is offered: the longest, ties by
+        path."""
         if branch.place.name == self.engine.main.name:
             entry = (-len(branch), branch.path, branch.text())
             self.partial = min(self.partial, entry) if self.partial else entry
@@ -126,7 +132,9 @@ class Run:
         if self.best is not None:
             return self.best.answer
         text = self.partial[2] if self.partial else ""
-        return Answer(text, final_answer(text).value, finish="budget", tokens=-self.partial[0] if self.partial else 0)
+        return Answer(
+            text, final_answer(text).value, finish="budget", tokens=-self.partial[0] if self.partial else 0
+        )
 
     def receipt(self, finish: str) -> Receipt:
         request, actual = self.request, self.scope.actual.copy()

@@ -23,7 +23,9 @@ def fair(waiting: Sequence[Waiting], served: Mapping[int, int]) -> list[int]:
     for i in sorted(range(len(waiting)), key=lambda i: waiting[i]):
         inside.setdefault(waiting[i].run, []).append(i)
     turns = [
-        (served.get(run, 0) + turn, run, i) for run, members in inside.items() for turn, i in enumerate(members)
+        (served.get(run, 0) + turn, run, i)
+        for run, members in inside.items()
+        for turn, i in enumerate(members)
     ]
     return [i for _, _, i in sorted(turns)]
 

@@ -135,7 +135,8 @@ class Stretch:
 class StopText:
     """Looks for stop texts in what is written, however its tokens merge.
 
-    `lengths[i]` is how many characters are certain after token i; a character counts once all of its bytes are there.
+    `lengths[i]` is how many characters are certain after token i; a character counts once all of its bytes
+    are there.
     """
 
     def __init__(self, decoder: Any, stops: Sequence[str]) -> None:

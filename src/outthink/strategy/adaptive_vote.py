@@ -26,10 +26,10 @@ def lead_is_safe(first: float, second: float) -> float:
 class AdaptiveVote:
     """Sample in waves until the leading answer is safe, at most n samples.
 
-    After each whole wave: stop if P(leader > runner-up | votes) >= confidence (Beta posterior), or if the rest could
-    not overtake it. Decisions are made on whole waves in the order of the samples, so arrival cannot change them.
-    Aggarwal et al., "Let's Sample Step by Step: Adaptive-Consistency for Efficient Reasoning and Coding with LLMs",
-    arXiv 2305.11860.
+    After each whole wave: stop if P(leader > runner-up | votes) >= confidence (Beta posterior), or if the
+    rest could not overtake it. Decisions are made on whole waves in the order of the samples, so arrival
+    cannot change them. Aggarwal et al., "Let's Sample Step by Step: Adaptive-Consistency for Efficient
+    Reasoning and Coding with LLMs", arXiv 2305.11860.
     """
 
     n: int = 32
@@ -48,20 +48,23 @@ class AdaptiveVote:
     async def __call__(self, root: Branch, /) -> Answer:
         answers: list[Answer] = []
         while len(answers) < self.n and not self._decided(answers):
-            wave = root.fork(min(self.wave, self.n - len(answers)))
-            ended: dict[int, Answer] = {}
+            answers += await self._wave(root, answers)
+        return elect(answers)
 
-            async def one(i: int, branch: Branch, ended: dict[int, Answer] = ended) -> Answer:
-                ended[i] = await self.inner(branch)
-                so_far = [*answers, *(ended[k] for k in sorted(ended))]
-                root.offer(elect(so_far), rank=len(so_far))
-                return ended[i]
+    async def _wave(self, root: Branch, before: list[Answer]) -> list[Answer]:
+        """One more wave; its branches end with it, so their cache does not pile up."""
+        ended: dict[int, Answer] = {}
 
-            answers += await gather(*(one(i, branch) for i, branch in enumerate(wave)))
-            for answer in answers:
-                if answer.branch is not None:
-                    answer.branch.close()
-        return elect([replace(a, branch=None) for a in answers])
+        async def one(i: int, branch: Branch) -> None:
+            ended[i] = replace(await self.inner(branch), branch=None)
+            so_far = [*before, *(ended[k] for k in sorted(ended))]
+            root.offer(elect(so_far), rank=len(so_far))
+
+        branches = root.fork(min(self.wave, self.n - len(before)))
+        await gather(*(one(i, branch) for i, branch in enumerate(branches)))
+        for branch in branches:
+            branch.close()
+        return [ended[i] for i in range(len(branches))]
 
     def _decided(self, answers: list[Answer]) -> bool:
         ranked = [weight for weight, _ in tally(answers)]

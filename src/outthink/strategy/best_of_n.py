@@ -25,8 +25,8 @@ async def scored(inner: Strategy, verifier: Verifier, branch: Branch) -> Answer:
 class BestOfN:
     """Sample n answers, keep the one with the highest score; ties go to the earlier sample.
 
-    answer = argmax over i of verifier(answer_i). Cobbe et al., "Training Verifiers to Solve Math Word Problems",
-    arXiv 2110.14168.
+    answer = argmax over i of verifier(answer_i). Cobbe et al., "Training Verifiers to Solve Math Word
+    Problems", arXiv 2110.14168.
     """
 
     verifier: Verifier

@@ -16,9 +16,9 @@ from outthink.strategy.vote import elect
 class Short:
     """Start k samples; the m with the fewest tokens vote, the rest are killed and their cache is freed.
 
-    First means fewest tokens written, ties by branch, so the schedule cannot change the answer; a tie of votes goes to
-    the shorter answer. m=1 is first-finish search. Hassid et al., "Don't Overthink it. Preferring Shorter Thinking
-    Chains for Improved LLM Reasoning", arXiv 2505.17813.
+    First means fewest tokens written, ties by branch, so the schedule cannot change the answer; a tie of
+    votes goes to the shorter answer. m=1 is first-finish search. Hassid et al., "Don't Overthink it.
+    Preferring Shorter Thinking Chains for Improved LLM Reasoning", arXiv 2505.17813.
     """
 
     m: int = 1

@@ -28,7 +28,8 @@ def tally(answers: Sequence[Answer], weights: Sequence[float] | None = None) -> 
 
 
 def elect(answers: Sequence[Answer], weights: Sequence[float] | None = None) -> Answer:
-    """The first member of the heaviest class, scored by its share of all weight; without any class, the first answer."""
+    """The first member of the heaviest class, scored by its share of all weight; without any class, the
+    first answer."""
     ranked = tally(answers, weights)
     if not ranked:
         return replace(answers[0], score=0.0, others=tuple(answers[1:]))
@@ -42,9 +43,9 @@ def elect(answers: Sequence[Answer], weights: Sequence[float] | None = None) -> 
 class Vote:
     """Sample n answers; the largest class of equivalent final answers wins.
 
-    answer = argmax over classes c of |{i : final_i in c}|. Invalid answers never win; ties go to the class that
-    appeared first in the order of the samples. Wang et al., "Self-Consistency Improves Chain of Thought Reasoning in
-    Language Models", arXiv 2203.11171.
+    answer = argmax over classes c of |{i : final_i in c}|. Invalid answers never win; ties go to the class
+    that appeared first in the order of the samples. Wang et al., "Self-Consistency Improves Chain of Thought
+    Reasoning in Language Models", arXiv 2203.11171.
     """
 
     n: int = 8

@@ -21,9 +21,10 @@ class WeightedVote:
     """Sample n answers; the class of equivalent final answers with the largest sum of weights wins.
 
     answer = argmax over classes c of sum over i in c of weight(score_i), where weight is the score itself
-    (`weight="value"`, scores must not be negative) or its exponential, shifted by the largest (`weight="exp"`, for
-    log-probabilities). Invalid answers never win; ties go to the class that appeared first. Li et al., "Making Large
-    Language Models Better Reasoners with Step-Aware Verifier", arXiv 2206.02336.
+    (`weight="value"`, scores must not be negative) or its exponential, shifted by the largest
+    (`weight="exp"`, for log-probabilities). Invalid answers never win; ties go to the class that appeared
+    first. Li et al., "Making Large Language Models Better Reasoners with Step-Aware Verifier", arXiv
+    2206.02336.
     """
 
     verifier: Verifier

@@ -1,11 +1,11 @@
 """Every possible run of a strategy on a toy model, with its probability.
 
     for each sequence of choices, depth first:
-        run the strategy; at each draw follow the sequence, beyond its end take the first token that has probability
-        multiply the probabilities of what was chosen
+        run the strategy; at each draw follow the sequence, beyond its end take the first token that has
+        probability multiply the probabilities of what was chosen
 
-Draws see the warped distribution itself, no noise: what comes out is exact. Sampling's own chance (Gumbel noise) is
-tested apart, against that same distribution.
+Draws see the warped distribution itself, no noise: what comes out is exact. Sampling's own chance (Gumbel
+noise) is tested apart, against that same distribution.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Oracle:
-    """Replays a sequence of choices and goes on with the first possible one; remembers what else was possible."""
+    """Replays a sequence of choices and goes on with the first possible one; remembers what else was
+    possible."""
 
     def __init__(self, script: Sequence[int]) -> None:
         self.script = list(script)

@@ -368,7 +368,8 @@ _SHORT_WORDS = frozenset("no on up in to at by us we he it me my so do go or if 
 def _is_words(text: str) -> bool:
     """Whether the text is language rather than mathematics: it has a word, and LaTeX does not own it.
 
-    Letters without any operator are a word, and what stands apart is a sequence: `ab` is not `ba`, `a 3 b` not `b 3 a`.
+    Letters without any operator are a word, and what stands apart is a sequence: `ab` is not `ba`, `a 3 b`
+    not `b 3 a`.
     """
     if re.fullmatch(r"[^\W\d_]{2,}|[^\W_]+(?: [^\W_]+)+", text):
         return True

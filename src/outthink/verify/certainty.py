@@ -14,7 +14,8 @@ from outthink.core.types import Can, Candidate, Score
 class Certainty:
     """Mean over written tokens of KL(uniform || p) = -log V - (1/V) sum over v of log p(v).
 
-    Kang et al., "Scalable Best-of-N Selection for Large Language Models via Self-Certainty", arXiv 2502.18581.
+    Kang et al., "Scalable Best-of-N Selection for Large Language Models via Self-Certainty", arXiv
+    2502.18581.
     """
 
     records = ("certainty",)
@@ -28,5 +29,7 @@ class Certainty:
         values = candidate.branch.stats.get("certainty", []) if candidate.branch is not None else []
         values = [v for v in values if not math.isnan(v)]
         if not values:
-            raise BadInput("certainty() needs the distributions of what was written; this candidate has none recorded")
+            raise BadInput(
+                "certainty() needs the distributions of what was written; this candidate has none recorded"
+            )
         return Score(sum(values) / len(values))

@@ -12,11 +12,14 @@ from outthink.text import equivalent
 
 
 def is_right(problem: Problem, final: str | None) -> bool:
-    """Whether `final` answers the problem, by its task's checker, else by its reference. BadInput if it has neither."""
+    """Whether `final` answers the problem, by its task's checker, else by its reference. BadInput if it has
+    neither."""
     if problem.task is not None:
         return problem.task.check(problem, final)
     if not problem.secret.reference:
-        raise BadInput("exact() needs a problem with a reference answer; use another verifier for an open question")
+        raise BadInput(
+            "exact() needs a problem with a reference answer; use another verifier for an open question"
+        )
     return equivalent(final, problem.secret.reference)
 
 

@@ -10,16 +10,20 @@ from outthink.core.types import Can, Candidate, Score
 
 
 def written(candidate: Candidate) -> list[float]:
-    """The log-probabilities of the tokens that were written on a candidate's branch. BadInput if there are none."""
+    """The log-probabilities of the tokens that were written on a candidate's branch. BadInput if there are
+    none."""
     logps = [p for p in candidate.branch.logps if p is not None] if candidate.branch is not None else []
     if not logps:
-        raise BadInput("likelihood() needs the log-probabilities of what was written; this candidate has none")
+        raise BadInput(
+            "likelihood() needs the log-probabilities of what was written; this candidate has none"
+        )
     return logps
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Mean log-probability a token (perplexity = exp(-value)), or with `per="text"` the sum. Natural logarithm."""
+    """Mean log-probability a token (perplexity = exp(-value)), or with `per="text"` the sum. Natural
+    logarithm."""
 
     per: str = "token"
     records = ()

@@ -15,8 +15,9 @@ from outthink.text import split_steps
 class Steps:
     """The share of a solution's steps that are right; a missing final answer counts as a wrong step.
 
-    value = mean over lines of verdict_i, where each verdict is flipped with probability `noise`: a verifier with
-    known imperfection. The flips are a function of seed, branch and line (of the text, where there is no branch).
+    value = mean over lines of verdict_i, where each verdict is flipped with probability `noise`: a verifier
+    with known imperfection. The flips are a function of seed, branch and line (of the text, where there is
+    no branch).
     """
 
     noise: float = 0.0
