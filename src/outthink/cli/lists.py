@@ -82,9 +82,9 @@ def _show_task(task: Task, as_json: bool) -> None:
 @takes(Naming)
 def models(options: Naming) -> None:
     """The models that come with the package; with a name, its card."""
-    import outthink
+    from outthink.backends.load import embedded
 
-    found = {name: Path(place) for name, place in outthink.models().items()}
+    found = embedded()
     if options.name is not None and options.name not in found:
         raise UnknownName("model", options.name, found)
     if options.name is not None and not options.json:

@@ -74,6 +74,8 @@ class Running(Listing):
         """The engine. It takes a moment: check everything else first."""
         import outthink
 
+        if self.threads is not None and self.threads < 1:
+            raise BadInput(f"threads={self.threads}: give at least 1")
         given = {name: getattr(self, name) for name in ("device", "threads", "max_batch", "cache")}
         return outthink.load(
             self.model, dtype=self.dtype, **{k: v for k, v in given.items() if v is not None}
