@@ -20,12 +20,11 @@ LAYERS = {
     "core": 1,  # core.branch too: it builds on the rest of core, and everything above builds on it
     **dict.fromkeys(("core.types", "core.protocols", "core.problem", "core.errors"), 0),
     **dict.fromkeys(("core.batch", "core.jobs", "core.slots"), 0),
-    **dict.fromkeys(("text", "stats", "families"), 1),
+    **dict.fromkeys(("text", "stats", "names", "spec"), 1),
     **dict.fromkeys(
         ("strategy", "verify", "decode", "speculate", "kv", "order", "adapt", "learn", "cost"), 2
     ),
     "models": 2,
-    "spec": 2,  # reads and shows parts of any family, by name
     "engine": 3,
     "backends": 4,
     "testing": 5,  # above the backends, because its checks run them; no other module needs it

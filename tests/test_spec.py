@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outthink import families, spec
+from outthink import spec
 from outthink.core.errors import BadInput, UnknownName
 from outthink.core.protocols import Strategy, Verifier
 from outthink.core.types import Sampling
+from outthink.spec import families, language
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> None:
             setattr(module, kind.__name__, kind)
             monkeypatch.setattr(kind, "__module__", module.__name__)
             monkeypatch.setitem(sys.modules, module.__name__, module)
-    for place in (spec, families):
+    for place in (families, language):
         monkeypatch.setattr(place, "names", lambda family: tuple(sorted(PARTS[family])))
 
 

@@ -171,7 +171,7 @@ def test_a_broken_model_directory(hurt: str, outthink: Run, model: str, tmp_path
 
 
 def test_a_bug_of_ours_shows_where(outthink: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("outthink.cli.lists.families.names", lambda family: 1 / 0)
+    monkeypatch.setattr("outthink.cli.lists.spec.names", lambda family: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         outthink("methods")
 

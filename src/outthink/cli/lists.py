@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument
 
-from outthink import families, spec
+from outthink import spec
 from outthink.bench.example import worked_example
 from outthink.bench.summary import amount
 from outthink.cli.options import Listing, takes
@@ -40,7 +40,7 @@ def tasks(options: Naming) -> None:
     if options.name is not None:
         _show_task(spec.parse(options.name, "bench.tasks"), options.json)
         return
-    listed = [_task(families.find(name, "bench.tasks")) for name in families.names("bench.tasks")]
+    listed = [_task(spec.find(name, "bench.tasks")) for name in spec.names("bench.tasks")]
     if options.json:
         emit({"tasks": listed})
         return
@@ -136,7 +136,7 @@ def methods(options: Naming) -> None:
         _show_method(options.name, options.json)
         return
     found = {
-        title: [_method(name, family) for name in families.names(family)] for title, family in FOLDERS.items()
+        title: [_method(name, family) for name in spec.names(family)] for title, family in FOLDERS.items()
     }
     if options.json:
         emit(found)
@@ -150,25 +150,23 @@ def methods(options: Naming) -> None:
 
 
 def _method(name: str, family: str) -> dict[str, Any]:
-    about = spec.describe(families.find(name, family))
+    about = spec.describe(spec.find(name, family))
     return {"name": name, "summary": about.summary, "fields": list(about.fields), "paper": about.paper}
 
 
 def _show_method(name: str, as_json: bool) -> None:
     """One strategy or verifier: its whole docstring; a name may be both."""
-    folders = [family for family in FOLDERS.values() if name in families.names(family)]
+    folders = [family for family in FOLDERS.values() if name in spec.names(family)]
     if not folders:
-        raise UnknownName(
-            "strategy or verifier", name, {n for f in FOLDERS.values() for n in families.names(f)}
-        )
+        raise UnknownName("strategy or verifier", name, {n for f in FOLDERS.values() for n in spec.names(f)})
     if as_json:
         emit({"methods": [_method(name, family) | {"family": family} for family in folders]})
         return
     from rich.text import Text
 
     for family in folders:
-        kind = families.find(name, family)
+        kind = spec.find(name, family)
         head = f"{name}({', '.join(spec.describe(kind).fields)})"
-        console().print(Text.assemble((head, "bold"), (f"   {families.NOUNS[family]}\n", "dim")))
+        console().print(Text.assemble((head, "bold"), (f"   {spec.NOUNS[family]}\n", "dim")))
         console().print(Text(inspect.getdoc(kind) or ""))
         console().print()

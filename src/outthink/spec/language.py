@@ -1,4 +1,4 @@
-"""The configuration language: `best_of_n(n=8, verifier=steps())` is a part, and a part prints as that.
+"""Reading and showing configurations.
 
 Text is parsed, never evaluated: literals and the names of parts, at most 4 kB and 20 levels. A name is the
 name of a file in the folder of its family; which family a field takes follows from its annotation.
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from outthink.core.errors import BadInput, UnknownName
 from outthink.core.types import Budget, Sampling
-from outthink.families import NOUNS, find, name_of, names
+from outthink.spec.families import NOUNS, find, name_of, names
 
 LONGEST = 4096  # bytes
 DEEPEST = 20  # levels
