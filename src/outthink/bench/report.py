@@ -16,10 +16,10 @@ EXAMPLES = 2  # of each task
 NOTES = """\
 Costs are means per problem. Written counts every token that was sampled, kept or not. Positions and
 FLOPs are counted without reuse between problems, so they do not depend on batching; passes and seconds
-are what this run really used. Points of nearly equal cost stand side by side in the plot. Shaded rows
-are on the frontier: nothing cheaper is as good. Intervals are 95 %: Wilson's for an accuracy; for a
-difference, in percentage points, a paired bootstrap over problems, coloured where it does not touch
-zero. Differences are against"""
+are what this run really used: texts that strategies have in common are computed once, for whoever asks
+first. Points of nearly equal cost stand side by side in the plot. Shaded rows are on the frontier:
+nothing cheaper is as good. Intervals are 95 %: Wilson's for an accuracy; for a difference, in percentage
+points, a paired bootstrap over problems, coloured where it does not touch zero. Differences are against"""
 
 
 def html(plan: Plan, records: Sequence[Record], rows: Sequence[Row], compared: Sequence[Difference]) -> str:
@@ -27,7 +27,7 @@ def html(plan: Plan, records: Sequence[Record], rows: Sequence[Row], compared: S
     css = files("outthink.bench").joinpath("report.css").read_text(encoding="utf-8")
     body = "".join(
         (
-            f"<h1>What more tokens buy: {escape(plan.model)}</h1>",
+            f"<h1>What more tokens buy: {escape(_title(plan))}</h1>",
             f'<p class="lead">{escape(_lead(plan))}</p>',
             _picture(rows),
             f"<h2>Results</h2>{_table(plan, rows, compared)}{_notes(plan)}",
@@ -38,9 +38,14 @@ def html(plan: Plan, records: Sequence[Record], rows: Sequence[Row], compared: S
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>outthink bench: {escape(plan.model)}</title><style>{css}</style></head>"
+        f"<title>outthink bench: {escape(_title(plan))}</title><style>{css}</style></head>"
         f"<body>{body}</body></html>\n"
     )
+
+
+def _title(plan: Plan) -> str:
+    """The model, without the folders that it is in."""
+    return plan.model.rstrip("/").rpartition("/")[2] or plan.model
 
 
 def _lead(plan: Plan) -> str:

@@ -49,6 +49,11 @@ class Results:
     ) -> None:
         os.close(self._file)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is nothing left to do."""
+        return len(self.records) == len(self.plan.order())
+
     def append(self, record: Record) -> None:
         """Add a line, at once; on a full disk the part that fitted is taken back."""
         line = _lines([record])

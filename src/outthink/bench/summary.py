@@ -126,4 +126,4 @@ COLUMNS: tuple[Cell, ...] = (
     ("passes", lambda row: amount(row.passes)),
     ("FLOPs", lambda row: amount(row.flops)),
     ("seconds", lambda row: f"{row.seconds:.2f}"),
-)  # of every table of rows, after task and strategy
+)  # of the report's table, after the strategy

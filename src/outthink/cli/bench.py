@@ -45,8 +45,10 @@ def run_bench(options: Benching, load: Callable[[], Engine]) -> Conclusion:
         raise BadInput(f"concurrency={options.concurrency}: give at least 1")
     plan, folder, told = plan_of(options), Path(options.out), console(as_json=True)
     with Results(folder, plan, options.resume, options.overwrite) as results:
+        if results.is_complete:
+            return conclude(plan, results.finish(), folder)
         engine = load()
-        with Progress(told, plan, results.records) as progress:
+        with Progress(told, plan, results.records, options.concurrency) as progress:
             engine.trace = progress
             try:
                 records = run(engine, results, options.concurrency, progress.heard)
@@ -69,7 +71,7 @@ def show(found: Conclusion) -> None:
     """The table of a run, and where its plot and report are."""
     out = console()
     out.print(results_table(found.rows, found.compared))
-    out.print("[dim]vs first: percentage points; * where the 95 % interval does not touch zero[/]")
+    out.print("[dim]means per problem; vs first in points, * where zero is outside its 95 %[/]")
     out.print(f"\nplot    {found.plot}\nreport  {found.report}", soft_wrap=True, markup=False)
 
 

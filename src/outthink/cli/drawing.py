@@ -35,7 +35,6 @@ class Recorder(Trace):
 
     def __init__(self) -> None:
         self.leaves: dict[Path, Leaf] = {}
-        self.scores: dict[Path, float] = {}
         self.decode: Callable[[Sequence[int]], str] = str
         self.prompt = ""
 
@@ -56,14 +55,14 @@ class Recorder(Trace):
         if leaf is not None:
             leaf.tokens, leaf.fate = branch.tokens, why
 
-    def offered(self, run: Run, answer: Answer) -> None:
-        if answer.branch is not None and answer.score is not None:
-            self.scores[answer.branch.path] = answer.score
+    def ended(self, run: Run, answer: Answer) -> None:
+        """Branches are gone from the answers by now: texts tell whose score is whose."""
+        scores = {one.text: one.score for one in (*answer.others, answer)}
+        for leaf in self.leaves.values():
+            leaf.score = scores.get(self.decode(leaf.tokens))
 
     def finished(self) -> list[Leaf]:
-        """Every branch that wrote, by path, with its score."""
-        for path, leaf in self.leaves.items():
-            leaf.score = self.scores.get(path)
+        """Every branch that wrote, by path."""
         return [self.leaves[path] for path in sorted(self.leaves)]
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from outthink.bench.files import to_json
 from outthink.bench.runner import finish_of
-from outthink.bench.summary import COLUMNS, Difference, Row, amount
+from outthink.bench.summary import Difference, Row, amount, percent, span
 from outthink.core.types import Answer, Receipt
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, JustifyMethod, RenderableType
     from rich.table import Table
 
 
@@ -29,19 +29,16 @@ def emit(value: dict[str, Any]) -> None:
 
 
 def table(*titles: str, left: Iterable[int] = (0,)) -> Table:
-    """An airy table; the columns named in `left` hold words, the others numbers."""
+    """An airy table; the columns in `left` hold words, the others numbers. Words fold, but for the first."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
     words = set(left)
     for number, title in enumerate(titles):
-        made.add_column(
-            title,
-            justify="left" if number in words else "right",
-            overflow="fold",
-            no_wrap=number not in words,
-        )
+        is_long = number in words and number > 0
+        side: JustifyMethod = "left" if number in words else "right"
+        made.add_column(title, justify=side, overflow="fold", no_wrap=not is_long)
     return made
 
 
@@ -61,7 +58,7 @@ SPENT = ("written", "read", "positions", "passes", "flops", "seconds", "discarde
 
 def receipt_table(receipt: Receipt) -> Table:
     """Both books side by side, and the logical book of each named block; what nobody spent is left out."""
-    books = {"asked for": receipt.logical, "computed": receipt.actual}
+    books = {"asked": receipt.logical, "computed": receipt.actual}
     books |= {name: cost for name, cost in receipt.by_scope.items() if name != "run"}
     spent = [name for name in SPENT if any(getattr(cost, name) for cost in books.values())]
     made = table("", *(name if name != "flops" else "FLOPs" for name in spent), "cache")
@@ -106,25 +103,23 @@ def show_receipt(out: Console, receipt: Receipt) -> None:
 
 
 def results_table(rows: Iterable[Row], compared: Iterable[Difference] = ()) -> RenderableType:
-    """The rows of a run, a block for each task; the best of each block in bold."""
-    rows = list(rows)
-    found = {(d.task, d.strategy): d for d in compared}
-    made = table("task", "strategy", *(title for title, _ in COLUMNS), "vs first", left=(0, 1))
-    made.columns[0].no_wrap = True
-    before = rows[0].task
-    for row in rows:
-        if row.task != before:
-            made.add_section()
-        title, before = (
-            (row.task.removesuffix("()") if row.task != before or row is rows[0] else ""),
-            row.task,
-        )
-        best = max(other.accuracy for other in rows if other.task == row.task) == row.accuracy
-        cells = [show(row) for _, show in COLUMNS]
-        name = row.strategy.removesuffix("()")
-        made.add_row(
-            title, name, *cells, _points(found.get((row.task, row.strategy))), style="bold" if best else ""
-        )
+    """The rows of a run, a block for each task; what is best in a block is bold."""
+    from rich.padding import Padding
+
+    rows, found = list(rows), {(d.task, d.strategy): d for d in compared}
+    made = table("", "right", "95 %", "written", "FLOPs", "seconds", "vs first")
+    made.columns[0].no_wrap, made.columns[0].min_width = False, 16
+    for task in dict.fromkeys(row.task for row in rows):
+        own = [row for row in rows if row.task == task]
+        best = max(row.accuracy for row in own)
+        made.add_row(task.removesuffix("()"), style="dim")
+        for row in own:
+            share, interval = percent(row.accuracy), span(row.low, row.high, ".0f")
+            spent = (amount(row.written), amount(row.flops), f"{row.seconds:.2f}")
+            points = _points(found.get((task, row.strategy)))
+            style = "bold" if row.accuracy == best else ""
+            made.add_row(Padding(row.strategy, (0, 0, 0, 2)), share, interval, *spent, points, style=style)
+        made.add_section()
     return made
 
 

@@ -22,8 +22,9 @@ SELDOM = 10.0  # seconds between two lines elsewhere
 class Progress(Trace):
     """A line for each strategy on each task, and one with the speed and the time left."""
 
-    def __init__(self, console: Console, plan: Plan, done: dict[Pair, Record]) -> None:
+    def __init__(self, console: Console, plan: Plan, done: dict[Pair, Record], concurrency: int) -> None:
         self.console = console
+        self.concurrency = concurrency
         self.n = plan.n
         self.tallies: dict[tuple[str, str], list[int]] = {}  # problems done, right answers
         for pair, _, _ in plan.pairs():
@@ -95,8 +96,9 @@ class Progress(Trace):
         """Done, speed, time left."""
         done, total = sum(done for done, _ in self.tallies.values()), self.n * len(self.tallies)
         seconds = max(now - self.began, 1e-9)
+        flying = min(self.concurrency, total - done) / 2  # on average, what is in work is half done
         fresh = done - self.before
-        left = clock(seconds / fresh * (total - done)) if fresh else "?"
+        left = clock(seconds / (fresh + flying) * (total - done - flying)) if fresh else "?"
         speed = f"{self.tokens / seconds:,.0f} tokens/s"
         return Text(f"{done}/{total} answers   {speed}   {clock(seconds)} so far, {left} left", "dim")
 
