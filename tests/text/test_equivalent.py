@@ -213,6 +213,7 @@ def test_a_forked_child_has_a_process_and_a_lock_of_its_own() -> None:
         algebra._WORKER._lock.acquire()  # as if another thread were asking
         child = os.fork()
         if child == 0:
+            assert algebra._WORKER._process is None
             sys.exit(not algebra.same("x+2", "2+x"))
         algebra._WORKER._lock.release()
         assert os.waitpid(child, 0)[1] == 0
