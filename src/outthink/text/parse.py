@@ -366,6 +366,12 @@ _SHORT_WORDS = frozenset("no on up in to at by us we he it me my so do go or if 
 
 
 def _is_words(text: str) -> bool:
-    """Whether the text is language rather than mathematics: it has a word, and LaTeX does not own it."""
+    """Whether the text is language rather than mathematics: it has a word, and LaTeX does not own it.
+
+    Letters without any operator are a word, and what stands apart is a sequence: `ab` is not `ba`, `a 3 b`
+    not `b 3 a`.
+    """
+    if re.fullmatch(r"[^\W\d_]{2,}|[^\W_]+(?: [^\W_]+)+", text):
+        return True
     words = re.findall(r"[^\W\d_]+", re.sub(r"\\[A-Za-z]+|\{[a-z]*matrix\}", " ", text))
     return text.casefold() in _SHORT_WORDS or any(len(w) > 2 and w.lower() not in _FUNCTIONS for w in words)

@@ -1,0 +1,123 @@
+"""A model in this process: packed passes over a store of cache slots, rows reduced before anything leaves."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from outthink.core.batch import Batch, Move
+from outthink.core.errors import BadInput
+from outthink.core.jobs import Draw, Drawn, Inbox, Job, PassJob, PassResult
+from outthink.core.types import Can, Cost
+from outthink.decode.sample import draw
+from outthink.decode.statistics import read
+
+
+class Store(Protocol):
+    """Cache tensors by slot."""
+
+    slots: int
+
+    def move(self, moves: Sequence[Move]) -> None: ...
+
+    def grow(self, slots: int) -> None: ...
+
+
+class RowModel(Protocol):
+    """Anything that turns packed rows into logits; writes each row's cache into its slot."""
+
+    def new_store(self, slots: int) -> Any: ...
+
+    def forward(self, batch: Batch, store: Any) -> torch.Tensor: ...
+
+
+class Prices(NamedTuple):
+    """What a pass costs, from the configuration alone."""
+
+    flops_row: float  # the matrices of one row, the vocabulary's left out
+    flops_head: float  # the vocabulary's, for a row whose logits are wanted
+    flops_context: float  # attention, per row and visible slot
+    weight_bytes: float  # read once a pass
+    slot_bytes: float  # one slot of cache
+
+    def rows(self, low: int, high: int) -> float:
+        """FLOPs of the rows at positions [low, high), each seeing all before it."""
+        n = high - low
+        return n * self.flops_row + self.flops_context * n * (low + high + 1) / 2
+
+
+class About(NamedTuple):
+    """What an engine must know of a local model."""
+
+    name: str
+    vocab: int
+    context: int  # positions that the model accepts
+    eos: frozenset[int]
+    prices: Prices
+
+
+class LocalBackend:
+    """Runs `PassJob`s on a RowModel. One pass a step."""
+
+    can = Can.LOCAL
+
+    def __init__(self, model: RowModel, tokenizer: Any, about: About) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.about = about
+        self.prices = about.prices
+        self.store = model.new_store(0)
+        self.draw: Callable[[torch.Tensor, Sequence[Draw]], list[Drawn]] = (
+            draw  # a test may enumerate instead
+        )
+        self._queue: deque[tuple[PassJob, Inbox]] = deque()
+
+    def submit(self, jobs: Sequence[Job], inbox: Inbox) -> None:
+        for job in jobs:
+            if not isinstance(job, PassJob):
+                raise BadInput("a local model takes passes; generation is the engine's")
+            self._queue.append((job, inbox))
+
+    def step(self) -> bool:
+        if not self._queue:
+            return False
+        job, inbox = self._queue.popleft()
+        try:
+            inbox.put(job, self._run(job))
+        except Exception as error:  # delivered to whoever waits for the job
+            inbox.put(job, error)
+        return True
+
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        gone = set(map(id, jobs))
+        self._queue = deque(entry for entry in self._queue if id(entry[0]) not in gone)
+
+    def price(self, job: Job) -> Cost:
+        """The cost of one pass: rows at their positions, weights once, each visible segment of cache once."""
+        assert isinstance(job, PassJob)
+        batch, prices = job.batch, self.prices
+        context = sum(batch.positions) + len(batch)
+        flops = (
+            len(batch) * prices.flops_row
+            + len(batch.wanted) * prices.flops_head
+            + context * prices.flops_context
+        )
+        moved = prices.weight_bytes + prices.slot_bytes * sum(s.length for s in batch.segments)
+        return Cost(positions=len(batch), passes=1, flops=flops, bytes=moved)
+
+    @torch.inference_mode()
+    def _run(self, job: PassJob) -> PassResult:
+        began = time.perf_counter()
+        need = max(s.start + s.length for s in job.batch.segments)
+        if need > self.store.slots:
+            self.store.grow(need)
+        if job.moves:
+            self.store.move(job.moves)
+        logits = self.model.forward(job.batch, self.store)
+        seconds = time.perf_counter() - began
+        drawn = self.draw(logits, job.draws) if job.draws else []
+        return PassResult(drawn, read(logits, job.reads), seconds)

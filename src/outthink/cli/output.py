@@ -1,0 +1,129 @@
+"""What the commands print: tables for people on stdout, or one JSON object for machines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from outthink.bench.files import to_json
+from outthink.bench.runner import finish_of
+from outthink.bench.summary import COLUMNS, Difference, Row, amount
+from outthink.core.types import Answer, Cost, Receipt
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+
+def console(as_json: bool = False) -> Console:
+    """Where a command talks to people: stdout, or stderr where stdout is for JSON."""
+    from rich.console import Console
+
+    return Console(stderr=as_json, highlight=False, soft_wrap=False)
+
+
+def emit(value: dict[str, Any]) -> None:
+    """The one JSON object."""
+    sys.stdout.write(to_json(value) + "\n")
+
+
+def table(*titles: str, left: Iterable[int] = (0,)) -> Table:
+    """An airy table; the columns named in `left` hold words, the others numbers."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
+    words = set(left)
+    for number, title in enumerate(titles):
+        made.add_column(
+            title,
+            justify="left" if number in words else "right",
+            overflow="fold",
+            no_wrap=number not in words,
+        )
+    return made
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """An answer as `solve --json` prints it."""
+    return {
+        "text": answer.text,
+        "final": answer.final,
+        "score": answer.score,
+        "finish": finish_of(answer),
+        "receipt": answer.receipt.as_dict() if answer.receipt else None,
+    }
+
+
+SPENT = ("written", "read", "positions", "passes", "flops", "seconds", "discarded", "verified")
+
+
+def receipt_table(receipt: Receipt) -> Table:
+    """Both books side by side, and the logical book of each named block."""
+    made = table("", *(name if name != "flops" else "FLOPs" for name in SPENT), "peak cache")
+    books = {"asked for": receipt.logical, "computed": receipt.actual}
+    scopes = {name: cost for name, cost in receipt.by_scope.items() if name != "run"}
+    for name, cost in (books | scopes).items():
+        made.add_row(name, *_spent(cost))
+    return made
+
+
+def _spent(cost: Cost) -> list[str]:
+    shown = [amount(getattr(cost, name)) if getattr(cost, name) else "-" for name in SPENT]
+    return [*shown, f"{amount(cost.cache_bytes)}B" if cost.cache_bytes else "-"]
+
+
+def show_answer(out: Console, answer: Answer) -> None:
+    """The answer, what it cost, and what would give it again."""
+    from rich.text import Text
+
+    out.print(Text(answer.text.rstrip("\n")))
+    out.print()
+    score = "" if answer.score is None else f"   score {answer.score:.4g}"
+    final = Text("no answer found", "dim") if answer.final is None else Text(answer.final, "bold green")
+    out.print(Text.assemble(("answer ", "dim"), final, (f"{score}   {finish_of(answer)}", "dim")))
+    if answer.receipt:
+        show_receipt(out, answer.receipt)
+
+
+def show_receipt(out: Console, receipt: Receipt) -> None:
+    """The receipt, and anything that was less than asked for."""
+    from rich.text import Text
+
+    out.print()
+    out.print(receipt_table(receipt))
+    for less in receipt.degradations:
+        out.print(Text(f"{less.what}: {less.why}", "yellow"))
+    again = f"{receipt.config}   seed {receipt.seed}   {receipt.model}   {receipt.wall:.2f} s"
+    out.print(Text(again, "dim"))
+
+
+def results_table(rows: Iterable[Row], compared: Iterable[Difference] = ()) -> RenderableType:
+    """The rows of a run, a block for each task; the best of each block in bold."""
+    rows = list(rows)
+    found = {(d.task, d.strategy): d for d in compared}
+    made = table("task", "strategy", *(title for title, _ in COLUMNS), "vs first", left=(0, 1))
+    before = rows[0].task
+    for row in rows:
+        if row.task != before:
+            made.add_section()
+        title, before = (
+            (row.task.removesuffix("()") if row.task != before or row is rows[0] else ""),
+            row.task,
+        )
+        best = max(other.accuracy for other in rows if other.task == row.task) == row.accuracy
+        cells = [show(row) for _, show in COLUMNS]
+        name = row.strategy.removesuffix("()")
+        made.add_row(
+            title, name, *cells, _points(found.get((row.task, row.strategy))), style="bold" if best else ""
+        )
+    return made
+
+
+def _points(difference: Difference | None) -> str:
+    """A difference in percentage points, starred where its interval does not touch zero."""
+    if difference is None:
+        return ""
+    star = "*" if difference.low > 0 or difference.high < 0 else " "
+    return f"{100 * difference.difference:+.1f}{star}"
