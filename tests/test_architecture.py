@@ -30,7 +30,8 @@ LAYERS = {
     "testing": 5,  # above the backends, because its checks run them; no other module needs it
     **dict.fromkeys(("bench", "serve"), 6),
     "": 7,  # outthink/__init__.py
-    **dict.fromkeys(("cli", "__main__"), 8),
+    "cli": 8,
+    "__main__": 9,
 }
 SIDEWAYS = {("models", "kv")}  # the forward pass writes its keys and values into the store
 FAMILIES = ("strategy", "verify", "decode", "speculate", "kv", "order", "adapt", "learn", "cost")
