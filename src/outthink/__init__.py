@@ -70,7 +70,7 @@ def load(
     if not cache > 0:
         raise BadInput(f"cache={cache}: give the GiB that keys and values may take, more than 0")
     backend = load_backend(name, dtype, device, threads, trust_remote_code)
-    slots = max(16, int(cache * 2**30 / backend.prices.slot_bytes)) if name != "toy" else 65536
+    slots = max(16, int(cache * 2**30 / backend.about.prices.slot_bytes)) if name != "toy" else 65536
     return Engine(backend, slots=slots, max_batch=max_batch, max_rows=max_rows)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from outthink.backends.local import About, LocalBackend, Prices
+from outthink.backends.local import LocalBackend
+from outthink.core.about import About, Prices
 from outthink.core.errors import BadInput, UnknownName
 from outthink.models.base import ModelConfig
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 
+from outthink.core.about import About
 from outthink.core.batch import Batch, Move
 from outthink.core.errors import BadInput
 from outthink.core.jobs import Draw, Drawn, Inbox, Job, PassJob, PassResult
@@ -35,31 +36,6 @@ class RowModel(Protocol):
     def forward(self, batch: Batch, store: Any) -> torch.Tensor: ...
 
 
-class Prices(NamedTuple):
-    """What a pass costs, from the configuration alone."""
-
-    flops_row: float  # the matrices of one row, the vocabulary's left out
-    flops_head: float  # the vocabulary's, for a row whose logits are wanted
-    flops_context: float  # attention, per row and visible slot
-    weight_bytes: float  # read once a pass
-    slot_bytes: float  # one slot of cache
-
-    def rows(self, low: int, high: int) -> float:
-        """FLOPs of the rows at positions [low, high), each seeing all before it."""
-        n = high - low
-        return n * self.flops_row + self.flops_context * n * (low + high + 1) / 2
-
-
-class About(NamedTuple):
-    """What an engine must know of a local model."""
-
-    name: str
-    vocab: int
-    context: int  # positions that the model accepts
-    eos: frozenset[int]
-    prices: Prices
-
-
 class LocalBackend:
     """Runs `PassJob`s on a RowModel. One pass a step."""
 
@@ -69,7 +45,6 @@ class LocalBackend:
         self.model = model
         self.tokenizer = tokenizer
         self.about = about
-        self.prices = about.prices
         self.store = model.new_store(0)
         self.draw: Callable[[torch.Tensor, Sequence[Draw]], list[Drawn]] = (
             draw  # a test may enumerate instead
@@ -99,7 +74,7 @@ class LocalBackend:
     def price(self, job: Job) -> Cost:
         """The cost of one pass: rows at their positions, weights once, each visible segment of cache once."""
         assert isinstance(job, PassJob)
-        batch, prices = job.batch, self.prices
+        batch, prices = job.batch, self.about.prices
         context = sum(batch.positions) + len(batch)
         flops = (
             len(batch) * prices.flops_row
@@ -115,8 +90,8 @@ class LocalBackend:
         need = max(s.start + s.length for s in job.batch.segments)
         if need > self.store.slots:
             self.store.grow(need)
-        if job.moves:
-            self.store.move(job.moves)
+        for moves in job.moves:
+            self.store.move(moves)
         logits = self.model.forward(job.batch, self.store)
         seconds = time.perf_counter() - began
         drawn = self.draw(logits, job.draws) if job.draws else []

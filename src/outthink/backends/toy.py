@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from outthink.backends.local import About, LocalBackend, Prices
+from outthink.backends.local import LocalBackend
+from outthink.core.about import About, Prices
 from outthink.core.batch import Batch, Move
 from outthink.core.errors import BadInput
 from outthink.core.rng import digest

@@ -50,7 +50,9 @@ class PassJob:
     batch: Batch
     draws: list[Draw] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
-    moves: list[Move] = field(default_factory=list)
+    moves: list[list[Move]] = field(
+        default_factory=list
+    )  # before the pass, each list read all, then written all
     number: int = field(default_factory=_numbers.__next__)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from outthink.core.about import About
 from outthink.core.types import Answer, Can, Candidate, Cost, Score
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Backend(Protocol):
     """Something that evaluates jobs. Answers arrive in the inbox, at once or later."""
 
     can: Can
+    about: About
     tokenizer: Tokenizer
 
     def submit(self, jobs: Sequence[Job], inbox: Inbox) -> None:

@@ -306,7 +306,7 @@ class Trampoline:
             task.waiting = trap
             self.host.begin(task, trap)
         else:
-            hint = "await only what a Branch offers, or gather, race and offload; use offload for other libraries"
+            hint = "await what a Branch offers, gather, race, or offload for other libraries"
             self.ready.append((task, None, Misuse(f"a strategy awaited {type(trap).__name__}: {hint}")))
 
     def _still_pending(self, task: Task) -> bool:

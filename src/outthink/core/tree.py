@@ -53,7 +53,9 @@ class Node:
         self.kept = 0  # leading tokens that stay cached, evictable, when nobody refers to them
 
     def __repr__(self) -> str:
-        return f"Node(first={self.first}, tokens={self.tokens}, computed={self.computed}/{self.cap}@{self.start})"
+        return (
+            f"Node({self.tokens} from {self.first}, computed {self.computed} of {self.cap} at {self.start})"
+        )
 
 
 class Cursor:

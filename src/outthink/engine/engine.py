@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from outthink.backends.local import LocalBackend
 from outthink.core.branch import Branch, ReadWork, WriteWork
 from outthink.core.errors import (
     BadInput,
@@ -27,6 +26,7 @@ from outthink.core.errors import (
 from outthink.core.ledger import Request as Reservation
 from outthink.core.ledger import Scope, grants
 from outthink.core.needs import check_needs
+from outthink.core.protocols import Backend
 from outthink.core.tasks import Evaluate, Offload, Task, Trampoline
 from outthink.core.types import Answer, Cost, Receipt
 from outthink.engine.accounts import (
@@ -57,7 +57,7 @@ class Engine:
 
     def __init__(
         self,
-        backend: LocalBackend,
+        backend: Backend,
         *,
         slots: int = 65536,
         max_batch: int = 256,
@@ -164,7 +164,7 @@ class Engine:
             raise UnknownName("model in this engine", model, self.places)
         return self.places[model]
 
-    def add(self, backend: LocalBackend, slots: int = 65536) -> None:
+    def add(self, backend: Backend, slots: int = 65536) -> None:
         """Put another model beside the main one, for judges and routers."""
         place = Place(backend, slots, self.main.max_batch, self.main.max_rows)
         self.places[place.name] = place

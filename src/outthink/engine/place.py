@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from outthink.backends.local import About, LocalBackend
 from outthink.core.batch import Move
 from outthink.core.branch import Ask, Branch, ReadWork
 from outthink.core.errors import CacheFull
 from outthink.core.jobs import Inbox, PassJob, PassResult, Read
+from outthink.core.protocols import Backend
 from outthink.core.tasks import Task
 from outthink.core.tree import Cursor, Node, NoRoom, Tree
 from outthink.core.types import Cost, Dist
@@ -55,7 +55,7 @@ class Plan:
     room: int
     ranges: dict[Node, list[tuple[int, int]]] = field(default_factory=dict)
     wanted: set[tuple[Node, int]] = field(default_factory=set)
-    moves: list[Move] = field(default_factory=list)
+    moves: list[list[Move]] = field(default_factory=lambda: [[]])
     draws: list[tuple[Stretch, Node, int]] = field(default_factory=list)
     reads: list[tuple[Reading, int, Node, int]] = field(default_factory=list)
     rows: dict[Work, int] = field(default_factory=dict)  # new rows by who brought them
@@ -73,8 +73,8 @@ class Flight:
 class Place:
     """A local model with its tree and its queue."""
 
-    def __init__(self, backend: LocalBackend, slots: int, max_batch: int, max_rows: int) -> None:
-        about: About = backend.about
+    def __init__(self, backend: Backend, slots: int, max_batch: int, max_rows: int) -> None:
+        about = backend.about
         self.backend = backend
         self.name = about.name
         self.vocab = about.vocab
@@ -109,7 +109,7 @@ class Place:
             batch,
             [stretch.draw(where[(node, upto)]) for stretch, node, upto in plan.draws],
             [Read(where[(node, upto)], reading.left[i].want) for reading, i, node, upto in plan.reads],
-            plan.moves,
+            [moves for moves in plan.moves if moves],
         )
         flight = Flight(plan, job, self.backend.price(job))
         self.backend.submit([job], inbox)
@@ -130,9 +130,9 @@ class Place:
 
     def _admit(self, plan: Plan, work: Work) -> bool:
         """Add the rows that a piece of work still lacks; whether any are in the pass. Raises CacheFull."""
-        for make_room in (None, self.compact, self._clear_for):
+        for make_room in (None, self._compact, self._clear_for):
             if make_room is not None:
-                make_room(work)
+                make_room(plan, work)
             try:
                 self._add(plan, work)
                 return True
@@ -142,7 +142,7 @@ class Place:
                     return work in plan.rows  # it waits until others have ended
         raise CacheFull(
             f"a branch of {work.branch.cursor.length} tokens alone does not fit the cache of "
-            f"{self.tree.slots.capacity} tokens; give the engine more cache, or shorten the prompt or max_tokens"
+            f"{self.tree.slots.capacity} tokens; give it more cache, or shorten the prompt or max_tokens"
         )
 
     def _add(self, plan: Plan, work: Work) -> None:
@@ -177,7 +177,7 @@ class Place:
     def _plan_rows(self, plan: Plan, work: Work, node: Node, low: int, high: int) -> None:
         if high > node.cap:
             for move in self.tree.reserve(node, high, self._hint(work, node, high)):
-                _add_move(plan.moves, move)
+                _add_move(plan.moves[-1], move)
         plan.ranges.setdefault(node, []).append((low, high))
         plan.rows[work] = plan.rows.get(work, 0) + high - low
         plan.room -= high - low
@@ -192,20 +192,19 @@ class Place:
     # ---- when cache is short
     # ---------------------------------------------------------------------------------
 
-    def compact(self, work: Work | None = None) -> None:
+    def _compact(self, plan: Plan, work: Work) -> None:
         """Close the gaps between extents."""
-        self.backend.store.move(self.tree.compact())
+        plan.moves += [self.tree.compact(), []]
 
-    def _clear_for(self, work: Work) -> None:
-        """Drop the cache of all but one piece of work; the others compute theirs again when their turn
-        comes."""
+    def _clear_for(self, plan: Plan, work: Work) -> None:
+        """Drop the cache of all but one piece of work; the others compute theirs again in their turn."""
         cursors = [a.cursor for a in work.work.asks] if isinstance(work, Reading) else [work.branch.cursor]
         path = {node for cursor in cursors for node in _ancestors(cursor.node)}
         for node in path:
             for child in node.children.values():
                 if child not in path:
                     self.tree.park(child)
-        self.compact()
+        self._compact(plan, work)
 
     # ---- after a pass
     # ----------------------------------------------------------------------------------------

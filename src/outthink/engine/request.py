@@ -145,7 +145,8 @@ class Run:
             by_scope=self._by_scope(),
             finish=finish,
             wall=self.engine.clock() - self.began,
-            config=request.config or _shown(request.strategy),
+            config=request.config
+            or (show(request.strategy) if is_dataclass(request.strategy) else repr(request.strategy)),
             model=self.engine.main.name,
             seed=request.seed,
             sampling=request.sampling,
@@ -162,10 +163,6 @@ def as_problem(problem: Problem | str) -> Problem:
 
 def _rank(offer: Offer) -> tuple[int, float, tuple[int, ...]]:
     return (offer.depth, -offer.rank, offer.path)
-
-
-def _shown(strategy: Strategy) -> str:
-    return repr(strategy)
 
 
 def root_key(seed: int, model: str) -> int:

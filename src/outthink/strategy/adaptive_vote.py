@@ -9,6 +9,7 @@ from outthink.core.branch import Branch
 from outthink.core.protocols import Strategy
 from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
+from outthink.spec import show
 from outthink.strategy.once import Once
 from outthink.strategy.vote import elect, tally
 
@@ -38,6 +39,7 @@ class AdaptiveVote:
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE
+    __repr__ = show
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.wave < 1:

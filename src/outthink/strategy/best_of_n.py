@@ -9,6 +9,7 @@ from outthink.core.judging import judge
 from outthink.core.protocols import Strategy, Verifier
 from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
+from outthink.spec import show
 from outthink.strategy.once import Once
 
 
@@ -34,6 +35,7 @@ class BestOfN:
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE
+    __repr__ = show
 
     def __post_init__(self) -> None:
         if self.n < 1:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from outthink.core.branch import Branch
 from outthink.core.types import Answer, Can, Sampling
+from outthink.spec import show
 from outthink.text import final_answer
 
 
@@ -21,6 +22,7 @@ class Once:
     """Write once, as the run's sampling says."""
 
     needs = Can.GENERATE
+    __repr__ = show
 
     async def __call__(self, root: Branch, /) -> Answer:
         return await write(root, root.sampling)

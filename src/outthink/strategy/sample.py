@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from outthink.core.branch import Branch
 from outthink.core.types import Answer, Can
+from outthink.spec import show
 from outthink.strategy.once import write
 
 
@@ -16,6 +17,7 @@ class Sample:
     temperature: float = 0.8
 
     needs = Can.GENERATE
+    __repr__ = show
 
     def __post_init__(self) -> None:
         if self.temperature < 0:

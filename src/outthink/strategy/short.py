@@ -8,6 +8,7 @@ from outthink.core.branch import Branch
 from outthink.core.protocols import Strategy
 from outthink.core.tasks import race
 from outthink.core.types import Answer, Can
+from outthink.spec import show
 from outthink.strategy.once import Once
 from outthink.strategy.vote import elect
 
@@ -26,6 +27,7 @@ class Short:
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE
+    __repr__ = show
 
     def __post_init__(self) -> None:
         if not 1 <= self.m <= self.k:

@@ -9,6 +9,7 @@ from outthink.core.branch import Branch
 from outthink.core.protocols import Strategy
 from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
+from outthink.spec import show
 from outthink.strategy.once import Once
 from outthink.text import classes
 
@@ -52,6 +53,7 @@ class Vote:
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE
+    __repr__ = show
 
     def __post_init__(self) -> None:
         if self.n < 1:

@@ -12,6 +12,7 @@ from outthink.core.judging import judge
 from outthink.core.protocols import Strategy, Verifier
 from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
+from outthink.spec import show
 from outthink.strategy.once import Once
 from outthink.strategy.vote import elect
 
@@ -33,6 +34,7 @@ class WeightedVote:
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE
+    __repr__ = show
 
     def __post_init__(self) -> None:
         if self.n < 1:

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from outthink.backends.local import LocalBackend
 from outthink.core.jobs import Draw, Drawn
 from outthink.core.types import Answer
 from outthink.decode.sample import warp
@@ -70,7 +69,7 @@ class Oracle:
 
 
 def enumerate_runs(
-    backend: Callable[[], LocalBackend],
+    backend: Callable[[], Any],
     request: Request,
     outcome: Callable[[Answer], Key],
     most: int = 100_000,

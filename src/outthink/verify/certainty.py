@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from outthink.core.errors import BadInput
 from outthink.core.types import Can, Candidate, Score
+from outthink.spec import show
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Certainty:
     records = ("certainty",)
 
     needs = Can.STATS
+    __repr__ = show
 
     async def __call__(self, candidates: Sequence[Candidate], /) -> list[Score]:
         return [self._one(c) for c in candidates]

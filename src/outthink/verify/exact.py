@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from outthink.core.errors import BadInput
 from outthink.core.problem import Problem
 from outthink.core.types import Candidate, Score
+from outthink.spec import show
 from outthink.text import equivalent
 
 
@@ -28,6 +29,7 @@ class Exact:
     """1 if the final answer is right, else 0: what an oracle would say."""
 
     records = ()
+    __repr__ = show
 
     async def __call__(self, candidates: Sequence[Candidate], /) -> list[Score]:
         verdicts = [is_right(c.problem, c.final) for c in candidates]

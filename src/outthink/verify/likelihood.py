@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from outthink.core.errors import BadInput
 from outthink.core.types import Can, Candidate, Score
+from outthink.spec import show
 
 
 def written(candidate: Candidate) -> list[float]:
@@ -29,6 +30,7 @@ class Likelihood:
     records = ()
 
     needs = Can.LOGPROBS
+    __repr__ = show
 
     def __post_init__(self) -> None:
         if self.per not in ("token", "text"):

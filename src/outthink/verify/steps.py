@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from outthink.core.errors import BadInput
 from outthink.core.rng import Chance, digest
 from outthink.core.types import Candidate, Score
+from outthink.spec import show
 from outthink.text import split_steps
 
 
@@ -22,6 +23,7 @@ class Steps:
 
     noise: float = 0.0
     records = ()
+    __repr__ = show
 
     def __post_init__(self) -> None:
         if not 0 <= self.noise <= 1:

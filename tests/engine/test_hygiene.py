@@ -283,7 +283,7 @@ def test_a_request_too_large_for_the_cache_says_so() -> None:
     async def body(root: Branch) -> Any:
         return (await root.generate(Sampling(max_tokens=30, ignore_eos=True))).text
 
-    with pytest.raises(CacheFull, match="give the engine more cache"):
+    with pytest.raises(CacheFull, match="give it more cache"):
         do(body, slots=10)
 
 
