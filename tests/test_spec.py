@@ -14,13 +14,14 @@ from outthink import spec
 from outthink.core.errors import BadInput, UnknownName
 from outthink.core.protocols import Strategy, Verifier
 from outthink.core.types import Sampling
+from outthink.spec import families, language
 
 
 @dataclass(frozen=True)
 class Plain:
     """Write once.
 
-    arXiv:2203.11171
+    Wang et al., arXiv 2203.11171.
     """
 
 
@@ -65,7 +66,8 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> None:
             setattr(module, kind.__name__, kind)
             monkeypatch.setattr(kind, "__module__", module.__name__)
             monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(spec, "names", lambda family: tuple(sorted(PARTS[family])))
+    for place in (families, language):
+        monkeypatch.setattr(place, "names", lambda family: tuple(sorted(PARTS[family])))
 
 
 @pytest.mark.parametrize(
@@ -170,6 +172,11 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         spec.parse_list(text)
     except BadInput as error:
         assert "\n" not in str(error)
+
+
+def test_a_list_keeps_what_was_given() -> None:
+    found = spec.parse_named("plain;  pick_one( n = 8, share=False )")
+    assert found == [("plain", Plain()), ("pick_one(n=8, share=False)", PickOne(8))]
 
 
 def test_names_of_a_missing_thing_are_an_unknown_name() -> None:

@@ -94,4 +94,5 @@ class FakeEngine:
 def plan(
     n: int = 12, seed: int = 0, levels: tuple[int, ...] = (1, 2), sizes: tuple[int, ...] = (1, 8)
 ) -> Plan:
-    return Plan(tuple(map(Sums, levels)), tuple(map(Guess, sizes)), n=n, seed=seed)
+    tasks = {"sums" if level == 1 else f"sums(level={level})": Sums(level) for level in levels}
+    return Plan(tasks, {f"guess(n={size})": Guess(size) for size in sizes}, n=n, seed=seed)

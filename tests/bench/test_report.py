@@ -33,9 +33,11 @@ def test_summary_is_counted_from_the_records(tmp_path: Path) -> None:
     found = conclude(plan(n=40), records, tmp_path)
     listed = json.loads(found.summary.read_text())
     assert [(r["task"], r["strategy"], r["n"]) for r in listed] == [
-        (task, strategy, 40) for task in ("sums()", "sums(level=2)") for strategy in ("guess()", "guess(n=8)")
+        (task, strategy, 40)
+        for task in ("sums", "sums(level=2)")
+        for strategy in ("guess(n=1)", "guess(n=8)")
     ]
-    own = [r for r in records if (r["task"], r["strategy"]) == ("sums()", "guess()")]
+    own = [r for r in records if (r["task"], r["strategy"]) == ("sums", "guess(n=1)")]
     assert listed[0]["accuracy"] == sum(r["correct"] for r in own) / 40
     assert listed[0]["low"] < listed[0]["accuracy"] < listed[0]["high"]
     assert listed[1]["written"] == 160 and listed[1]["passes"] == 20
@@ -45,7 +47,7 @@ def test_differences_are_paired_by_problem(tmp_path: Path) -> None:
     records = solved(tmp_path)
     rows = summarize(records)
     [first, second] = differences(records)
-    assert (first.strategy, first.baseline, second.task) == ("guess(n=8)", "guess()", "sums(level=2)")
+    assert (first.strategy, first.baseline, second.task) == ("guess(n=8)", "guess(n=1)", "sums(level=2)")
     assert first.difference == pytest.approx(rows[1].accuracy - rows[0].accuracy)
     assert 0 < first.low <= first.difference <= first.high
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -29,8 +29,8 @@ class Pair:
 class Plan:
     """The configuration of a run. What may change cost only (batch, threads) is no part of it."""
 
-    tasks: tuple[Task, ...]
-    strategies: tuple[Strategy, ...]
+    tasks: Mapping[str, Task]  # by the configuration that they go under in the results
+    strategies: Mapping[str, Strategy]
     n: int = 100
     seed: int = 0
     model: str = "pocket"
@@ -41,26 +41,23 @@ class Plan:
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MOST:
             raise BadInput(f"n={self.n}: give at least 1 problem, at most {MOST}")
-        for kind, parts in (("task", self.tasks), ("strategy", self.strategies)):
-            _need_distinct(kind, [spec.show(part) for part in parts])
-        for task in self.tasks:
+        if not self.tasks or not self.strategies:
+            raise BadInput("give at least one task and one strategy")
+        for task in self.tasks.values():
             task.problem(
                 "test", self.n - 1
             )  # a file may hold fewer: its error says so before a token is spent
 
     def pairs(self) -> Iterator[tuple[Pair, Task, Strategy]]:
         """Every pair, those of one problem side by side: they share its prompt, and a cut run is balanced."""
-        strategies = [(spec.show(s), s) for s in self.strategies]
-        tasks = [(spec.show(t), t) for t in self.tasks]
         for index in range(self.n):
-            for task_name, task in tasks:
-                for name, strategy in strategies:
+            for task_name, task in self.tasks.items():
+                for name, strategy in self.strategies.items():
                     yield Pair(task_name, name, index), task, strategy
 
     def order(self) -> dict[Pair, int]:
         """The place of each pair in the finished results: by task, strategy, index."""
-        tasks, strategies = map(spec.show, self.tasks), [spec.show(s) for s in self.strategies]
-        pairs = (Pair(t, s, i) for t in tasks for s in strategies for i in range(self.n))
+        pairs = (Pair(t, s, i) for t in self.tasks for s in self.strategies for i in range(self.n))
         return {pair: place for place, pair in enumerate(pairs)}
 
     def config(self) -> dict[str, Any]:
@@ -68,22 +65,13 @@ class Plan:
         return {
             "model": self.model,
             "dtype": self.dtype,
-            "tasks": [spec.show(t) for t in self.tasks],
-            "strategies": [spec.show(s) for s in self.strategies],
+            "tasks": list(self.tasks),
+            "strategies": list(self.strategies),
             "n": self.n,
             "seed": self.seed,
             "budget": self.budget.caps(),
             "sampling": spec.show(self.sampling),
         }
-
-
-def _need_distinct(kind: str, shown: list[str]) -> None:
-    """At least one, and none twice: its results could not be told apart."""
-    if not shown:
-        raise BadInput(f"give at least one {kind}")
-    for name in shown:
-        if shown.count(name) > 1:
-            raise BadInput(f"the {kind} {name} is given twice")
 
 
 def seed_of(seed: int, problem: Problem, pair: Pair) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 
-from outthink import spec
 from outthink.bench.frontier import DARK, LIGHT, Ink, frontier, render
 from outthink.bench.plan import Plan
 from outthink.bench.results import Record
@@ -45,7 +44,7 @@ def html(plan: Plan, records: Sequence[Record], rows: Sequence[Row], compared: S
 
 
 def _lead(plan: Plan) -> str:
-    tasks = " and ".join(_bare(spec.show(task)) for task in plan.tasks)
+    tasks = " and ".join(_bare(task) for task in plan.tasks)
     return f"{len(plan.strategies)} strategies, {plan.n} test problems each of {tasks}, seed {plan.seed}."
 
 
@@ -68,7 +67,7 @@ def _data(rows: Sequence[Row], ink: Ink) -> str:
 
 def _table(plan: Plan, rows: Sequence[Row], compared: Sequence[Difference]) -> str:
     """Rows by task; the rows of the frontier are marked."""
-    baseline = _bare(spec.show(plan.strategies[0]))
+    baseline = _bare(next(iter(plan.strategies)))
     titles = [*(title for title, _ in COLUMNS), f"against {baseline}"]
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
     found = {(d.task, d.strategy): d for d in compared}
@@ -106,13 +105,12 @@ def _difference(d: Difference | None) -> str:
 
 
 def _notes(plan: Plan) -> str:
-    return f'<p class="note">{NOTES} {escape(_bare(spec.show(plan.strategies[0])))}.</p>'
+    return f'<p class="note">{NOTES} {escape(_bare(next(iter(plan.strategies))))}.</p>'
 
 
 def _examples(plan: Plan, records: Sequence[Record]) -> Iterator[str]:
     """Problems of each task, those first on which strategies disagree."""
-    for task in plan.tasks:
-        name = spec.show(task)
+    for name, task in plan.tasks.items():
         by_index: dict[int, list[Record]] = {}
         for record in records:
             if record["task"] == name:

@@ -96,9 +96,8 @@ def _differences(groups: Groups) -> Iterator[Difference]:
         before = {record["index"]: float(record["correct"]) for record in groups[task, baseline]}
         pairs = [(before[r["index"]], float(r["correct"])) for r in group if r["index"] in before]
         if pairs:
-            interval = paired_bootstrap([b - a for a, b in pairs])
-            mean = sum(b - a for a, b in pairs) / len(pairs)
-            yield Difference(task, strategy, baseline, mean, interval.low, interval.high)
+            found = paired_bootstrap([own for _, own in pairs], [base for base, _ in pairs])
+            yield Difference(task, strategy, baseline, *found)
 
 
 def percent(share: float) -> str:

@@ -39,7 +39,9 @@ HELP = """Spend compute at inference time: the best answer that a budget can buy
   outthink tasks steps
   outthink models --json
 """
-USAGE = typer.BadParameter.__base__  # the parser's own complaints
+USAGE: type[Any] = typer.BadParameter.__mro__[1]  # the parser's own complaints, whichever parser it uses
+
+SAID = (OutthinkError, ValueError, OSError)  # errors that are said in a line; others are ours, and show where
 
 app = typer.Typer(
     name="outthink",
@@ -72,8 +74,8 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it ends
         return 1
-    except (OutthinkError, ValueError, OSError, USAGE) as error:
-        if os.environ.get("OUTTHINK_TRACEBACK"):
+    except Exception as error:
+        if os.environ.get("OUTTHINK_TRACEBACK") or not isinstance(error, (*SAID, USAGE)):
             raise
         return _complain(error)
 
@@ -95,7 +97,4 @@ def _complain(error: Any) -> int:
     """Say in one line what was wrong; the exit code."""
     said = error.format_message() if isinstance(error, USAGE) else str(error) or type(error).__name__
     print("outthink: " + " ".join(said.split()), file=sys.stderr)
-    is_own = isinstance(error, (BadInput, USAGE)) or (
-        isinstance(error, ValueError) and not isinstance(error, OSError)
-    )
-    return 2 if is_own else 1
+    return 2 if isinstance(error, (ValueError, USAGE)) else 1

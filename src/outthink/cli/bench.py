@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from outthink import spec
 from outthink.bench.plan import Plan
-from outthink.cli.options import Benching, takes, tasks_of
+from outthink.cli.options import Benching, strategies_of, takes, tasks_of
 from outthink.cli.output import console, emit, results_table
 from outthink.core.errors import BadInput
 
@@ -78,7 +77,7 @@ def plan_of(options: Benching) -> Plan:
     """The plan that the options describe."""
     return Plan(
         tasks=tasks_of(options.task or ["steps"], options.level),
-        strategies=tuple(spec.parse_list(options.strategies)),
+        strategies=strategies_of(options.strategies),
         n=options.n,
         seed=options.seed,
         model=options.model,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument
 
 from outthink import spec
+from outthink.bench.example import worked_example
 from outthink.bench.summary import amount
 from outthink.cli.options import Listing, takes
 from outthink.cli.output import console, emit, table
@@ -61,34 +62,29 @@ def _range(levels: list[int]) -> str:
 
 def _show_task(task: Task, as_json: bool) -> None:
     """One task: what it is, and a problem with its worked solution."""
-    problem = task.problem("test", 0)
-    example = {
-        "prompt": problem.prompt,
-        "solution": problem.secret.solution,
-        "reference": problem.secret.reference,
-    }
-    if as_json:
-        emit(_task(type(task)) | {"default": getattr(task, "level", None), "example": example})
-        return
     from rich.padding import Padding
     from rich.text import Text
 
+    example = worked_example(task)
+    if as_json:
+        emit(_task(type(task)) | {"default": getattr(task, "level", None), "example": example._asdict()})
+        return
     out, levels = console(), list(getattr(task, "levels", ()))
     out.print(Text.assemble((spec.show(task), "bold"), f"\n{task.statement}"))
     if levels:
         out.print(f"Levels {_range(levels)}, here {getattr(task, 'level', None)}.")
-    out.print(Text(f"\nTest problem 0 ({problem.id})", "dim"))
-    out.print(Padding(Text(problem.prompt), (0, 2)))
+    out.print(Text(f"\nTest problem 0 ({example.id})", "dim"))
+    out.print(Padding(Text(example.prompt), (0, 2)))
     out.print(Text("\nA worked solution", "dim"))
-    out.print(Padding(Text(problem.secret.solution), (0, 2)))
+    out.print(Padding(Text(example.solution), (0, 2)))
 
 
 @takes(Naming)
 def models(options: Naming) -> None:
     """The models that come with the package; with a name, its card."""
-    import outthink
+    from outthink.backends.load import embedded
 
-    found = {name: Path(place) for name, place in outthink.models().items()}
+    found = embedded()
     if options.name is not None and options.name not in found:
         raise UnknownName("model", options.name, found)
     if options.name is not None and not options.json:
@@ -130,7 +126,7 @@ def _show_card(place: Path) -> None:
     console().print(Markdown(re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)))
 
 
-FAMILIES = {"strategies": "strategy", "verifiers": "verify"}
+FOLDERS = {"strategies": "strategy", "verifiers": "verify"}
 
 
 @takes(Naming)
@@ -140,7 +136,7 @@ def methods(options: Naming) -> None:
         _show_method(options.name, options.json)
         return
     found = {
-        title: [_method(name, family) for name in spec.names(family)] for title, family in FAMILIES.items()
+        title: [_method(name, family) for name in spec.names(family)] for title, family in FOLDERS.items()
     }
     if options.json:
         emit(found)
@@ -160,15 +156,15 @@ def _method(name: str, family: str) -> dict[str, Any]:
 
 def _show_method(name: str, as_json: bool) -> None:
     """One strategy or verifier: its whole docstring; a name may be both."""
-    families = [family for family in FAMILIES.values() if name in spec.names(family)]
-    if not families:
-        raise UnknownName("strategy or verifier", name, {n for f in FAMILIES.values() for n in spec.names(f)})
+    folders = [family for family in FOLDERS.values() if name in spec.names(family)]
+    if not folders:
+        raise UnknownName("strategy or verifier", name, {n for f in FOLDERS.values() for n in spec.names(f)})
     if as_json:
-        emit({"methods": [_method(name, family) | {"family": family} for family in families]})
+        emit({"methods": [_method(name, family) | {"family": family} for family in folders]})
         return
     from rich.text import Text
 
-    for family in families:
+    for family in folders:
         kind = spec.find(name, family)
         head = f"{name}({', '.join(spec.describe(kind).fields)})"
         console().print(Text.assemble((head, "bold"), (f"   {spec.NOUNS[family]}\n", "dim")))

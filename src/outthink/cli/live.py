@@ -63,6 +63,8 @@ class LiveText(Trace):
             lane = self.lanes[branch] = Lane(branch)
         lane.tokens += len(tokens)
         self.written += len(tokens)
+        if tokens[-1] in branch.place.tokenizer.eos:
+            lane.kept, lane.state = branch.text(), "done"
         self._redraw()
 
     def closed(self, branch: Branch, why: str) -> None:

@@ -16,6 +16,7 @@ from outthink.core.types import Budget, Sampling
 
 if TYPE_CHECKING:
     from outthink.core.problem import Problem, Task
+    from outthink.core.protocols import Strategy
     from outthink.engine.engine import Engine
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class Running(Listing):
     device: Annotated[str | None, Option(help="cpu or cuda.", rich_help_panel=RUNNING)] = None
     threads: Annotated[int | None, Option(help="CPU threads.", rich_help_panel=RUNNING)] = None
     max_batch: Annotated[int | None, Option(help="Most branches in a pass.", rich_help_panel=RUNNING)] = None
+    cache: Annotated[float | None, Option(help="GiB for keys and values.", rich_help_panel=RUNNING)] = None
 
     def sampling(self) -> Sampling:
         """How branches write."""
@@ -72,7 +74,9 @@ class Running(Listing):
         """The engine. It takes a moment: check everything else first."""
         import outthink
 
-        given = {name: getattr(self, name) for name in ("device", "threads", "max_batch")}
+        if self.threads is not None and self.threads < 1:
+            raise BadInput(f"threads={self.threads}: give at least 1")
+        given = {name: getattr(self, name) for name in ("device", "threads", "max_batch", "cache")}
         return outthink.load(
             self.model, dtype=self.dtype, **{k: v for k, v in given.items() if v is not None}
         )
@@ -178,18 +182,33 @@ def read_prompt(given: str) -> str:
     return given
 
 
-def tasks_of(names: list[str], level: int | None) -> tuple[Task, ...]:
+def strategies_of(text: str) -> dict[str, Strategy]:
+    """The strategies of a list, by what they were called in it."""
+    return _by_name("strategy", spec.parse_named(text))
+
+
+def tasks_of(names: list[str], level: int | None) -> dict[str, Task]:
     """The tasks that are named, one or several at a time, at a level."""
-    found = [task for name in names for task in spec.parse_list(name, "bench.tasks")]
-    return tuple(task if level is None else _at_level(task, level) for task in found)
+    found = [named for name in names for named in spec.parse_named(name, "bench.tasks")]
+    return _by_name("task", found if level is None else [_at_level(named.part, level) for named in found])
 
 
 def one_task(name: str, level: int | None) -> Task:
-    found = spec.parse(name, "bench.tasks")
-    return found if level is None else _at_level(found, level)
+    """The task of that name, at a level."""
+    found: Task = spec.parse(name, "bench.tasks")
+    return found if level is None else _at_level(found, level).part
 
 
-def _at_level(task: Task, level: int) -> Task:
+def _at_level(task: Task, level: int) -> spec.Named:
     if not hasattr(task, "level"):
         raise BadInput(f"the task {task.name} has no levels")
-    return replace(task, level=level)  # type: ignore[type-var]
+    moved = replace(task, level=level)  # type: ignore[type-var]
+    return spec.Named(spec.show(moved), moved)
+
+
+def _by_name(kind: str, found: list[spec.Named]) -> dict[str, Any]:
+    """Parts by name, none twice: their results could not be told apart."""
+    for place, named in enumerate(found):
+        if any(named.part == other.part for other in found[:place]):
+            raise BadInput(f"the {kind} {named.name} is given twice")
+    return dict(found)

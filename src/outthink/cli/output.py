@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from outthink.bench.files import to_json
 from outthink.bench.runner import finish_of
 from outthink.bench.summary import COLUMNS, Difference, Row, amount
-from outthink.core.types import Answer, Cost, Receipt
+from outthink.core.types import Answer, Receipt
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -60,18 +60,17 @@ SPENT = ("written", "read", "positions", "passes", "flops", "seconds", "discarde
 
 
 def receipt_table(receipt: Receipt) -> Table:
-    """Both books side by side, and the logical book of each named block."""
-    made = table("", *(name if name != "flops" else "FLOPs" for name in SPENT), "peak cache")
+    """Both books side by side, and the logical book of each named block; what nobody spent is left out."""
     books = {"asked for": receipt.logical, "computed": receipt.actual}
-    scopes = {name: cost for name, cost in receipt.by_scope.items() if name != "run"}
-    for name, cost in (books | scopes).items():
-        made.add_row(name, *_spent(cost))
+    books |= {name: cost for name, cost in receipt.by_scope.items() if name != "run"}
+    spent = [name for name in SPENT if any(getattr(cost, name) for cost in books.values())]
+    made = table("", *(name if name != "flops" else "FLOPs" for name in spent), "cache")
+    for name, cost in books.items():
+        cache = f"{amount(cost.cache_bytes)}B" if cost.cache_bytes else ""
+        made.add_row(
+            name, *(amount(getattr(cost, key)) if getattr(cost, key) else "" for key in spent), cache
+        )
     return made
-
-
-def _spent(cost: Cost) -> list[str]:
-    shown = [amount(getattr(cost, name)) if getattr(cost, name) else "-" for name in SPENT]
-    return [*shown, f"{amount(cost.cache_bytes)}B" if cost.cache_bytes else "-"]
 
 
 def show_answer(out: Console, answer: Answer) -> None:
@@ -95,8 +94,15 @@ def show_receipt(out: Console, receipt: Receipt) -> None:
     out.print(receipt_table(receipt))
     for less in receipt.degradations:
         out.print(Text(f"{less.what}: {less.why}", "yellow"))
-    again = f"{receipt.config}   seed {receipt.seed}   {receipt.model}   {receipt.wall:.2f} s"
-    out.print(Text(again, "dim"))
+    speed = receipt.actual.written / max(receipt.wall, 1e-9)
+    told = (
+        receipt.config,
+        f"seed {receipt.seed}",
+        receipt.model,
+        f"{receipt.wall:.2f} s",
+        f"{speed:,.0f} tokens/s",
+    )
+    out.print(Text("   ".join(told), "dim"))
 
 
 def results_table(rows: Iterable[Row], compared: Iterable[Difference] = ()) -> RenderableType:
@@ -104,6 +110,7 @@ def results_table(rows: Iterable[Row], compared: Iterable[Difference] = ()) -> R
     rows = list(rows)
     found = {(d.task, d.strategy): d for d in compared}
     made = table("task", "strategy", *(title for title, _ in COLUMNS), "vs first", left=(0, 1))
+    made.columns[0].no_wrap = True
     before = rows[0].task
     for row in rows:
         if row.task != before:

@@ -70,8 +70,9 @@ def ask(options: Asking, trace: Trace) -> Answer:
 
 def request_of(options: Asking) -> Request:
     """What the options ask."""
-    problem, strategy = options.problem(), spec.parse(options.strategy)
+    problem = options.problem()
+    strategy = spec.parse_one(options.strategy)
     budget, sampling = options.caps(), options.sampling()
     from outthink.engine.request import Request
 
-    return Request(strategy, problem, budget, options.seed, sampling, config=spec.show(strategy))
+    return Request(strategy.part, problem, budget, options.seed, sampling, config=strategy.name)

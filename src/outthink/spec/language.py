@@ -1,4 +1,4 @@
-"""The configuration language: `best_of_n(n=8, verifier=steps())` is a part, and a part prints as that.
+"""Reading and showing configurations.
 
 Text is parsed, never evaluated: literals and the names of parts, at most 4 kB and 20 levels. A name is the
 name of a file in the folder of its family; which family a field takes follows from its annotation.
@@ -12,23 +12,16 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from functools import cache
-from importlib import import_module
 from math import inf
-from pkgutil import iter_modules
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 
 from outthink.core.errors import BadInput, UnknownName
 from outthink.core.types import Budget, Sampling
+from outthink.spec.families import NOUNS, find, name_of, names
 
 LONGEST = 4096  # bytes
 DEEPEST = 20  # levels
-NOUNS = {
-    "strategy": "strategy",
-    "verify": "verifier",
-    "bench.tasks": "task",
-}  # family (a folder) -> what one is called
 SEAMS = {"Strategy": "strategy", "Verifier": "verify", "Task": "bench.tasks"}  # annotation -> family
 RECORDS: Mapping[str, type] = {"Sampling": Sampling, "Budget": Budget}  # annotation -> the one class it takes
 LITERALS: Mapping[str, tuple[type, ...]] = {
@@ -44,51 +37,44 @@ CONSTANTS = {"inf": inf}
 
 def parse(text: str, family: str = "strategy") -> Any:
     """The part that `text` configures; a bare name takes all defaults. Raises BadInput, one line."""
-    found = parse_list(text, family)
+    return parse_one(text, family).part
+
+
+def parse_list(text: str, family: str = "strategy") -> list[Any]:
+    """The parts of a list such as `greedy; vote(n=8)`, parted by `;`, line ends or commas."""
+    return [named.part for named in parse_named(text, family)]
+
+
+class Named(NamedTuple):
+    """A part, and its configuration as it was given, with the defaults that it spells out."""
+
+    name: str
+    part: Any
+
+
+def parse_one(text: str, family: str = "strategy") -> Named:
+    """The one part that `text` configures, with what it was called."""
+    found = parse_named(text, family)
     if len(found) != 1:
         raise BadInput(f"{_short(text)} names {len(found)} parts; give one {NOUNS[family]}")
     return found[0]
 
 
-def parse_list(text: str, family: str = "strategy") -> list[Any]:
-    """The parts of a list such as `greedy; vote(n=8)`, parted by `;`, line ends or commas."""
+def parse_named(text: str, family: str = "strategy") -> list[Named]:
+    """The parts of a list, with what they were called in it."""
     nodes = list(_expressions(_tree(text), text))
     if not nodes:
         raise BadInput(
             f"nothing given where a {NOUNS[family]} should be; there are: {', '.join(names(family))}"
         )
-    return [_part(node, (family,), 1) for node in nodes]
+    parts = [_part(node, (family,), 1) for node in nodes]
+    return [Named(ast.unparse(node), part) for node, part in zip(nodes, parts, strict=True)]
 
 
 def show(part: Any) -> str:
     """The configuration of a part; `parse(show(part)) == part`. Fields at their defaults are left out."""
     given = [f for f in _settable(type(part)) if not _is_default(f, getattr(part, f.name))]
     return f"{name_of(type(part))}({', '.join(f'{f.name}={_show(getattr(part, f.name))}' for f in given)})"
-
-
-def name_of(kind: type) -> str:
-    """The lookup name of a part's class: its file's name, or the class's own in lower_snake form."""
-    stem = kind.__module__.rpartition(".")[2]
-    if stem.replace("_", "") == kind.__name__.lower():
-        return stem
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
-
-
-@cache
-def names(family: str) -> tuple[str, ...]:
-    """The parts of a family: the files in its folder, but for those that begin with an underscore."""
-    folder = import_module(f"outthink.{family}").__path__
-    return tuple(sorted(m.name for m in iter_modules(folder) if not m.name.startswith("_")))
-
-
-def find(name: str, family: str) -> type:
-    """The class of that name in a family."""
-    if name not in names(family):
-        raise UnknownName(NOUNS[family], name, names(family))
-    module = import_module(f"outthink.{family}.{name}")
-    plain = name.replace("_", "").lower()
-    found: list[type] = [value for key, value in vars(module).items() if key.lower() == plain]
-    return found[0]
 
 
 @dataclass(frozen=True)
@@ -104,7 +90,7 @@ class Description:
 def describe(kind: type) -> Description:
     """Describe a part's class."""
     doc = textwrap.dedent(kind.__doc__ or "").strip()
-    paper = re.search(r"arXiv:\s?(\d{4}\.\d{4,5})", doc)
+    paper = re.search(r"arXiv[:\s]\s*(\d{4}\.\d{4,5})", doc)
     listed = tuple(f.name + _default(f) for f in _settable(kind))
     return Description(name_of(kind), doc.partition("\n")[0], listed, f"arXiv:{paper[1]}" if paper else "")
 
