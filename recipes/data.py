@@ -14,7 +14,7 @@ from torch import Tensor
 from outthink.bench.tasks import load
 from outthink.core.problem import Problem, Task
 
-FAMILIES = {"steps": 1.0, "countdown": 1.0, "paths": 1.0, "procedures": 1.0}  # share of documents
+FAMILIES = ("steps", "countdown", "paths", "procedures")
 LEVELS = 8
 STRIDE = 16  # batch widths are multiples of this: few shapes, so that compiled kernels are reused
 PAD, BOS, EOS, IGNORE = 0, 1, 2, -100
@@ -44,17 +44,23 @@ class Stream:
     def __init__(self, tokenizer: Tokenizer, rank: int, world: int, tokens: int, seed: int = 1) -> None:
         self.tokenizer, self.tokens, self.world = tokenizer, tokens, world
         self.random = random.Random(seed * 1000 + rank)
-        self.index, self.done = rank, 0.0
-        self.families = list(FAMILIES)
-        self.tasks = {n: [load(n, level=k + 1, seed=seed) for k in range(LEVELS)] for n in self.families}
+        self.index, self.tau = rank, 1.5
+        self.weights = [1.0] * len(FAMILIES)
+        self.tasks = {n: [load(n, level=k + 1, seed=seed) for k in range(LEVELS)] for n in FAMILIES}
 
     def shares(self) -> list[float]:
-        """Share of each level, exp(-level / tau): easy problems first, nearly all alike in the end."""
-        return [exp(-level / (1.5 + 5 * self.done)) for level in range(LEVELS)]
+        """Share of each level, exp(-level / tau): with a growing tau easy problems come first."""
+        return [exp(-level / self.tau) for level in range(LEVELS)]
+
+    def mix(self, weights: list[float]) -> None:
+        """Set the share of documents of each family."""
+        if len(weights) != len(FAMILIES):
+            raise ValueError(f"{len(FAMILIES)} shares are needed, for {', '.join(FAMILIES)}")
+        self.weights = weights
 
     def document(self) -> Document:
         """The next problem of a random family and level."""
-        family = self.random.choices(self.families, [*FAMILIES.values()])[0]
+        family = self.random.choices(FAMILIES, self.weights)[0]
         task: Task = self.random.choices(self.tasks[family], self.shares())[0]
         self.index += self.world
         return encode(self.tokenizer, task.problem("train", self.index))

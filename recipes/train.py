@@ -48,14 +48,22 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--decay", type=float, default=0.4, help="share of the time over which the rate falls to 0"
     )
+    parser.add_argument("--warmup", type=int, default=100, help="steps until the full rate")
+    parser.add_argument(
+        "--tau", type=float, nargs=2, default=(1.5, 6.5), help="spread of levels, first and last"
+    )
+    parser.add_argument(
+        "--shares", default="1,1,1,1", help="documents of steps, countdown, paths, procedures"
+    )
+    parser.add_argument("--first", type=Path, help="checkpoint whose weights a new run starts from")
     parser.add_argument("--every", type=float, default=180, help="seconds between checkpoints")
     parser.add_argument("--port", default="29511")
     return parser.parse_args()
 
 
-def schedule(done: float, step: int, decay: float) -> float:
-    """Rate factor after a share `done` of the time: 100 steps of warm-up, flat, then linearly to 0."""
-    return min(1.0, (step + 1) / 100, max(0.0, (1 - done) / decay))
+def schedule(done: float, step: int, decay: float, warmup: int) -> float:
+    """Rate factor after a share `done` of the time: warm-up steps, flat, then linearly to 0."""
+    return min(1.0, (step + 1) / warmup, max(0.0, (1 - done) / decay))
 
 
 def optimizers(model: Llama, muon: float, adam: float) -> list[torch.optim.Optimizer]:
@@ -103,6 +111,7 @@ class Trainer:
         self.resume()
         seed = 1 + self.state.step  # a resumed run reads new problems
         self.stream = Stream(tokenizer_in(opts.tokenizer), rank, opts.procs, opts.tokens, seed)
+        self.stream.mix([float(share) for share in opts.shares.split(",")])
         self.batches = self.stream.batches()
 
     @property
@@ -111,7 +120,11 @@ class Trainer:
         return Path(self.opts.out) / "last.pt"
 
     def resume(self) -> None:
-        """Go on from the checkpoint if there is one."""
+        """Go on from the run's checkpoint; if there is none, start from the weights of `--first` if given."""
+        if self.opts.first and not self.path.exists():
+            saved = torch.load(self.opts.first, map_location=self.opts.device, weights_only=True)
+            self.model.load_state_dict(saved["model"])
+            self.smooth = saved["smooth"]
         if self.path.exists():
             saved = torch.load(self.path, map_location=self.opts.device, weights_only=True)
             self.model.load_state_dict(saved["model"])
@@ -129,13 +142,14 @@ class Trainer:
 
     def step(self, done: float) -> None:
         """One batch: gradients, rates, update, running average of the weights."""
-        self.stream.done = done
+        first, last = self.opts.tau
+        self.stream.tau = first + (last - first) * done
         tokens, labels = (t.to(self.opts.device) for t in next(self.batches))
         with torch.autocast(torch.device(self.opts.device).type, dtype=torch.bfloat16):
             loss = self.model(tokens, labels)
         loss.backward()
         mean, _ = average(self.model, loss.detach(), int((labels >= 0).sum()), self.opts.procs)
-        factor = schedule(done, self.state.step, self.opts.decay)
+        factor = schedule(done, self.state.step, self.opts.decay, self.opts.warmup)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["base"] * factor

@@ -166,7 +166,8 @@ PAGE = """
 x = 1
 ```
 
-Text [there](other.md#second-part), [here](#a-page), [web](https://example.org/x) and [mail](mailto:a@b.c), but `[no](link)`.
+Text [there](other.md#second-part), [here](#a-page),
+[web](https://example.org/x) and [mail](mailto:a@b.c), but `[no](link)`.
 
 <!-- no-run: needs a server -->
 ```python
@@ -193,10 +194,10 @@ outthink tasks   # a list
 def test_snippets_and_commands_are_found() -> None:
     assert [(one.language, one.line, one.no_run) for one in snippets(PAGE)] == [
         ("python", 5, ""),
-        ("python", 12, "needs a server"),
-        ("python", 16, ""),
-        ("console", 20, ""),
-        ("bash", 27, ""),
+        ("python", 13, "needs a server"),
+        ("python", 17, ""),
+        ("console", 21, ""),
+        ("bash", 28, ""),
     ]
     assert [command.split() for command in commands(PAGE)] == [
         ["outthink", "solve", '"2', "+", '2"', "--n", "3"],
@@ -209,7 +210,7 @@ def test_good_python_runs_and_bad_python_is_reported_with_its_line(tmp_path: Pat
     good.mkdir()
     bad.mkdir()
     assert run_python(PAGE, "page.md", good) == ""
-    assert '"page.md", line 16' in run_python(PAGE.replace("x == 1", "x == 2"), "page.md", bad)
+    assert '"page.md", line 17' in run_python(PAGE.replace("x == 1", "x == 2"), "page.md", bad)
 
 
 def test_a_command_that_fails_is_reported(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_same_answers_in_company() -> None:
         together = {id(d.request): told(d.answer) for d in shared.map(requests, concurrency) if d.answer}
         assert [together[id(r)] for r in requests] == alone
         shared.main.tree.check()
-        assert not shared.trampoline.live and not shared.runs and not shared.line
+        assert not shared.trampoline.live and not shared.runs and not shared.limits.line
 
 
 def test_seeds_differ() -> None:

@@ -41,7 +41,7 @@ def do(body: Body, budget: Budget | None = None, slots: int = 500, seed: int = 0
     finally:
         engine.main.tree.check()
         assert not any(node.cursors for node in engine.main.tree.nodes())
-        assert not engine.trampoline.live and not engine.line and not engine.waiting_for
+        assert not engine.trampoline.live and not engine.limits.line and not engine.desk.held
 
 
 def test_awaiting_a_foreign_thing_is_refused() -> None:

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from forests import Forest, evaluate
+from forests import Branch, Forest, evaluate
 
 from outthink.models import load
 
 
-def reference(path: Path, forest: Forest) -> dict[tuple[int, int], torch.Tensor]:
+def reference(
+    path: Path, forest: Forest, dtype: torch.dtype = torch.float32
+) -> dict[tuple[int, int], torch.Tensor]:
     """Logits of every token of every branch, each path computed alone by transformers."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype).eval()
     logits = {}
     with torch.inference_mode():
         for index, branch in enumerate(forest.branches):
@@ -76,6 +78,34 @@ VARIANTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variants_of_llama_match_transformers(save_tiny: Any, name: str) -> None:
     check_family(save_tiny("llama", **VARIANTS[name]), seed=5)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+def test_float64_does_not_depend_on_the_split(save_tiny: Any, family: str) -> None:
+    model = load(save_tiny(family), dtype="float64").model
+    random = Random(7)
+    forest = Forest.random(random, vocab=97, branches=12)
+    logits = evaluate(model, forest, random)
+    for index, at in logits:
+        path = forest.prefix(index) + forest.branches[index].tokens[: at + 1]
+        alone = Forest([Branch(-1, path)], len(path))
+        whole, _ = alone.batch({0: len(path)})
+        whole.wanted = [len(path) - 1]
+        row = model.forward(whole, model.new_store(len(path)))[0]
+        assert row.dtype == torch.float64
+        torch.testing.assert_close(logits[index, at], row, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gpt2"])
+def test_bfloat16_is_as_close_as_transformers(save_tiny: Any, family: str) -> None:
+    path = save_tiny(family)
+    random = Random(8)
+    forest = Forest.random(random, vocab=97, branches=12)
+    exact, theirs = reference(path, forest), reference(path, forest, torch.bfloat16)
+    ours = evaluate(load(path, dtype="bfloat16").model, forest, random)
+    error = torch.stack([ours[key] - exact[key] for key in ours]).pow(2).mean().sqrt()
+    allowed = torch.stack([theirs[key] - exact[key] for key in ours]).pow(2).mean().sqrt()
+    assert error < 1.2 * allowed
 
 
 def test_shards_are_one_model(save_tiny: Any) -> None:

@@ -19,6 +19,7 @@ sys.path.insert(0, str(RECIPES))
 import data  # noqa: E402
 import evaluate  # noqa: E402
 import export  # noqa: E402
+import grow  # noqa: E402
 import llama  # noqa: E402
 import make_tokenizer  # noqa: E402
 import sampler  # noqa: E402
@@ -46,6 +47,7 @@ def run_options(folder: Path, out: Path, minutes: float) -> argparse.Namespace:
     return argparse.Namespace(
         model="tiny", tokenizer=folder, out=out, minutes=minutes, procs=1, device="cpu", tokens=512,
         muon=0.02, adam=0.003, decay=0.4, every=1.0, port="29588",
+        warmup=100, tau=(1.5, 6.5), shares="1,1,1,1", first=None,
     )  # fmt: skip
 
 
@@ -65,7 +67,7 @@ def test_workers_see_different_problems_and_levels_shift(folder: Path) -> None:
     one, two = (data.Stream(data.tokenizer_in(folder), rank, 2, 512) for rank in range(2))
     assert not {tuple(one.document()[0]) for _ in range(50)} & {tuple(two.document()[0]) for _ in range(50)}
     early = one.shares()
-    one.done = 1.0
+    one.tau = 6.5
     late = one.shares()
     assert early[-1] / early[0] < late[-1] / late[0]
 
@@ -109,11 +111,22 @@ def test_training_lowers_the_loss_and_resumes(folder: Path, tiny: None, tmp_path
     assert again.state.step > saved["state"]["step"] and again.state.seconds > saved["state"]["seconds"]
 
 
+def test_a_grown_model_computes_the_same() -> None:
+    torch.manual_seed(0)
+    small = llama.Llama(llama.SHAPES["pocket-mini"])
+    big = llama.Llama(llama.SHAPES["pocket"])
+    big.load_state_dict(grow.grow(small.state_dict()))
+    tokens = torch.randint(3, 1024, (2, 30))
+    with torch.no_grad():
+        one, two = (model.logits(model.hidden(tokens)) for model in (small, big))
+    assert torch.allclose(one, two, atol=1e-4)
+
+
 def test_schedule() -> None:
-    assert train.schedule(0.0, 0, 0.4) == 0.01
-    assert train.schedule(0.3, 500, 0.4) == 1.0
-    assert train.schedule(0.8, 500, 0.4) == pytest.approx(0.5)
-    assert train.schedule(1.0, 500, 0.4) == 0.0
+    assert train.schedule(0.0, 0, 0.4, 100) == 0.01
+    assert train.schedule(0.3, 500, 0.4, 100) == 1.0
+    assert train.schedule(0.8, 500, 0.4, 100) == pytest.approx(0.5)
+    assert train.schedule(1.0, 500, 0.4, 100) == 0.0
 
 
 def test_wilson() -> None:

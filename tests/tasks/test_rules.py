@@ -110,6 +110,11 @@ def test_steps_labels() -> None:
         "", secret=Secret(reference="8", data={"plan": (Operation(5, "+", 3, GIVEN, "Tom"),), "parts": ()})
     )
     check = Steps().check_steps
-    assert check(problem, ["Tom: 5 + 3 = 8"]) == check(problem, ["3 + 5 = 8"]) == [True]
+    assert (
+        check(problem, ["for Tom: 5 + 3 = 8"])
+        == check(problem, ["Tom: 3 + 5 = 8"])
+        == check(problem, ["3 + 5 = 8"])
+        == [True]
+    )
     assert check(problem, ["Mia: 5 + 3 = 8"]) == [False]
     assert check(problem, ["8 - 3 = 5"]) == [False]

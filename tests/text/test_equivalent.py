@@ -105,6 +105,7 @@ DIFFERENT = [
     ("-5", "5"),
     ("50%", "0.5"),
     ("5 million", "5"),
+    (r"5\text{ million}", "5"),
     ("5 pm", "5"),
     ("5 am", "5 pm"),
     ("12 and a half", "12"),
@@ -123,6 +124,8 @@ DIFFERENT = [
     ("[1,2]", "(1,2)"),
     ("{1,2}", "(1,2)"),
     ("x=1,y=2", "x=2,y=1"),
+    (r"(1,\sqrt2]", r"(1,\sqrt2)"),
+    (r"\sqrt2, \sqrt3", r"\sqrt2, \sqrt3, \sqrt5"),
     ("1,2", "12"),
     ("B", "b"),
     ("B", "C"),
@@ -156,6 +159,7 @@ HOSTILE = [
     "9^{9^{9^{9^9}}}",
     "__import__('os').system('touch /tmp/broken')",
     "1e999999999",
+    "1e9000",
     "10000000!",
     "(" * 900 + ")" * 900,
     "5 " + "per x " * 60 + "!",
@@ -199,6 +203,23 @@ def test_algebra_works_off_the_main_thread() -> None:
     for thread in threads:
         thread.join()
     assert verdicts == [True] * 4
+
+
+def test_a_forked_child_has_a_process_and_a_lock_of_its_own() -> None:
+    program = """if True:
+        import os, sys
+        from outthink.text import algebra
+        assert algebra.same("x+1", "1+x")
+        algebra._WORKER._lock.acquire()  # as if another thread were asking
+        child = os.fork()
+        if child == 0:
+            assert algebra._WORKER._process is None
+            sys.exit(not algebra.same("x+2", "2+x"))
+        algebra._WORKER._lock.release()
+        assert os.waitpid(child, 0)[1] == 0
+        assert algebra.same("x+3", "3+x")
+        """
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 
 
 def test_the_cheap_path_imports_no_algebra() -> None:

@@ -40,6 +40,7 @@ def test_paragraphs(text: str, steps: list[str]) -> None:
 
 def test_a_separator_of_words() -> None:
     assert split_steps("one## two##  ##three", separator="##") == ["one##", " two##", "  ##three"]
+    assert split_steps("####a##b", separator="##") == ["####a##", "b"]
 
 
 def test_closed_steps_are_told_apart_from_the_tail() -> None:

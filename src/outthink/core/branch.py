@@ -151,7 +151,6 @@ class Branch:
         return self.cursor.length - self.origin
 
     # ---- free
-    # ------------------------------------------------------------------------------------------------
 
     @property
     def problem(self) -> Problem:
@@ -262,7 +261,6 @@ class Branch:
         return Candidate(answer.text, self.problem, answer.final, tuple(self.tokens), self)
 
     # ---- what spends
-    # -----------------------------------------------------------------------------------------
 
     async def look(self, want: Want) -> Dist:
         """The next-token distribution here, reduced to `want`."""

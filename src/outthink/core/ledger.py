@@ -155,14 +155,14 @@ class Request:
         self.scope.reserve(self.held, -1)
         self.held = {}
 
-    def blocker(self) -> Scope:
-        """The outermost scope whose cap is in the way of one token."""
-        found = self.scope
+    def blocker(self) -> tuple[Scope, str]:
+        """The outermost scope whose cap is in the way of one token, and which cap."""
+        found = (self.scope, "written")
         for scope in self.scope.chain():
             for resource, amount in self.demand(1).items():
                 cap = scope.caps.get(resource)
                 if cap is not None and cap - getattr(scope.logical, resource) - scope.out[resource] < amount:
-                    found = scope
+                    found = (scope, resource)
         return found
 
     def is_contended(self) -> bool:

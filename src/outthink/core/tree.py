@@ -91,7 +91,6 @@ class Tree:
         self.peak = 0  # the most that ever did
 
     # ---- positions
-    # -------------------------------------------------------------------------------------------
 
     def open(self, tokens: Sequence[int], keep: bool = True) -> Cursor:
         """A cursor at the end of `tokens`, on the longest known prefix and new nodes below it."""
@@ -162,7 +161,6 @@ class Tree:
         return [t for part in reversed(parts) for t in part]
 
     # ---- cache
-    # -----------------------------------------------------------------------------------------------
 
     def missing(self, cursor: Cursor, length: int = -1) -> list[Span]:
         """What must be computed to know the row of the first `length` tokens (default: all), parents first.
@@ -252,7 +250,6 @@ class Tree:
         return total
 
     # ---- shape
-    # -----------------------------------------------------------------------------------------------
 
     def _split(self, node: Node, at: int) -> Node:
         """Cut a node in two; the upper half stays this object, the lower half takes what lies beyond `at`."""

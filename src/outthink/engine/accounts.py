@@ -23,9 +23,9 @@ def writing_demand(run: Run, branch: Branch, tokens: int) -> dict[str, float]:
     return {"written": tokens, "positions": rows, "flops": flops if tokens else 0.0}
 
 
-def reading_demand(run: Run, work: Reading) -> dict[str, float]:
+def reading_demand(work: Reading) -> dict[str, float]:
     """What the asks of a reading take at most."""
-    branch, asks = work.branch, work.work.asks
+    run, branch, asks = work.run, work.branch, work.work.asks
     longest = max(ask.length for ask in asks)
     rows = run.pending(branch, min(branch.cursor.length, longest))
     rows += sum({id(a.cursor): a.cursor.length - branch.cursor.length for a in asks}.values())
@@ -39,16 +39,17 @@ def settle_stretch(work: Stretch, limit: int | None, discarded: bool = False) ->
         work.reservation.give_back()
         work.reservation = None
     real = work.count - work.settled
-    new = real
+    excess = 0
     if limit is not None and work.task.contestant is not None:
-        new -= min(new, max(0, work.task.contestant.written - limit))
+        excess = min(real, max(0, work.task.contestant.written - limit))
+    new = real - excess
     place, scope = work.branch.place, work.task.scope
     if new:
         rows = work.begin + work.settled + new - 1  # the last token is not evaluated
         charge_rows(scope, place, rows, work.run.demand(work.branch, rows))
     work.settled = work.count
     thrown = work.count if discarded else 0
-    scope.charge(Cost(written=new, flops=new * place.prices.flops_head, discarded=min(thrown, new)))
+    scope.charge(Cost(written=new, flops=new * place.prices.flops_head, discarded=max(0, thrown - excess)))
     scope.charge_actual(Cost(written=real, discarded=thrown))
 
 

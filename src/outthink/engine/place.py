@@ -8,7 +8,7 @@ work wait.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from outthink.core.batch import Move
 from outthink.core.branch import Ask, Branch, ReadWork
@@ -89,21 +89,18 @@ class Place:
         self.works: dict[Work, None] = {}
         self.served: dict[int, int] = {}
         self.is_tight = False
+        self.culprit: Any = None  # the work that was looked at last: the one that does not fit
 
     # ---- making a pass
-    # ---------------------------------------------------------------------------------------
 
-    def fly(self, inbox: Inbox) -> Flight | None:
-        """Put a pass together and submit it; None when nothing waits. Raises CacheFull for work that cannot
-        ever fit."""
-        if not self.works:
-            return None
+    def fly(self, inbox: Inbox) -> Flight:
+        """Put a pass together from what waits, and submit it. Raises CacheFull: `culprit` can never fit."""
         plan = Plan(self.max_rows)
-        taken = 0
-        for work in self._ordered():
-            if taken >= self.max_batch or plan.room <= 0:
-                break
-            taken += self._admit(plan, work)
+        near, far = self._ordered()
+        plan.room -= self.max_rows // 4 if far else 0  # a share of the pass is kept for prompts
+        taken = self._admit_all(plan, near, 0)
+        plan.room += self.max_rows // 4 if far else 0
+        self._admit_all(plan, far, taken)
         batch, where = pack(plan.ranges, plan.wanted)
         job = PassJob(
             batch,
@@ -115,18 +112,25 @@ class Place:
         self.backend.submit([job], inbox)
         return flight
 
-    def _ordered(self) -> list[Work]:
+    def _ordered(self) -> tuple[list[Work], list[Work]]:
+        """What waits, in its order: decode steps, and work that must read a prompt first."""
         works = list(self.works)
-        if len(works) <= self.max_batch and not self.is_tight:
-            return works
-        records = [
-            Waiting(w.run.number, w.count if isinstance(w, Stretch) else 0, w.branch.path) for w in works
-        ]
-        order = first_come(records) if self.is_tight else fair(records, self.served)
-        chosen = [works[i] for i in order]
-        for work in chosen[: self.max_batch]:
-            self.served[work.run.number] = self.served.get(work.run.number, 0) + 1
-        return chosen
+        if self.is_tight:
+            return [works[i] for i in first_come(list(map(_waiting, works)))], []
+        if len(works) > self.max_batch:
+            works = [works[i] for i in fair(list(map(_waiting, works)), self.served)]
+            for work in works[: self.max_batch]:
+                self.served[work.run.number] = self.served.get(work.run.number, 0) + 1
+        near = [work for work in works if _is_near(work)]
+        return near, [work for work in works if not _is_near(work)] if len(near) < len(works) else []
+
+    def _admit_all(self, plan: Plan, works: list[Work], taken: int) -> int:
+        for work in works:
+            if taken >= self.max_batch or plan.room <= 0:
+                break
+            self.culprit = work
+            taken += self._admit(plan, work)
+        return taken
 
     def _admit(self, plan: Plan, work: Work) -> bool:
         """Add the rows that a piece of work still lacks; whether any are in the pass. Raises CacheFull."""
@@ -190,7 +194,6 @@ class Place:
         return len(node.tokens) + max(more, 0)
 
     # ---- when cache is short
-    # ---------------------------------------------------------------------------------
 
     def _compact(self, plan: Plan, work: Work) -> None:
         """Close the gaps between extents."""
@@ -207,7 +210,6 @@ class Place:
         self._compact(plan, work)
 
     # ---- after a pass
-    # ----------------------------------------------------------------------------------------
 
     def land(self, flight: Flight, result: PassResult) -> list[Work]:
         """Take a pass's results; the work that has ended by them."""
@@ -235,6 +237,17 @@ class Place:
     @property
     def cache_bytes(self) -> float:
         return self.tree.filled * self.prices.slot_bytes
+
+
+def _waiting(work: Work) -> Waiting:
+    return Waiting(work.run.number, work.count if isinstance(work, Stretch) else 0, work.branch.path)
+
+
+def _is_near(work: Work) -> bool:
+    """Whether only its last row is missing."""
+    cursor = work.branch.cursor
+    node = cursor.node
+    return isinstance(work, Stretch) and (node.computed >= cursor.offset - 1 > 0 or cursor.offset == 1)
 
 
 def _row(cursor: Cursor, length: int) -> tuple[Node, int]:

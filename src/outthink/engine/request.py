@@ -62,8 +62,12 @@ class Run:
         self.answer: Answer | None = None
         self.error: BaseException | None = None
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it has its answer, or the error that ended it."""
+        return self.answer is not None or self.error is not None
+
     # ---- what branches see
-    # -----------------------------------------------------------------------------------
 
     def place(self, model: str | None) -> Place:
         return self.engine.place(model)
@@ -94,7 +98,6 @@ class Run:
             self.engine.trace.warned(f"{what}: {why}")
 
     # ---- the logical book
-    # ------------------------------------------------------------------------------------
 
     def demand(self, branch: Branch, length: int, cursor: Cursor | None = None) -> int:
         """How many of the first `length` tokens of a path this run had not asked for yet; they are the last
@@ -118,7 +121,6 @@ class Run:
         return length - self.tips[branch][1] if branch in self.tips else length
 
     # ---- the end
-    # ---------------------------------------------------------------------------------------------
 
     def note_partial(self, branch: Branch) -> None:
         """Remember a text that the budget cut, in case nothing better is offered: the longest, ties by
@@ -145,8 +147,7 @@ class Run:
             by_scope=self._by_scope(),
             finish=finish,
             wall=self.engine.clock() - self.began,
-            config=request.config
-            or (show(request.strategy) if is_dataclass(request.strategy) else repr(request.strategy)),
+            config=request.config or repr(request.strategy),
             model=self.engine.main.name,
             seed=request.seed,
             sampling=request.sampling,

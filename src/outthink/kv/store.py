@@ -19,7 +19,11 @@ class Store:
     def __init__(
         self, layers: int, slots: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device | str
     ) -> None:
-        self.data = torch.zeros(layers, max(slots, 1), 2, kv_heads, head_dim, dtype=dtype, device=device)
+        self._hold(torch.zeros(layers, max(slots, 1), 2, kv_heads, head_dim, dtype=dtype, device=device))
+
+    def _hold(self, data: torch.Tensor) -> None:
+        self.data = data
+        self.layers = data.unbind(0)  # views; taking one costs no operation
 
     @property
     def slots(self) -> int:
@@ -50,4 +54,4 @@ class Store:
         layers, old, *rest = self.data.shape
         data = self.data.new_zeros(layers, max(slots, 2 * old), *rest)
         data[:, :old] = self.data
-        self.data = data
+        self._hold(data)

@@ -82,7 +82,7 @@ class _Cells:
 
     def __init__(self, store: Store, extents: Sequence[Extent]) -> None:
         self.extents = extents
-        self.data = store.data
+        self.data = store.layers
         if len(extents) == 1:
             start, length = extents[0]
             cells = store.data[:, start : start + length].permute(2, 0, 3, 1, 4).unsqueeze(2)
@@ -172,7 +172,7 @@ class _Fan:
 
     def __init__(self, item: Fan, store: Store) -> None:
         device = store.data.device
-        self.data = store.data
+        self.data = store.layers
         first, last = item.rows[0], item.rows[-1] + 1
         self.range = (first, last) if last - first == len(item.rows) else None
         self.rows = torch.tensor(item.rows, device=device)
@@ -240,12 +240,13 @@ class Attention:
     def __init__(self, items: Sequence[Item], store: Store, rows: int, group: int) -> None:
         self.shape = (rows, group, store.data.shape[3], store.data.shape[4])
         self.items = [(_bind(item, store, group), _where(item, store.data.device)) for item in items]
+        self.only = self.items[0][0] if len(self.items) == 1 else None
 
     def run(self, layer: int, query: torch.Tensor, scale: float | None = None) -> torch.Tensor:
         """Queries [rows, group, kv_heads, head_dim] -> [rows, group * kv_heads * head_dim]."""
         rows = self.shape[0]
-        if len(self.items) == 1:
-            return self.items[0][0].run(layer, query, scale).out.reshape(rows, -1)
+        if self.only is not None:
+            return self.only.run(layer, query, scale).out.reshape(rows, -1)
         total: Part | None = None
         for item, where in self.items:
             part = item.run(layer, query, scale)

@@ -9,7 +9,7 @@ assumed but checked at load: a branching pass must give the logits of the model'
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class _Pass:
     """What the attention function needs in one pass; layers are counted as they call."""
 
     attention: Attention
-    data: torch.Tensor
+    layers: Sequence[torch.Tensor]
     slots: torch.Tensor
     position: int  # the largest
     layer: int = 0
@@ -67,7 +67,7 @@ def attention_function(
     if window is not None and step.position >= window:
         raise ModelError(f"position {step.position} is beyond the sliding window of {window}; shorten the prompt")
     layer, step.layer = step.layer, step.layer + 1
-    step.data[layer].index_copy_(0, step.slots, torch.stack((key[0], value[0])).permute(2, 0, 1, 3))
+    step.layers[layer].index_copy_(0, step.slots, torch.stack((key[0], value[0])).permute(2, 0, 1, 3))
     kv_heads, rows, dim = key.shape[1:]
     grouped = query[0].unflatten(0, (kv_heads, -1)).permute(2, 1, 0, 3).contiguous()
     out = step.attention.run(layer, grouped, scaling)
@@ -103,7 +103,7 @@ class TransformersModel:
             )
         attention = Attention(plan(batch, self.costs), store, len(batch), self.config.heads // self.config.kv_heads)
         tokens, positions, slots = torch.tensor([batch.tokens, batch.positions, batch.slots], device=self.device)
-        step = _Pass(attention, store.data, slots, position)
+        step = _Pass(attention, store.layers, slots, position)
         wanted = torch.tensor(batch.wanted or [0], device=self.device)
         logits = _run(self.network, tokens, positions, step, {"logits_to_keep": wanted} if self.keeps else {})
         if not self.keeps:

@@ -4,36 +4,56 @@ from __future__ import annotations
 
 import torch
 
-PACKED_FROM_ROWS = 3  # float32: below, one product with the transposed matrix beats oneDNN's blocked layout
-TWO_LAYOUTS_BELOW = 16 << 20  # bytes: only small matrices are kept in both layouts
+TWO_LAYOUTS_BELOW = 16 << 20  # bytes: only small matrices are kept in a second layout for single rows
 
 
 class Linear:
     """`y = x W^T + b` for rows `x`; W is given as `[outputs, inputs]`.
 
-    On CPUs the matrix is packed once into oneDNN's blocked layout. In float32 a small matrix is also kept transposed:
-    for one row, a product with the transposed matrix is a sum of its rows, which streams memory at full speed.
+    On CPUs the matrix is packed once into oneDNN's blocked layout, which is fastest from two rows on. In float32 a
+    small matrix is also kept for single rows: with one thread transposed (a sum of rows streams memory best), with
+    several cut into one block of outputs per thread, because a batch of products is shared among threads and a
+    single matrix-vector product is not.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype, device: torch.device) -> None:
-        weight = weight.to(dtype)
+        weight = weight.to(dtype).contiguous()
         self.outputs, self.inputs = weight.shape
         self.bias = None if bias is None else bias.to(dtype).to(device)
         self.packed: torch.Tensor | None = None
-        self.transposed: torch.Tensor | None = None
+        self.single: torch.Tensor | None = None  # [blocks, inputs, outputs / blocks]
+        self.plain: torch.Tensor | None = None  # [inputs, outputs]
         if device.type == "cpu" and can_pack(dtype):
-            self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
-        if self.packed is None or (dtype == torch.float32 and weight.nbytes < TWO_LAYOUTS_BELOW):
-            self.transposed = weight.t().contiguous().to(device)
-        self.few = PACKED_FROM_ROWS if self.packed is not None else 1 << 62
+            self.packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+            if dtype == torch.float32 and weight.nbytes < TWO_LAYOUTS_BELOW:
+                self.single = _blocks(weight, torch.get_num_threads())
+        else:
+            self.plain = weight.t().contiguous().to(device)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """[rows, inputs] -> [rows, outputs]."""
-        if self.transposed is None or x.shape[0] >= self.few:
-            return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
-        if self.bias is None:
-            return torch.mm(x, self.transposed)
-        return torch.addmm(self.bias, x, self.transposed)
+        if self.packed is None:
+            assert self.plain is not None
+            return torch.mm(x, self.plain) if self.bias is None else torch.addmm(self.bias, x, self.plain)
+        if self.single is not None and len(x) == 1:
+            return self.row(x, x.new_empty(1, self.outputs))
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+
+    def row(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """One row [1, inputs] into `out` [1, outputs]; only where there is a layout for single rows."""
+        assert self.single is not None
+        blocks = self.single.shape[0]
+        torch.bmm(x.expand(blocks, 1, self.inputs), self.single, out=out.view(blocks, 1, -1))
+        return out if self.bias is None else out.add_(self.bias)
+
+
+def _blocks(weight: torch.Tensor, threads: int) -> torch.Tensor:
+    """W^T as [blocks, inputs, outputs / blocks]: transposed in memory for one block, as it is for several."""
+    outputs, inputs = weight.shape
+    blocks = max(count for count in range(1, threads + 1) if outputs % count == 0)
+    if blocks == 1:
+        return weight.t().contiguous().unsqueeze(0)
+    return weight.view(blocks, outputs // blocks, inputs).transpose(1, 2)
 
 
 def can_pack(dtype: torch.dtype) -> bool:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch._C._nn import silu  # the public one has no out=
 
 from outthink.core.batch import Batch
 from outthink.kv.store import Store
@@ -39,6 +40,10 @@ class Layer:
     down: Linear
     head_gain: torch.Tensor | None
 
+    @property
+    def matrices(self) -> tuple[Linear, ...]:
+        return self.qkv, self.out, self.gate_up, self.down
+
 
 class Parts(NamedTuple):
     """The weights of a lean model, folded and laid out."""
@@ -46,6 +51,27 @@ class Parts(NamedTuple):
     layers: list[Layer]
     embed: torch.Tensor
     head: Linear
+
+
+class Heads(NamedTuple):
+    """Views of one projection's rows: heads to turn, queries by group, cache cells (keys, then values)."""
+
+    turned: torch.Tensor  # [rows, heads + kv_heads, head_dim]
+    query: torch.Tensor  # [rows, group, kv_heads, head_dim]
+    cells: torch.Tensor  # [rows, 2, kv_heads, head_dim]
+
+
+class Row(NamedTuple):
+    """Memory of the pass over one row, and the views of it."""
+
+    x: torch.Tensor
+    hidden: torch.Tensor
+    qkv: torch.Tensor
+    heads: Heads
+    gate_up: torch.Tensor
+    gate: torch.Tensor
+    up: torch.Tensor
+    inner: torch.Tensor
 
 
 class LeanModel:
@@ -60,6 +86,16 @@ class LeanModel:
         self.head_floor = torch.tensor([(shape.head_dim * shape.eps) ** 0.5], dtype=self.wide, device=self.device)
         self.turns = shape.rope.table(min(1024, shape.max_positions), self.dtype).to(self.device)
         self.costs = Costs().scaled(shape.heads * shape.head_dim)
+        fast = all(linear.single is not None for layer in self.layers for linear in layer.matrices)
+        self.row = self._make_row() if fast else None
+
+    def _make_row(self) -> Row:
+        """Memory for the pass over one row."""
+        layer, inner = self.layers[0], self.shape.intermediate
+        hidden = torch.empty(1, self.shape.hidden, dtype=self.wide, device=self.device)
+        qkv, gate_up = hidden.new_empty(1, layer.qkv.outputs), hidden.new_empty(1, 2 * inner)
+        gate, up = gate_up[:, :inner], gate_up[:, inner:]
+        return Row(torch.empty_like(hidden), hidden, qkv, self._heads(qkv), gate_up, gate, up, torch.empty_like(up))
 
     def new_store(self, slots: int) -> Store:
         """An empty cache of that many slots."""
@@ -72,37 +108,63 @@ class LeanModel:
         rows = len(batch)
         if not rows:
             return torch.empty(0, self.shape.vocab, dtype=self.wide, device=self.device)
+        table = self._turns(max(batch.positions))
         attention = Attention(plan(batch, self.costs), store, rows, self.shape.group)
+        if rows == 1 and self.row is not None:
+            return self._logits(self._one_row(self.row, batch, store, table, attention), batch.wanted)
         tokens, positions, slots = torch.tensor([batch.tokens, batch.positions, batch.slots], device=self.device)
-        turns = self._turns(max(batch.positions)).index_select(0, positions).unsqueeze(1)
+        turns = table.index_select(0, positions).unsqueeze(1)
         x = self.embed.index_select(0, tokens).to(self.wide)
         for index, layer in enumerate(self.layers):
-            query, cells = self._heads(layer, self._norm(x), turns)
-            store.data[index].index_copy_(0, slots, cells)
-            x += layer.out(attention.run(index, query))
+            heads = self._heads(layer.qkv(self._norm(x)))
+            self._turn(heads.turned, turns, layer.head_gain)
+            store.layers[index].index_copy_(0, slots, heads.cells)
+            x += layer.out(attention.run(index, heads.query.contiguous()))
             x += layer.down(self._swiglu(layer.gate_up(self._norm(x))))
         return self._logits(x, batch.wanted)
+
+    def _one_row(
+        self, row: Row, batch: Batch, store: Store, table: torch.Tensor, attention: Attention
+    ) -> torch.Tensor:
+        """The same for one row, where calls cost more than arithmetic: no allocation, every view made beforehand."""
+        x = row.x.copy_(self.embed[batch.tokens[0]])
+        turns = table[batch.positions[0]]
+        cells = store.data[:, batch.slots[0]].unbind(0)
+        for index, layer in enumerate(self.layers):
+            layer.qkv.row(self._norm(x), row.qkv)
+            self._turn(row.heads.turned, turns, layer.head_gain)
+            cells[index].copy_(row.heads.cells[0])
+            x += layer.out.row(attention.run(index, row.heads.query), row.hidden)
+            layer.gate_up.row(self._norm(x), row.gate_up)
+            silu(row.gate, out=row.inner)
+            x += layer.down.row(row.inner.mul_(row.up), row.hidden)
+        return x
 
     def _norm(self, x: torch.Tensor) -> torch.Tensor:
         """x / hypot(|x|, sqrt(width eps)); the rest of RMSNorm is in the next matrix."""
         size = torch.linalg.vector_norm(x, 2, -1, True).hypot_(self.floor)
         return (x / size).to(self.dtype)
 
-    def _heads(self, layer: Layer, x: torch.Tensor, turns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Turned queries [rows, group, kv_heads, head_dim] and cache cells [rows, 2, kv_heads, head_dim]."""
+    def _heads(self, qkv: torch.Tensor) -> Heads:
+        """Views of projected rows."""
         shape = self.shape
-        all_heads = layer.qkv(x).view(len(x), -1, shape.head_dim)
-        turned = all_heads[:, : -shape.kv_heads]
-        wide = turned.to(self.wide)
-        if layer.head_gain is not None:
+        rows, dim = len(qkv), shape.head_dim
+        heads = qkv.view(rows, -1, dim)
+        return Heads(
+            heads[:, : -shape.kv_heads],
+            heads[:, : shape.heads].view(rows, shape.group, shape.kv_heads, dim),
+            heads[:, shape.heads :].view(rows, 2, shape.kv_heads, dim),
+        )
+
+    def _turn(self, heads: torch.Tensor, turns: torch.Tensor, gain: torch.Tensor | None) -> None:
+        """Rotary embedding of query and key heads in place, in float32 at least; qwen3 norms the heads before."""
+        wide = heads.to(self.wide)
+        if gain is not None:
             size = torch.linalg.vector_norm(wide, 2, -1, True).hypot_(self.head_floor)
-            wide = wide.div_(size).mul_(layer.head_gain)
-        torch.view_as_complex(wide.unflatten(-1, (-1, 2))).mul_(turns)
-        if wide is not turned:
-            turned.copy_(wide)
-        query = all_heads[:, : shape.heads].unflatten(1, (shape.group, shape.kv_heads))
-        cells = all_heads[:, shape.heads :].unflatten(1, (2, shape.kv_heads))
-        return query.contiguous(), cells
+            wide.div_(size).mul_(gain)
+        torch.view_as_complex(wide.view(*wide.shape[:-1], -1, 2)).mul_(turns)
+        if wide is not heads:
+            heads.copy_(wide)
 
     def _swiglu(self, gate_up: torch.Tensor) -> torch.Tensor:
         """silu(gate) * up."""

@@ -9,13 +9,13 @@ from outthink.bench.tasks._common import Draft, Draw
 
 GIVEN, TOTAL = -1, -2  # what an operation starts from: the text, or the sum of all parts
 SIZES = (  # level -> (operations, largest first amount, largest amount on the way, idle sentences)
-    (2, 20, 99, 0),
-    (3, 50, 199, 0),
-    (4, 99, 499, 0),
-    (5, 99, 999, 1),
-    (6, 300, 999, 1),
-    (8, 500, 1999, 1),
-    (10, 900, 4999, 2),
+    (2, 12, 40, 0),
+    (3, 20, 60, 0),
+    (3, 50, 99, 0),
+    (4, 50, 199, 0),
+    (5, 99, 499, 1),
+    (6, 99, 999, 1),
+    (9, 500, 1999, 1),
     (13, 2000, 9999, 2),
 )
 NAMES = "Mia Tom Ben Ana Leo Eva Sam Zoe Max Ida Jon Kim Lea Noa Pia Rob Sue Tim Uma Vic".split()
@@ -63,7 +63,7 @@ ASIDES = (
 
 @dataclass(frozen=True)
 class Operation:
-    """One planned operation: `label: a op b`, starting from operation number `needs` (or GIVEN, TOTAL)."""
+    """One planned operation: `for label: a op b`, from operation number `needs` (or GIVEN, TOTAL)."""
 
     a: int
     op: str
@@ -78,9 +78,9 @@ class Operation:
 
     @property
     def line(self) -> str:
-        """`a op b = c`, after the label if there is one."""
+        """`a op b = c`, after `for label:` if there is one."""
         text = f"{self.a} {self.op} {self.b} = {self.value}"
-        return f"{self.label}: {text}" if self.label else text
+        return f"for {self.label}: {text}" if self.label else text
 
     def same(self, label: str | None, a: int, op: str, b: int) -> bool:
         """Whether a line says this operation: the order of + and * is free, a label may be left out."""

@@ -10,7 +10,9 @@ from outthink.bench.tasks import _stories
 from outthink.bench.tasks._common import LONGEST_LINE, answer_of, make, need_level, whole
 from outthink.core.problem import Problem
 
-LINE = re.compile(r"\s*(?:([A-Za-z]{1,20}): )?([0-9]{1,12}) ([-+*/]) ([0-9]{1,12}) = ([0-9]{1,12})\s*")
+LINE = re.compile(
+    r"\s*(?:(?:for )?([A-Za-z]{1,20}): )?([0-9]{1,12}) ([-+*/]) ([0-9]{1,12}) = ([0-9]{1,12})\s*"
+)
 
 
 @dataclass
@@ -95,7 +97,7 @@ class Steps:
         return value is not None and value == int(problem.secret.reference)
 
     def check_steps(self, problem: Problem, steps: Sequence[str]) -> list[bool]:
-        """A line (`a op b = c`, or `Name: a op b = c`) is right if the arithmetic is right and it is one of
+        """A line (`a op b = c`, or `for Name: a op b = c`) is right if the arithmetic is and it is one of
         the operations the text asks for, not yet done, on given amounts or results of right lines before it.
         Amounts of a closing sum may be added in any order. A wrong line changes nothing."""
         data = problem.secret.data
