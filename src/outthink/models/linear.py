@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 
 TWO_LAYOUTS_BELOW = 16 << 20  # bytes: only small matrices are kept in a second layout for single rows
@@ -38,6 +41,14 @@ class Linear:
         if self.single is not None and len(x) == 1:
             return self.row(x, x.new_empty(1, self.outputs))
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+
+    def bind_row(self, x: torch.Tensor, out: torch.Tensor) -> Callable[[], object]:
+        """`row` of memory that stays where it is, its views made beforehand."""
+        assert self.single is not None
+        blocks = self.single.shape[0]
+        if self.bias is not None:
+            return partial(self.row, x, out)
+        return partial(torch.bmm, x.expand(blocks, 1, self.inputs), self.single, out=out.view(blocks, 1, -1))
 
     def row(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """One row [1, inputs] into `out` [1, outputs]; only where there is a layout for single rows."""

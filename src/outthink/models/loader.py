@@ -30,21 +30,26 @@ def load(
 
     `threads` sets torch's thread count for the process. Raises ModelError with one line on what is wrong.
     """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    model = load_model(path, dtype, device, trust_remote_code)
+    tokenizer = Tokenizer.from_directory(Path(path))
+    tokenizer.check(model.config)
+    return Loaded(model, tokenizer, model.config)
+
+
+def load_model(
+    path: str | Path, dtype: str = "float32", device: str = "cpu", trust_remote_code: bool = False
+) -> Model:
+    """The model of a directory without its tokenizer."""
     directory = Path(path)
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r} is not known; use one of {', '.join(DTYPES)}")
     target = _device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
     config = read_config(directory)
-    model: Model
     if not_lean(config):
-        model = load_transformers(directory, config, DTYPES[dtype], target, trust_remote_code)
-    else:
-        model = _lean(directory, config, dtype, target)
-    tokenizer = Tokenizer.from_directory(directory)
-    tokenizer.check(model.config)
-    return Loaded(model, tokenizer, model.config)
+        return load_transformers(directory, config, DTYPES[dtype], target, trust_remote_code)
+    return _lean(directory, config, dtype, target)
 
 
 def _device(name: str) -> torch.device:
