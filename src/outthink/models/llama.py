@@ -26,7 +26,7 @@ from outthink.models.attention import Attention
 from outthink.models.base import ModelConfig
 from outthink.models.config import Shape
 from outthink.models.errors import ModelError
-from outthink.models.linear import Linear
+from outthink.models.linear import Int8Linear, Linear
 from outthink.models.plan import Costs, plan
 from outthink.models.weights import Weights
 
@@ -35,14 +35,14 @@ from outthink.models.weights import Weights
 class Layer:
     """The matrices of one block; `head_gain` is the gain of qwen3's norm of query and key heads, or None."""
 
-    qkv: Linear
-    out: Linear
-    gate_up: Linear
-    down: Linear
+    qkv: Linear | Int8Linear
+    out: Linear | Int8Linear
+    gate_up: Linear | Int8Linear
+    down: Linear | Int8Linear
     head_gain: torch.Tensor | None
 
     @property
-    def matrices(self) -> tuple[Linear, ...]:
+    def matrices(self) -> tuple[Linear | Int8Linear, ...]:
         return self.qkv, self.out, self.gate_up, self.down
 
 
@@ -199,10 +199,10 @@ class LeanModel:
         return self.turns
 
 
-def read_parts(shape: Shape, weights: Weights, dtype: torch.dtype, device: torch.device) -> Parts:
-    """Read, fold and lay out the weights of a lean model."""
+def read_parts(shape: Shape, weights: Weights, dtype: torch.dtype, device: torch.device, int8: bool = False) -> Parts:
+    """Read, fold and lay out the weights of a lean model; `int8` rounds the matrices of the layers."""
     embed = weights.get("model.embed_tokens.weight", shape.vocab, shape.hidden)
-    layers = [_layer(shape, weights, index, dtype, device) for index in range(shape.layers)]
+    layers = [_layer(shape, weights, index, dtype, device, int8) for index in range(shape.layers)]
     gain = weights.get("model.norm.weight", shape.hidden)
     head = embed if shape.tied else weights.get("lm_head.weight", shape.vocab, shape.hidden)
     return Parts(layers, embed.to(device, dtype), Linear(_fold(head, gain), None, dtype, device))
@@ -213,7 +213,9 @@ def _fold(weight: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
     return weight.double() * (gain.double() * len(gain) ** 0.5)
 
 
-def _layer(shape: Shape, weights: Weights, index: int, dtype: torch.dtype, device: torch.device) -> Layer:
+def _layer(
+    shape: Shape, weights: Weights, index: int, dtype: torch.dtype, device: torch.device, int8: bool
+) -> Layer:
     prefix = f"model.layers.{index}."
     hidden, inner = shape.hidden, shape.intermediate
     query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -248,8 +250,9 @@ def _layer(shape: Shape, weights: Weights, index: int, dtype: torch.dtype, devic
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         head_gain = (torch.cat(spread) * shape.head_dim**0.5).to(device, wide)
 
-    def linear(weight: torch.Tensor, parts: list[torch.Tensor] | None) -> Linear:
-        return Linear(weight, None if parts is None else torch.cat(parts), dtype, device)
+    def linear(weight: torch.Tensor, parts: list[torch.Tensor] | None) -> Linear | Int8Linear:
+        whole = None if parts is None else torch.cat(parts)
+        return Int8Linear(weight, whole, device) if int8 else Linear(weight, whole, dtype, device)
 
     if qkv_bias:
         qkv_bias = [by_group(pairs(qkv_bias[0])), pairs(qkv_bias[1]), qkv_bias[2]]
