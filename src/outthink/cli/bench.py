@@ -57,6 +57,7 @@ def run_bench(options: Benching, load: Callable[[], Engine]) -> Conclusion:
                 told.print(f"stopped; {len(results.records)} answers are kept. Go on with:", style="yellow")
                 told.print(resuming(sys.argv[1:]), soft_wrap=True, markup=False)
                 raise
+        told.print(progress.total())
     return conclude(plan, records, folder)
 
 

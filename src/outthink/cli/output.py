@@ -107,7 +107,7 @@ def results_table(rows: Iterable[Row], compared: Iterable[Difference] = ()) -> R
     from rich.padding import Padding
 
     rows, found = list(rows), {(d.task, d.strategy): d for d in compared}
-    made = table("", "right", "95 %", "written", "FLOPs", "seconds", "vs first")
+    made = table("", "right", "95 %", "written", "positions", "FLOPs", "vs first")
     made.columns[0].no_wrap, made.columns[0].min_width = False, 16
     for task in dict.fromkeys(row.task for row in rows):
         own = [row for row in rows if row.task == task]
@@ -115,7 +115,7 @@ def results_table(rows: Iterable[Row], compared: Iterable[Difference] = ()) -> R
         made.add_row(task.removesuffix("()"), style="dim")
         for row in own:
             share, interval = percent(row.accuracy), span(row.low, row.high, ".0f")
-            spent = (amount(row.written), amount(row.flops), f"{row.seconds:.2f}")
+            spent = (amount(row.written), amount(row.positions), amount(row.flops))
             points = _points(found.get((task, row.strategy)))
             style = "bold" if row.accuracy == best else ""
             made.add_row(Padding(row.strategy, (0, 0, 0, 2)), share, interval, *spent, points, style=style)
