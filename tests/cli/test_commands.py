@@ -163,7 +163,7 @@ def test_bench_writes_all_its_files(outthink: Run, model: str, tmp_path: Path) -
 def test_bench_shows_a_table_and_where_the_plot_is(outthink: Run, model: str, tmp_path: Path) -> None:
     given = ("bench", "--n", "2", "--strategies", "greedy; vote(n=2)", "--model", model)
     ran = outthink(*given, "--out", str(tmp_path / "run"), *SHORT)
-    assert "accuracy" in ran.out and "vote(n=2)" in ran.out and "frontier.png" in ran.out
+    assert "right" in ran.out and "vote(n=2)" in ran.out and "frontier.png" in ran.out
 
 
 def test_batch_and_concurrency_do_not_change_results(outthink: Run, model: str, tmp_path: Path) -> None:
