@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Run
+
+from outthink.cli.output import safe
 
 SHORT = ("--max-tokens", "12")
 
@@ -163,7 +166,7 @@ def test_bench_writes_all_its_files(outthink: Run, model: str, tmp_path: Path) -
 def test_bench_shows_a_table_and_where_the_plot_is(outthink: Run, model: str, tmp_path: Path) -> None:
     given = ("bench", "--n", "2", "--strategies", "greedy; vote(n=2)", "--model", model)
     ran = outthink(*given, "--out", str(tmp_path / "run"), *SHORT)
-    assert "accuracy" in ran.out and "vote(n=2)" in ran.out and "frontier.png" in ran.out
+    assert "right" in ran.out and "vote(n=2)" in ran.out and "frontier.png" in ran.out
 
 
 def test_batch_and_concurrency_do_not_change_results(outthink: Run, model: str, tmp_path: Path) -> None:
@@ -175,6 +178,19 @@ def test_batch_and_concurrency_do_not_change_results(outthink: Run, model: str, 
         lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
         contents.append([{**line, "receipt": line["receipt"]["logical"]} for line in lines])
     assert contents[0] == contents[1] == contents[2]
+
+
+def test_control_characters_are_shown_not_obeyed() -> None:
+    assert safe("a\x1b[2J\r\x7f\x9b\n\tb") == "a\u241b[2J\u240d\u2421\ufffd\n\tb"
+
+
+def test_a_terminal_that_lacks_a_sign_gets_another() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "outthink", "methods"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"},
+    )
+    assert ran.returncode == 0 and ran.stderr == b"" and b"vote" in ran.stdout
 
 
 def test_help_is_quick() -> None:

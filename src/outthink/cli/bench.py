@@ -52,7 +52,7 @@ def run_bench(options: Benching, load: Callable[[], Engine]) -> Conclusion:
             engine.trace = progress
             try:
                 records = run(engine, results, options.concurrency, progress.heard)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, OSError):  # OSError: the disk is full, most likely
                 progress.close()
                 told.print(f"stopped; {len(results.records)} answers are kept. Go on with:", style="yellow")
                 told.print(resuming(sys.argv[1:]), soft_wrap=True, markup=False)

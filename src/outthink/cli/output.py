@@ -23,6 +23,15 @@ def console(as_json: bool = False) -> Console:
     return Console(stderr=as_json, highlight=False, soft_wrap=False)
 
 
+PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+
+
+def safe(text: str) -> str:
+    """The text with control characters as pictures: what a model writes may not move the cursor."""
+    return text.translate(PICTURES)
+
+
 def emit(value: dict[str, Any]) -> None:
     """The one JSON object."""
     sys.stdout.write(to_json(value) + "\n")
@@ -74,10 +83,10 @@ def show_answer(out: Console, answer: Answer) -> None:
     """The answer, what it cost, and what would give it again."""
     from rich.text import Text
 
-    out.print(Text(answer.text.rstrip("\n")))
+    out.print(Text(safe(answer.text).rstrip("\n")))
     out.print()
     score = "" if answer.score is None else f"   score {answer.score:.4g}"
-    final = Text("no answer found", "dim") if answer.final is None else Text(answer.final, "bold green")
+    final = Text("no answer found", "dim") if answer.final is None else Text(safe(answer.final), "bold green")
     out.print(Text.assemble(("answer ", "dim"), final, (f"{score}   {finish_of(answer)}", "dim")))
     if answer.receipt:
         show_receipt(out, answer.receipt)

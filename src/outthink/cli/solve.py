@@ -20,7 +20,7 @@ def solve(options: Asking) -> None:
 
     \b
       outthink solve "Mia has 14 coins. She buys 3 bags of 6. How many coins?"
-      outthink solve --task steps --index 3 --strategy "vote(n=16)" --budget written=4000
+      outthink solve --task steps --strategy "vote(n=16)" --budget written=4000
       cat question.txt | outthink solve - --strategy "vote(n=8)" --json
     """
     from outthink.cli.live import LiveText
@@ -44,10 +44,12 @@ def explain(options: Asking) -> None:
       outthink explain --task steps --strategy "vote(n=8)"
     """
     from outthink.cli.drawing import Recorder, draw, tree_json
+    from outthink.cli.live import LiveText
+    from outthink.engine.trace import Traces
 
-    record = Recorder()
-    answer = ask(options, record)
-    out = console(options.json)
+    record, out = Recorder(), console(options.json)
+    with LiveText(out, options.strategy) as live:
+        answer = ask(options, Traces(record, live))
     if options.json:
         emit(answer_json(answer) | {"tree": tree_json(record)})
         return
