@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from outthink.backends.local import LocalBackend
+from outthink.backends.threads import Watch, choose
 from outthink.core.about import About, Prices
 from outthink.core.errors import BadInput, UnknownName
 from outthink.models.base import ModelConfig
 
+TRY_ROWS = 8  # rows of the pass that decides how many threads are used
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
@@ -70,4 +72,9 @@ def load_backend(
         eos,
         prices(config),
     )
-    return LocalBackend(loaded.model, loaded.tokenizer, about)
+    backend = LocalBackend(loaded.model, loaded.tokenizer, about)
+    backend.kind = f"{config.dtype} {config.device}"
+    if threads is None and device == "cpu":
+        choose(lambda: backend.try_out(TRY_ROWS))
+        backend.watch = Watch()
+    return backend

@@ -241,6 +241,7 @@ class Attention:
         self.shape = (rows, group, store.data.shape[3], store.data.shape[4])
         self.items = [(_bind(item, store, group), _where(item, store.data.device)) for item in items]
         self.only = self.items[0][0] if len(self.items) == 1 else None
+        self.row = self.only if rows == 1 and isinstance(self.only, _Product) else None
 
     def run(self, layer: int, query: torch.Tensor, scale: float | None = None) -> torch.Tensor:
         """Queries [rows, group, kv_heads, head_dim] -> [rows, group * kv_heads * head_dim]."""
@@ -256,6 +257,14 @@ class Attention:
                 _merge(total, part, where)
         assert total is not None
         return total.out.view(rows, -1)
+
+    def run_row(self, layer: int, folded: torch.Tensor) -> torch.Tensor:
+        """The same for one row whose queries are folded already, [1, kv_heads, group, head_dim]."""
+        if self.row is None:
+            return self.run(layer, folded.transpose(1, 2))
+        key, value = self.row.cells.read(layer)
+        out, _ = attend(folded, key, value)
+        return out.transpose(1, 2).reshape(1, -1)
 
     def _first(self, part: Part, where: slice | torch.Tensor) -> Part:
         """Accumulators that hold the first part; rows it does not cover have weight zero."""

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch._C._nn import silu  # the public one has no out=
+from torch.linalg import vector_norm
 
 from outthink.core.batch import Batch
 from outthink.kv.store import Store
@@ -25,7 +26,7 @@ from outthink.models.attention import Attention
 from outthink.models.base import ModelConfig
 from outthink.models.config import Shape
 from outthink.models.errors import ModelError
-from outthink.models.linear import Linear
+from outthink.models.linear import Int8Linear, Linear
 from outthink.models.plan import Costs, plan
 from outthink.models.weights import Weights
 
@@ -34,14 +35,14 @@ from outthink.models.weights import Weights
 class Layer:
     """The matrices of one block; `head_gain` is the gain of qwen3's norm of query and key heads, or None."""
 
-    qkv: Linear
-    out: Linear
-    gate_up: Linear
-    down: Linear
+    qkv: Linear | Int8Linear
+    out: Linear | Int8Linear
+    gate_up: Linear | Int8Linear
+    down: Linear | Int8Linear
     head_gain: torch.Tensor | None
 
     @property
-    def matrices(self) -> tuple[Linear, ...]:
+    def matrices(self) -> tuple[Linear | Int8Linear, ...]:
         return self.qkv, self.out, self.gate_up, self.down
 
 
@@ -61,17 +62,23 @@ class Heads(NamedTuple):
     cells: torch.Tensor  # [rows, 2, kv_heads, head_dim]
 
 
-class Row(NamedTuple):
-    """Memory of the pass over one row, and the views of it."""
+class Row:
+    """Memory of the pass over one row and every view of it, so that a pass neither allocates nor reshapes."""
 
-    x: torch.Tensor
-    hidden: torch.Tensor
-    qkv: torch.Tensor
-    heads: Heads
-    gate_up: torch.Tensor
-    gate: torch.Tensor
-    up: torch.Tensor
-    inner: torch.Tensor
+    def __init__(self, model: LeanModel) -> None:
+        shape, first = model.shape, model.layers[0]
+        self.x = torch.empty(1, shape.hidden, dtype=model.wide, device=model.device)
+        self.normed, self.hidden = torch.empty_like(self.x), torch.empty_like(self.x)
+        qkv, gate_up = self.x.new_empty(1, first.qkv.outputs), self.x.new_empty(1, first.gate_up.outputs)
+        self.heads = model.heads_of(qkv)
+        self.pairs = torch.view_as_complex(self.heads.turned.unflatten(-1, (-1, 2)))
+        self.query = self.heads.query.transpose(1, 2)
+        self.cells = self.heads.cells[0]
+        self.gate, self.up = gate_up.chunk(2, 1)
+        self.inner = torch.empty_like(self.up)
+        self.qkv = [layer.qkv.bind_row(self.normed, qkv) for layer in model.layers]
+        self.gate_up = [layer.gate_up.bind_row(self.normed, gate_up) for layer in model.layers]
+        self.down = [layer.down.bind_row(self.inner, self.hidden) for layer in model.layers]
 
 
 class LeanModel:
@@ -87,15 +94,7 @@ class LeanModel:
         self.turns = shape.rope.table(min(1024, shape.max_positions), self.dtype).to(self.device)
         self.costs = Costs().scaled(shape.heads * shape.head_dim)
         fast = all(linear.single is not None for layer in self.layers for linear in layer.matrices)
-        self.row = self._make_row() if fast else None
-
-    def _make_row(self) -> Row:
-        """Memory for the pass over one row."""
-        layer, inner = self.layers[0], self.shape.intermediate
-        hidden = torch.empty(1, self.shape.hidden, dtype=self.wide, device=self.device)
-        qkv, gate_up = hidden.new_empty(1, layer.qkv.outputs), hidden.new_empty(1, 2 * inner)
-        gate, up = gate_up[:, :inner], gate_up[:, inner:]
-        return Row(torch.empty_like(hidden), hidden, qkv, self._heads(qkv), gate_up, gate, up, torch.empty_like(up))
+        self.row = Row(self) if fast else None
 
     def new_store(self, slots: int) -> Store:
         """An empty cache of that many slots."""
@@ -116,7 +115,7 @@ class LeanModel:
         turns = table.index_select(0, positions).unsqueeze(1)
         x = self.embed.index_select(0, tokens).to(self.wide)
         for index, layer in enumerate(self.layers):
-            heads = self._heads(layer.qkv(self._norm(x)))
+            heads = self.heads_of(layer.qkv(self._norm(x)))
             self._turn(heads.turned, turns, layer.head_gain)
             store.layers[index].index_copy_(0, slots, heads.cells)
             x += layer.out(attention.run(index, heads.query.contiguous()))
@@ -126,26 +125,34 @@ class LeanModel:
     def _one_row(
         self, row: Row, batch: Batch, store: Store, table: torch.Tensor, attention: Attention
     ) -> torch.Tensor:
-        """The same for one row, where calls cost more than arithmetic: no allocation, every view made beforehand."""
+        """The same for one row, where calls cost more than arithmetic."""
         x = row.x.copy_(self.embed[batch.tokens[0]])
         turns = table[batch.positions[0]]
         cells = store.data[:, batch.slots[0]].unbind(0)
         for index, layer in enumerate(self.layers):
-            layer.qkv.row(self._norm(x), row.qkv)
-            self._turn(row.heads.turned, turns, layer.head_gain)
-            cells[index].copy_(row.heads.cells[0])
-            x += layer.out.row(attention.run(index, row.heads.query), row.hidden)
-            layer.gate_up.row(self._norm(x), row.gate_up)
-            silu(row.gate, out=row.inner)
-            x += layer.down.row(row.inner.mul_(row.up), row.hidden)
+            self._norm(x, row.normed)
+            row.qkv[index]()
+            if layer.head_gain is None:
+                row.pairs.mul_(turns)
+            else:
+                self._turn(row.heads.turned, turns, layer.head_gain)
+            cells[index].copy_(row.cells)
+            x.add_(layer.out.row(attention.run_row(index, row.query), row.hidden))
+            self._norm(x, row.normed)
+            row.gate_up[index]()
+            silu(row.gate, out=row.inner).mul_(row.up)
+            row.down[index]()
+            x.add_(row.hidden)
         return x
 
-    def _norm(self, x: torch.Tensor) -> torch.Tensor:
+    def _norm(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """x / hypot(|x|, sqrt(width eps)); the rest of RMSNorm is in the next matrix."""
-        size = torch.linalg.vector_norm(x, 2, -1, True).hypot_(self.floor)
-        return (x / size).to(self.dtype)
+        size = vector_norm(x, 2, -1, True).hypot_(self.floor)
+        if out is None:
+            out = torch.empty(x.shape, dtype=self.dtype, device=self.device)
+        return torch.div(x, size, out=out)
 
-    def _heads(self, qkv: torch.Tensor) -> Heads:
+    def heads_of(self, qkv: torch.Tensor) -> Heads:
         """Views of projected rows."""
         shape = self.shape
         rows, dim = len(qkv), shape.head_dim
@@ -160,7 +167,7 @@ class LeanModel:
         """Rotary embedding of query and key heads in place, in float32 at least; qwen3 norms the heads before."""
         wide = heads.to(self.wide)
         if gain is not None:
-            size = torch.linalg.vector_norm(wide, 2, -1, True).hypot_(self.head_floor)
+            size = vector_norm(wide, 2, -1, True).hypot_(self.head_floor)
             wide.div_(size).mul_(gain)
         torch.view_as_complex(wide.view(*wide.shape[:-1], -1, 2)).mul_(turns)
         if wide is not heads:
@@ -192,10 +199,10 @@ class LeanModel:
         return self.turns
 
 
-def read_parts(shape: Shape, weights: Weights, dtype: torch.dtype, device: torch.device) -> Parts:
-    """Read, fold and lay out the weights of a lean model."""
+def read_parts(shape: Shape, weights: Weights, dtype: torch.dtype, device: torch.device, int8: bool = False) -> Parts:
+    """Read, fold and lay out the weights of a lean model; `int8` rounds the matrices of the layers."""
     embed = weights.get("model.embed_tokens.weight", shape.vocab, shape.hidden)
-    layers = [_layer(shape, weights, index, dtype, device) for index in range(shape.layers)]
+    layers = [_layer(shape, weights, index, dtype, device, int8) for index in range(shape.layers)]
     gain = weights.get("model.norm.weight", shape.hidden)
     head = embed if shape.tied else weights.get("lm_head.weight", shape.vocab, shape.hidden)
     return Parts(layers, embed.to(device, dtype), Linear(_fold(head, gain), None, dtype, device))
@@ -206,7 +213,9 @@ def _fold(weight: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
     return weight.double() * (gain.double() * len(gain) ** 0.5)
 
 
-def _layer(shape: Shape, weights: Weights, index: int, dtype: torch.dtype, device: torch.device) -> Layer:
+def _layer(
+    shape: Shape, weights: Weights, index: int, dtype: torch.dtype, device: torch.device, int8: bool
+) -> Layer:
     prefix = f"model.layers.{index}."
     hidden, inner = shape.hidden, shape.intermediate
     query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -241,8 +250,9 @@ def _layer(shape: Shape, weights: Weights, index: int, dtype: torch.dtype, devic
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         head_gain = (torch.cat(spread) * shape.head_dim**0.5).to(device, wide)
 
-    def linear(weight: torch.Tensor, parts: list[torch.Tensor] | None) -> Linear:
-        return Linear(weight, None if parts is None else torch.cat(parts), dtype, device)
+    def linear(weight: torch.Tensor, parts: list[torch.Tensor] | None) -> Linear | Int8Linear:
+        whole = None if parts is None else torch.cat(parts)
+        return Int8Linear(weight, whole, device) if int8 else Linear(weight, whole, dtype, device)
 
     if qkv_bias:
         qkv_bias = [by_group(pairs(qkv_bias[0])), pairs(qkv_bias[1]), qkv_bias[2]]

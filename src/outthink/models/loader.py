@@ -16,7 +16,8 @@ from outthink.models.llama import LeanModel, read_parts
 from outthink.models.tokenizer import Tokenizer
 from outthink.models.weights import Weights
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64, "int8": torch.float32}
+"""Names of number types, and in which type a model of that name computes what is not a matrix of a layer."""
 
 
 def load(
@@ -30,21 +31,28 @@ def load(
 
     `threads` sets torch's thread count for the process. Raises ModelError with one line on what is wrong.
     """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    model = load_model(path, dtype, device, trust_remote_code)
+    tokenizer = Tokenizer.from_directory(Path(path))
+    tokenizer.check(model.config)
+    return Loaded(model, tokenizer, model.config)
+
+
+def load_model(
+    path: str | Path, dtype: str = "float32", device: str = "cpu", trust_remote_code: bool = False
+) -> Model:
+    """The model of a directory without its tokenizer."""
     directory = Path(path)
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r} is not known; use one of {', '.join(DTYPES)}")
     target = _device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
     config = read_config(directory)
-    model: Model
-    if not_lean(config):
-        model = load_transformers(directory, config, DTYPES[dtype], target, trust_remote_code)
-    else:
-        model = _lean(directory, config, dtype, target)
-    tokenizer = Tokenizer.from_directory(directory)
-    tokenizer.check(model.config)
-    return Loaded(model, tokenizer, model.config)
+    if reason := not_lean(config):
+        if dtype == "int8":
+            raise ModelError(f"{reason}, and int8 needs one; use dtype='bfloat16'")
+        return load_transformers(directory, config, DTYPES[dtype], target, trust_remote_code)
+    return _lean(directory, config, dtype, target)
 
 
 def _device(name: str) -> torch.device:
@@ -62,7 +70,7 @@ def _lean(directory: Path, config: dict[str, Any], dtype: str, device: torch.dev
     """The lean model of a directory."""
     shape = parse_shape(config)
     with Weights(directory) as weights:
-        parts = read_parts(shape, weights, DTYPES[dtype], device)
+        parts = read_parts(shape, weights, DTYPES[dtype], device, int8=dtype == "int8")
         _refuse_unused(weights, shape)
         described = _describe(shape, directory, config, weights.params)
     return LeanModel(shape, replace(described, dtype=dtype, device=str(device)), parts)

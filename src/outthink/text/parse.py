@@ -15,6 +15,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from outthink.text.arithmetic import evaluate
+
 MAX_PARSED = 1000  # characters; what is longer is compared as words
 MAX_EXPONENT = 300  # of a number in scientific notation
 
@@ -304,10 +306,12 @@ _NOT_UNITS = frozenset(
 
 
 def parse_number(text: str) -> Fraction | None:
-    """An exact number, with sign, separators, fraction or exponent, and a unit after it; else None."""
+    """An exact number: sign, separators, fraction, exponent, plain arithmetic, a unit after it; else None."""
     if not text or len(text) > 400 or not any(c.isdigit() for c in text):
         return None
     number = _bare_number(text)
+    if number is None:
+        number = evaluate(text.replace("\\cdot", "*"))
     if number is None and (cut := _without_unit(text)) is not None:
         number = _bare_number(cut)
     return number
