@@ -175,8 +175,7 @@ def test_batch_and_concurrency_do_not_change_results(outthink: Run, model: str, 
         out = tmp_path / str(number)
         given = ("bench", "--n", "3", "--strategies", "sample; vote(n=3)", "--model", model, "--json", *SHORT)
         assert outthink(*given, "--out", str(out), *more).code == 0
-        lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-        contents.append([{**line, "receipt": line["receipt"]["logical"]} for line in lines])
+        contents.append(_without_times(out))
     assert contents[0] == contents[1] == contents[2]
 
 
@@ -201,3 +200,21 @@ def test_help_is_quick() -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
     assert time.perf_counter() - began < 10
+
+
+def test_resuming_on_a_model_ends_with_the_same_content(outthink: Run, model: str, tmp_path: Path) -> None:
+    given = ("bench", "--n", "4", "--strategies", "sample; vote(n=3)", "--model", model, "--json", *SHORT)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert outthink(*given, "--out", str(whole)).code == 0
+    cut.mkdir()
+    (cut / "bench.json").write_bytes((whole / "bench.json").read_bytes())
+    lines = (whole / "results.jsonl").read_bytes().splitlines(keepends=True)
+    (cut / "results.jsonl").write_bytes(b"".join([lines[5], lines[0], lines[3][:40]]))
+    ran = outthink(*given, "--out", str(cut), "--resume")
+    assert ran.code == 0 and "6 answers in" in ran.err
+    assert _without_times(cut) == _without_times(whole)
+
+
+def _without_times(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    return [{**line, "receipt": line["receipt"]["logical"]} for line in lines]
