@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import Run
 
-from outthink.cli.output import safe
+from outthink.bench.summary import Row
+from outthink.cli.output import headlines, safe
 
 SHORT = ("--max-tokens", "12")
 
@@ -177,6 +178,24 @@ def test_batch_and_concurrency_do_not_change_results(outthink: Run, model: str, 
         assert outthink(*given, "--out", str(out), *more).code == 0
         contents.append(_without_times(out))
     assert contents[0] == contents[1] == contents[2]
+
+
+def test_solve_says_whether_a_tasks_answer_is_right(outthink: Run, model: str) -> None:
+    ran = outthink("solve", "--task", "steps", "--model", model, *SHORT)
+    assert "no answer found   wrong" in ran.out
+    assert "wrong" not in outthink("solve", "2 + 2?", "--model", model, *SHORT).out
+
+
+def test_headlines_say_what_is_gained_and_for_how_much() -> None:
+    rows = [row("a", "greedy", 0.25, 50), row("a", "vote", 0.5, 400), row("a", "short", 0.5, 300)]
+    assert headlines(rows) == ["a: from 25.0 % to 50.0 % with short, for 6.0 times the tokens"]
+    assert headlines([row("a", "greedy", 0.5, 50), row("a", "vote", 0.5, 400)]) == [
+        "a: nothing here beats greedy"
+    ]
+
+
+def row(task: str, strategy: str, accuracy: float, written: float) -> Row:
+    return Row(task, strategy, 10, accuracy, 0, 1, written, 0, 0, 0, 0, 0)
 
 
 def test_control_characters_are_shown_not_obeyed() -> None:
