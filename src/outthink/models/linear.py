@@ -19,7 +19,9 @@ class Linear:
     single matrix-vector product is not.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype, device: torch.device
+    ) -> None:
         weight = weight.to(dtype).contiguous()
         self.outputs, self.inputs = weight.shape
         self.bias = None if bias is None else bias.to(dtype).to(device)

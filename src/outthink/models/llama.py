@@ -65,7 +65,10 @@ class Row:
         self.x = torch.empty(1, shape.hidden, dtype=model.wide, device=model.device)
         self.hidden = torch.empty_like(self.x)
         self.normed = self.x.to(model.dtype, copy=True)
-        qkv, gate_up = self.x.new_empty(1, layers[0].qkv.outputs), self.x.new_empty(1, layers[0].gate_up.outputs)
+        qkv, gate_up = (
+            self.x.new_empty(1, layers[0].qkv.outputs),
+            self.x.new_empty(1, layers[0].gate_up.outputs),
+        )
         heads = model.heads_of(qkv)
         self.turned = heads.turned
         self.pairs = torch.view_as_complex(heads.turned.unflatten(-1, (-1, 2)))
@@ -88,7 +91,9 @@ class LeanModel:
         self.dtype, self.device = self.embed.dtype, self.embed.device
         self.wide = torch.float64 if self.dtype == torch.float64 else torch.float32
         self.floor = torch.tensor([(shape.hidden * shape.eps) ** 0.5], dtype=self.wide, device=self.device)
-        self.head_floor = torch.tensor([(shape.head_dim * shape.eps) ** 0.5], dtype=self.wide, device=self.device)
+        self.head_floor = torch.tensor(
+            [(shape.head_dim * shape.eps) ** 0.5], dtype=self.wide, device=self.device
+        )
         self.turns = shape.rope.table(min(1024, shape.max_positions), self.dtype).to(self.device)
         self.costs = Costs().scaled(shape.heads * shape.head_dim)
         self.row = Row(self)
@@ -108,7 +113,9 @@ class LeanModel:
         attention = Attention(plan(batch, self.costs), store, rows, self.shape.group)
         if rows == 1:
             return self._logits(self._one_row(self.row, batch, store, table, attention), batch.wanted)
-        tokens, positions, slots = torch.tensor([batch.tokens, batch.positions, batch.slots], device=self.device)
+        tokens, positions, slots = torch.tensor(
+            [batch.tokens, batch.positions, batch.slots], device=self.device
+        )
         turns = table.index_select(0, positions).unsqueeze(1)
         x = self.embed.index_select(0, tokens).to(self.wide)
         for index, layer in enumerate(self.layers):
@@ -198,7 +205,9 @@ class LeanModel:
         return self.turns
 
 
-def read_parts(shape: Shape, weights: Weights, dtype: torch.dtype, device: torch.device, int8: bool = False) -> Parts:
+def read_parts(
+    shape: Shape, weights: Weights, dtype: torch.dtype, device: torch.device, int8: bool = False
+) -> Parts:
     """Read, fold and lay out the weights of a lean model; `int8` rounds the matrices of the layers."""
     embed = weights.get("model.embed_tokens.weight", shape.vocab, shape.hidden)
     layers = [_layer(shape, weights, index, dtype, device, int8) for index in range(shape.layers)]
@@ -223,7 +232,11 @@ def _layer(
         return weights.get(f"{prefix}{name}.weight", outputs, inputs).double()
 
     def bias(names: dict[str, int], present: bool) -> list[torch.Tensor] | None:
-        return [weights.get(f"{prefix}{n}.bias", size).double() for n, size in names.items()] if present else None
+        return (
+            [weights.get(f"{prefix}{n}.bias", size).double() for n, size in names.items()]
+            if present
+            else None
+        )
 
     def by_group(rows: torch.Tensor) -> torch.Tensor:
         """Query heads from (kv_head, group) to (group, kv_head) order."""

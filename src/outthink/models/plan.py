@@ -95,7 +95,9 @@ class _Node:
     last: int
     extents: list[Extent]
     square: Extent | None = None
-    visible: list[int] = field(default_factory=list)  # of rows first, first + 1, ...: how much of square each sees
+    visible: list[int] = field(
+        default_factory=list
+    )  # of rows first, first + 1, ...: how much of square each sees
     kids: list[_Node] = field(default_factory=list)
     slots: int = 0  # distinct slots in the subtree
     nodes: int = 1
@@ -161,7 +163,9 @@ def _own_rows(batch: Batch) -> dict[int, range]:
     own: dict[int, range] = {}
     for row, (at, visible) in enumerate(zip(batch.segment, batch.visible, strict=True)):
         if not 0 < visible <= batch.segments[at].length:
-            raise ValueError(f"row {row} sees {visible} of the {batch.segments[at].length} slots of its segment")
+            raise ValueError(
+                f"row {row} sees {visible} of the {batch.segments[at].length} slots of its segment"
+            )
         seen = own.get(at)
         if seen is not None and seen.stop != row:
             raise ValueError(f"rows of segment {at} are not neighbours: {seen} and {row}")
@@ -182,7 +186,9 @@ def _node(batch: Batch, at: int, own: range | None, kids: list[_Node]) -> _Node:
             _prepend(kids[0].extents, Extent(start, length))
             kids[0].slots += length
             return kids[0]
-        return _measured(_Node(kids[0].first, kids[-1].last, [Extent(start, length)] if length else [], kids=kids))
+        return _measured(
+            _Node(kids[0].first, kids[-1].last, [Extent(start, length)] if length else [], kids=kids)
+        )
     visible = batch.visible[own.start : own.stop]
     last = kids[-1].last if kids else own.stop
     # What all rows see comes first; the rest is a square in which own rows see a part and rows below see all.
@@ -314,7 +320,10 @@ def _masked(top: _Node, whole: bool) -> Masked:
             column += width
         if node.square:
             own = len(node.visible)
-            boxes += [Box(node.first + i, node.first + i + 1, column, column + n) for i, n in enumerate(node.visible)]
+            boxes += [
+                Box(node.first + i, node.first + i + 1, column, column + n)
+                for i, n in enumerate(node.visible)
+            ]
             if node.kids:
                 boxes.append(Box(node.first + own, node.last, column, column + node.square.length))
             extents.append(node.square)
