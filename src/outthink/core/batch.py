@@ -1,10 +1,11 @@
 """One packed pass over a model: rows to compute, and the forest of cache segments that they may see.
 
-A *segment* is a contiguous run of cache slots. Segments form a forest, parents before children. A row sits in one
-segment and sees every slot of all proper ancestors of that segment, in order, and the first `visible` slots of its
-own segment (its own slot is the last of these). That is all the structure attention needs: a decode step is a row
-at the end of its segment, a prefill chunk is many rows in one segment, a draft tree is a forest of short segments,
-and an edited view (eviction, window) is a private chain of segments. Positions are given, never derived from slots.
+A *segment* is a contiguous run of cache slots. Segments form a forest, parents before children. A row sits
+in one segment and sees every slot of all proper ancestors of that segment, in order, and the first `visible`
+slots of its own segment (its own slot is the last of these). That is all the structure attention needs: a
+decode step is a row at the end of its segment, a prefill chunk is many rows in one segment, a draft tree is
+a forest of short segments, and an edited view (eviction, window) is a private chain of segments. Positions
+are given, never derived from slots.
 
 Rows are in depth-first order of their segments, so that the rows below any segment are one range.
 """
@@ -24,7 +25,8 @@ class Segment(NamedTuple):
 
 
 class Move(NamedTuple):
-    """Copy cache rows `[src, src + length)` to `[dst, dst + length)` before the pass; ranges never overlap."""
+    """Copy cache rows `[src, src + length)` to `[dst, dst + length)` before the pass; ranges never
+    overlap."""
 
     src: int
     dst: int

@@ -12,8 +12,8 @@ from outthink.core.batch import Move
 class Store:
     """Keys and values of every layer, one tensor `[layers, slots, 2, kv_heads, head_dim]`.
 
-    Slots come before key/value so that a row's key and value are neighbours: one pass writes both with one copy.
-    Memory starts as zeros, because attention may read (and mask) slots that nobody has written yet.
+    Slots come before key/value so that a row's key and value are neighbours: one pass writes both with one
+    copy. Memory starts as zeros, because attention may read (and mask) slots that nobody has written yet.
     """
 
     def __init__(
@@ -53,7 +53,8 @@ class Store:
             self.data.index_copy_(1, indices[1], self.data.index_select(1, indices[0]))
 
     def grow(self, slots: int) -> None:
-        """Hold at least `slots` slots, contents kept; capacity at least doubles, so growing is linear in total."""
+        """Hold at least `slots` slots, contents kept; capacity at least doubles, so growing is linear in
+        total."""
         if slots <= self.slots:
             return
         layers, old, *rest = self.data.shape

@@ -80,6 +80,10 @@ class Tokenizer:
             return self.encode("\n\n".join(str(message["content"]) for message in messages))
         return self.encode(self._render(messages), special=False)
 
+    def detokenizer(self) -> Detokenizer:
+        """Text piece by piece, as tokens come."""
+        return Detokenizer(self)
+
     def _render(self, messages: Sequence[Message]) -> str:
         """Fill in the template; templates come with models, so they run in a sandbox."""
         environment = ImmutableSandboxedEnvironment(
