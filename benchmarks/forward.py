@@ -64,7 +64,9 @@ def theirs(network: Any, rows: int) -> Callable[[], object]:
     """A decode step of transformers with the same number of rows and tokens in the cache."""
     cache = transformers.DynamicCache()
     with torch.inference_mode():
-        network(torch.zeros(rows, PROMPT + TAIL - 1, dtype=torch.long), past_key_values=cache, logits_to_keep=1)
+        network(
+            torch.zeros(rows, PROMPT + TAIL - 1, dtype=torch.long), past_key_values=cache, logits_to_keep=1
+        )
     token = torch.zeros(rows, 1, dtype=torch.long)
 
     def step() -> None:
@@ -94,14 +96,22 @@ def shares(step: Callable[[], object]) -> tuple[float, float]:
             step()
     events = [(event.key, event.self_cpu_time_total) for event in record.key_averages()]
     total = sum(spent for _, spent in events)
-    matrices = ("aten::mm", "aten::bmm", "aten::addmm", "mkldnn::_linear_pointwise", "aten::_weight_int8pack_mm")
+    matrices = (
+        "aten::mm",
+        "aten::bmm",
+        "aten::addmm",
+        "mkldnn::_linear_pointwise",
+        "aten::_weight_int8pack_mm",
+    )
     linear = sum(spent for key, spent in events if key in matrices)
     attention = sum(spent for key, spent in events if "scaled_dot_product" in key)
     return linear / total, attention / total
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")

@@ -16,7 +16,12 @@ from outthink.models.llama import LeanModel, read_parts
 from outthink.models.tokenizer import Tokenizer
 from outthink.models.weights import Weights
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64, "int8": torch.float32}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+    "int8": torch.float32,
+}
 """Names of number types, and in which type a model of that name computes what is not a matrix of a layer."""
 
 
