@@ -1,1 +1,105 @@
-"""outthink."""
+"""outthink: an inference-time compute engine for language models.
+
+import outthink as ot
+lm = ot.load("pocket")
+answer = ot.run(ot.strategy.Vote(n=8), "What is 12 + 30?", lm, budget=ot.Budget(written=2000))
+print(answer.text, answer.receipt)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from outthink import strategy, verify
+from outthink.core.branch import Branch
+from outthink.core.errors import BadInput, OutthinkError
+from outthink.core.problem import Problem
+from outthink.core.tasks import gather, offload, race
+from outthink.core.types import Answer, Budget, Candidate, Cost, Draft, Receipt, Sampling, Score, Want
+
+if TYPE_CHECKING:
+    from outthink.engine.engine import Engine
+    from outthink.engine.trace import Trace
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Answer",
+    "BadInput",
+    "Branch",
+    "Budget",
+    "Candidate",
+    "Cost",
+    "Draft",
+    "OutthinkError",
+    "Problem",
+    "Receipt",
+    "Sampling",
+    "Score",
+    "Want",
+    "embedded",
+    "gather",
+    "load",
+    "offload",
+    "race",
+    "run",
+    "strategy",
+    "verify",
+]
+
+
+def load(
+    name: str = "pocket",
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    threads: int | None = None,
+    max_batch: int = 256,
+    max_rows: int = 512,
+    cache: float = 1.0,
+    trust_remote_code: bool = False,
+) -> Engine:
+    """An engine on a model: an embedded one by name (`embedded()`), a Hugging Face-format directory, or "toy".
+
+    `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
+    values, in GiB. Raises BadInput with one line that says what to do.
+    """
+    from outthink.backends.load import load_backend
+    from outthink.engine.engine import Engine
+
+    if not cache > 0:
+        raise BadInput(f"cache={cache}: give the GiB that keys and values may take, more than 0")
+    backend = load_backend(name, dtype, device, threads, trust_remote_code)
+    slots = max(16, int(cache * 2**30 / backend.about.prices.slot_bytes)) if name != "toy" else 65536
+    return Engine(backend, slots=slots, max_batch=max_batch, max_rows=max_rows)
+
+
+def run(
+    strategy: Any,
+    problem: Problem | str,
+    lm: Engine,
+    *,
+    budget: Budget | None = None,
+    seed: int = 0,
+    sampling: Sampling | None = None,
+    trace: Trace | None = None,
+) -> Answer:
+    """Run a strategy on a problem until it has its answer or the budget ends; the receipt is on the answer.
+
+    The same strategy, seed and sampling give the same answer. Raises what the strategy raises.
+    """
+    from outthink.engine.request import Request
+    from outthink.engine.trace import Trace
+
+    before, lm.trace = lm.trace, trace or Trace()
+    try:
+        return lm.run(Request(strategy, problem, budget or Budget(), seed, sampling or Sampling()))
+    finally:
+        lm.trace = before
+
+
+def embedded() -> dict[str, str]:
+    """The embedded models: name -> directory."""
+    from outthink.backends import load as backends
+
+    return {name: str(path) for name, path in backends.embedded().items()}

@@ -22,4 +22,4 @@ def load(name: str, **fields: Any) -> Task:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"no task {name!r}; there are {', '.join(names())}{hint}")
     module = import_module(f"{__name__}.{name}")
-    return cast(Task, getattr(module, name.title().replace("_", ""))(**fields))
+    return cast(Task, getattr(module, "".join(part.capitalize() for part in name.split("_")))(**fields))

@@ -1,0 +1,50 @@
+# Everything runs in .venv, which `make install` makes. Another interpreter: make PYTHON=python3.12 install
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+# Where another build of torch comes from: TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu"
+TORCH_FLAGS ?=
+PYTEST_ARGS ?=
+BENCH_ARGS ?= --task steps --strategies "greedy; vote(n=8)" --out runs/bench
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test bench lint types format clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed  ## make .venv with pinned packages, if it is missing or outdated
+
+# The stamp is newer than what it was made from, so nothing happens until one of them changes.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 install"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt $(TORCH_FLAGS) $(TORCH)   # alone, so that its build can be chosen
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install  ## solve problems on the embedded model, run a small bench, end with a table and a plot
+	$(BIN)/outthink demo
+
+test: install lint types  ## what CI runs: lint, types, tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: install  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install  ## mypy
+	$(BIN)/mypy
+
+format: install  ## let ruff fix what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install  ## compare strategies: make bench BENCH_ARGS='--task steps --strategies "vote(n=16)"'
+	$(BIN)/outthink bench $(BENCH_ARGS)
+
+clean:  ## remove caches and .venv; runs/ stays
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""`python -m outthink`."""
+
+from outthink.cli import main
+
+main()

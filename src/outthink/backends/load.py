@@ -1,0 +1,80 @@
+"""From a name to a backend: an embedded model, a Hugging Face directory, or "toy"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from outthink.backends.local import LocalBackend
+from outthink.backends.threads import Watch, choose
+from outthink.core.about import About, Prices
+from outthink.core.errors import BadInput, UnknownName
+from outthink.models.base import ModelConfig
+
+TRY_ROWS = 8  # rows of the pass that decides how many threads are used
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+
+
+def embedded() -> dict[str, Path]:
+    """The models that come with the package, by name."""
+    if not WEIGHTS.is_dir():
+        return {}
+    return {p.name: p for p in sorted(WEIGHTS.iterdir()) if (p / "config.json").is_file()}
+
+
+def locate(name: str) -> Path:
+    """The directory of a model. UnknownName for what is neither embedded nor a directory."""
+    if name in embedded():
+        return embedded()[name]
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if "/" in name or "\\" in name:
+        raise BadInput(f"{name} is not a directory; give a Hugging Face-format model directory, or one of: "
+                       f"{', '.join([*embedded(), 'toy'])}")  # fmt: skip
+    raise UnknownName("model", name, [*embedded(), "toy"])
+
+
+def prices(config: ModelConfig) -> Prices:
+    """Analytic costs: 2 FLOPs a weight and row; attention 4 x layers x heads x head_dim a visible slot."""
+    table = config.vocab * config.hidden
+    body = config.params - table * (1 if config.tied else 2)
+    return Prices(
+        flops_row=2.0 * body,
+        flops_head=2.0 * table,
+        flops_context=4.0 * config.layers * config.heads * config.head_dim,
+        weight_bytes=float(config.bytes),
+        slot_bytes=float(config.cache_bytes_per_slot),
+    )
+
+
+def load_backend(
+    name: str,
+    dtype: str = "float32",
+    device: str = "cpu",
+    threads: int | None = None,
+    trust_remote_code: bool = False,
+) -> LocalBackend:
+    """Load a model. Raises BadInput or ModelError with one line that says what to do."""
+    if name == "toy":
+        from outthink.backends.toy import toy
+
+        return toy()
+    from outthink.models.loader import load
+
+    path = locate(name)
+    loaded = load(path, dtype, device, threads, trust_remote_code)
+    config = loaded.config
+    eos = frozenset(config.eos) | frozenset(loaded.tokenizer.eos)
+    about = About(
+        path.name if name in embedded() else str(path),
+        config.vocab,
+        config.max_positions,
+        eos,
+        prices(config),
+    )
+    backend = LocalBackend(loaded.model, loaded.tokenizer, about)
+    backend.kind = f"{config.dtype} {config.device}"
+    if threads is None and device == "cpu":
+        choose(lambda: backend.try_out(TRY_ROWS))
+        backend.watch = Watch()
+    return backend

@@ -1,0 +1,120 @@
+"""A model in this process: packed passes over a store of cache slots, rows reduced before anything leaves."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from outthink.backends.threads import Watch
+from outthink.core.about import About
+from outthink.core.batch import Batch, Move, Segment
+from outthink.core.errors import BadInput
+from outthink.core.jobs import Draw, Drawn, Inbox, Job, PassJob, PassResult
+from outthink.core.types import Can, Cost
+from outthink.decode.sample import draw
+from outthink.decode.statistics import read
+
+
+class Store(Protocol):
+    """Cache tensors by slot."""
+
+    slots: int
+
+    def move(self, moves: Sequence[Move]) -> None: ...
+
+    def grow(self, slots: int) -> None: ...
+
+
+class RowModel(Protocol):
+    """Anything that turns packed rows into logits; writes each row's cache into its slot."""
+
+    def new_store(self, slots: int) -> Any: ...
+
+    def forward(self, batch: Batch, store: Any) -> torch.Tensor: ...
+
+
+class LocalBackend:
+    """Runs `PassJob`s on a RowModel. One pass a step."""
+
+    can = Can.LOCAL
+
+    def __init__(self, model: RowModel, tokenizer: Any, about: About) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.about = about
+        self.store = model.new_store(0)
+        self.kind = "float64 cpu"
+        self.draw: Callable[[torch.Tensor, Sequence[Draw]], list[Drawn]] = (
+            draw  # a test may enumerate instead
+        )
+        self.watch: Watch | None = None  # set where the number of threads is ours to choose
+        self.notes: list[str] = []  # what a receipt should say
+        self._queue: deque[tuple[PassJob, Inbox]] = deque()
+
+    @property
+    def machine(self) -> str:
+        """Type, device and threads: what the last bits may depend on."""
+        return f"{self.kind}, {torch.get_num_threads()} threads"
+
+    def submit(self, jobs: Sequence[Job], inbox: Inbox) -> None:
+        for job in jobs:
+            if not isinstance(job, PassJob):
+                raise BadInput("a local model takes passes; generation is the engine's")
+            self._queue.append((job, inbox))
+
+    def step(self) -> bool:
+        if not self._queue:
+            return False
+        job, inbox = self._queue.popleft()
+        try:
+            inbox.put(job, self._run(job))
+        except Exception as error:  # delivered to whoever waits for the job
+            inbox.put(job, error)
+        return True
+
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        gone = set(map(id, jobs))
+        self._queue = deque(entry for entry in self._queue if id(entry[0]) not in gone)
+
+    def price(self, job: Job) -> Cost:
+        """The cost of one pass: rows at their positions, weights once, each visible segment of cache once."""
+        assert isinstance(job, PassJob)
+        batch, prices = job.batch, self.about.prices
+        context = sum(batch.positions) + len(batch)
+        flops = (
+            len(batch) * prices.flops_row
+            + len(batch.wanted) * prices.flops_head
+            + context * prices.flops_context
+        )
+        moved = prices.weight_bytes + prices.slot_bytes * sum(s.length for s in batch.segments)
+        return Cost(positions=len(batch), passes=1, flops=flops, bytes=moved)
+
+    @torch.inference_mode()
+    def try_out(self, rows: int) -> None:
+        """Run a pass of `rows` one-token prompts on a store of its own, for timing."""
+        store = self.model.new_store(rows)
+        token = [0] * rows
+        batch = Batch(token, token, list(range(rows)), list(range(rows)), [1] * rows, list(range(rows)))
+        batch.segments = [Segment(-1, i, 1) for i in range(rows)]
+        self.model.forward(batch, store)
+
+    @torch.inference_mode()
+    def _run(self, job: PassJob) -> PassResult:
+        began = time.perf_counter()
+        need = max(s.start + s.length for s in job.batch.segments)
+        if need > self.store.slots:
+            self.store.grow(need)
+        for moves in job.moves:
+            self.store.move(moves)
+        logits = self.model.forward(job.batch, self.store)
+        seconds = time.perf_counter() - began
+        if self.watch is not None and self.watch.passed(len(job.batch), seconds):
+            self.notes.append(
+                "passes became many times slower with several threads: one is used from now on"
+            )
+        drawn = self.draw(logits, job.draws) if job.draws else []
+        return PassResult(drawn, read(logits, job.reads), seconds)

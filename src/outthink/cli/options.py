@@ -1,0 +1,214 @@
+"""What the commands take, and how it becomes the parts that a run is made of."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+from typer import Argument, Option
+
+from outthink import spec
+from outthink.core.errors import BadInput, UnknownName
+from outthink.core.types import Budget, Sampling
+
+if TYPE_CHECKING:
+    from outthink.core.problem import Problem, Task
+    from outthink.core.protocols import Strategy
+    from outthink.engine.engine import Engine
+
+T = TypeVar("T")
+WRITING, RUNNING = "How it writes", "How it runs"  # groups of options in the help
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The options of every command."""
+
+    json: Annotated[bool, Option("--json", help="One JSON object on stdout, everything else on stderr.")] = (
+        False
+    )
+
+
+@dataclass(frozen=True)
+class Running(Listing):
+    """The options of every command that runs a model."""
+
+    model: Annotated[str, Option(help="A model that comes with the package, or a directory.")] = "pocket"
+    budget: Annotated[
+        str | None,
+        Option(help="Caps: written, positions, passes, flops, seconds.", metavar="written=4000,seconds=10"),
+    ] = None
+    seed: Annotated[int, Option(help="The same seed gives the same answer.")] = 0
+    temperature: Annotated[float | None, Option(help="0: the likeliest token.", rich_help_panel=WRITING)] = (
+        None
+    )
+    top_p: Annotated[float | None, Option(help="Keep this much probability.", rich_help_panel=WRITING)] = None
+    top_k: Annotated[int | None, Option(help="Keep this many tokens.", rich_help_panel=WRITING)] = None
+    min_p: Annotated[
+        float | None, Option(help="Keep what has this share of the best.", rich_help_panel=WRITING)
+    ] = None
+    max_tokens: Annotated[int | None, Option(help="The longest text.", rich_help_panel=WRITING)] = None
+    stop: Annotated[
+        list[str] | None, Option(help="End at this text; repeatable.", rich_help_panel=WRITING)
+    ] = None
+    dtype: Annotated[str, Option(help="float32, bfloat16 or int8.", rich_help_panel=RUNNING)] = "float32"
+    device: Annotated[str | None, Option(help="cpu or cuda.", rich_help_panel=RUNNING)] = None
+    threads: Annotated[int | None, Option(help="CPU threads.", rich_help_panel=RUNNING)] = None
+    max_batch: Annotated[int | None, Option(help="Most branches in a pass.", rich_help_panel=RUNNING)] = None
+    cache: Annotated[float | None, Option(help="GiB for keys and values.", rich_help_panel=RUNNING)] = None
+
+    def sampling(self) -> Sampling:
+        """How branches write."""
+        names = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return Sampling(**given, stop=tuple(self.stop or ()))
+
+    def caps(self) -> Budget:
+        """What may be spent."""
+        return Budget() if self.budget is None else parse_budget(self.budget)
+
+    def load(self) -> Engine:
+        """The engine. It takes a moment: check everything else first."""
+        import outthink
+
+        if self.threads is not None and self.threads < 1:
+            raise BadInput(f"threads={self.threads}: give at least 1")
+        given = {name: getattr(self, name) for name in ("device", "threads", "max_batch", "cache")}
+        return outthink.load(
+            self.model, dtype=self.dtype, **{k: v for k, v in given.items() if v is not None}
+        )
+
+
+@dataclass(frozen=True)
+class Asking(Running):
+    """The options of `solve` and `explain`."""
+
+    prompt: Annotated[
+        str | None, Argument(help="The question; - reads it from stdin.", show_default=False)
+    ] = None
+    strategy: Annotated[str, Option(help="How to spend; see `outthink methods`.", metavar="vote(n=16)")] = (
+        "greedy"
+    )
+    task: Annotated[str | None, Option(help="Take the question from a task; see `outthink tasks`.")] = None
+    index: Annotated[int, Option(help="Which of the task's test problems.")] = 0
+    level: Annotated[int | None, Option(help="How hard the task is.")] = None
+
+    def problem(self) -> Problem:
+        """The question, with its task if it came from one."""
+        from outthink.core.problem import Problem
+
+        if (self.prompt is None) == (self.task is None):
+            raise BadInput(
+                'give a question, or --task and --index: outthink solve "..." or solve --task steps'
+            )
+        if self.task is not None:
+            return one_task(self.task, self.level).problem("test", self.index)
+        return Problem(read_prompt(self.prompt or ""))
+
+
+@dataclass(frozen=True)
+class Benching(Running):
+    """The options of `bench`."""
+
+    task: Annotated[list[str] | None, Option(help="Repeatable, or a list: steps,paths. [default: steps]")] = (
+        None
+    )
+    strategies: Annotated[str, Option(help="A list parted by ;")] = "greedy; vote(n=8)"
+    n: Annotated[int, Option("--n", "-n", help="Test problems of each task.")] = 100
+    level: Annotated[int | None, Option(help="How hard the tasks are.")] = None
+    out: Annotated[str, Option(help="The folder for results, plot and report.")] = "runs/bench"
+    resume: Annotated[bool, Option("--resume", help="Go on with an interrupted run.")] = False
+    overwrite: Annotated[bool, Option("--overwrite", help="Begin anew where a run is.")] = False
+    concurrency: Annotated[int, Option(help="Problems in work at a time.", rich_help_panel=RUNNING)] = 32
+
+
+def takes(kind: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:
+    """A command that takes the options that a dataclass lists, and gets them as one object."""
+
+    def decorate(command: Callable[[T], None]) -> Callable[..., None]:
+        def called(**given: Any) -> None:
+            command(kind(**given))
+
+        called.__name__, called.__doc__ = command.__name__, command.__doc__
+        hints = get_type_hints(kind, include_extras=True)
+        taken = [p.replace(annotation=hints[p.name]) for p in inspect.signature(kind).parameters.values()]
+        called.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+        return called
+
+    return decorate
+
+
+def parse_budget(text: str) -> Budget:
+    """`written=4000,seconds=10` as a budget."""
+    known = [f.name for f in fields(Budget)]
+    caps: dict[str, float] = {}
+    for item in text.split(","):
+        name, equals, number = (part.strip() for part in item.partition("="))
+        if not equals or not name:
+            raise BadInput(
+                f"cannot read {item.strip()!r} as a cap: give NAME=NUMBER such as written=4000,seconds=10"
+            )
+        if name not in known:
+            raise UnknownName("cap", name, known)
+        if name in caps:
+            raise BadInput(f"budget: {name} is given twice")
+        caps[name] = _number(name, number)
+    return Budget(**caps)  # type: ignore[arg-type]
+
+
+def _number(name: str, text: str) -> float:
+    """A number; a whole one, however it is written (4000, 4e3), as an int."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadInput(f"budget {name}={text!r} is not a number") from None
+    return int(value) if value.is_integer() and name in ("written", "positions", "passes") else value
+
+
+def read_prompt(given: str) -> str:
+    """The question: as given, or from stdin."""
+    if given == "-":
+        try:
+            given = sys.stdin.buffer.read().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadInput(
+                f"the prompt on stdin is not UTF-8: byte {error.object[error.start]:#04x} at {error.start}"
+            ) from None
+    if not given.strip():
+        raise BadInput("the prompt is empty")
+    return given
+
+
+def strategies_of(text: str) -> dict[str, Strategy]:
+    """The strategies of a list, by what they were called in it."""
+    return _by_name("strategy", spec.parse_named(text))
+
+
+def tasks_of(names: list[str], level: int | None) -> dict[str, Task]:
+    """The tasks that are named, one or several at a time, at a level."""
+    found = [named for name in names for named in spec.parse_named(name, "bench.tasks")]
+    return _by_name("task", found if level is None else [_at_level(named.part, level) for named in found])
+
+
+def one_task(name: str, level: int | None) -> Task:
+    """The task of that name, at a level."""
+    found: Task = spec.parse(name, "bench.tasks")
+    return found if level is None else _at_level(found, level).part
+
+
+def _at_level(task: Task, level: int) -> spec.Named:
+    if not hasattr(task, "level"):
+        raise BadInput(f"the task {task.name} has no levels")
+    moved = replace(task, level=level)  # type: ignore[type-var]
+    return spec.Named(spec.show(moved), moved)
+
+
+def _by_name(kind: str, found: list[spec.Named]) -> dict[str, Any]:
+    """Parts by name, none twice: their results could not be told apart."""
+    for place, named in enumerate(found):
+        if any(named.part == other.part for other in found[:place]):
+            raise BadInput(f"the {kind} {named.name} is given twice")
+    return dict(found)

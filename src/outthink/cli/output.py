@@ -1,0 +1,131 @@
+"""What the commands print: tables for people on stdout, or one JSON object for machines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from outthink.bench.files import to_json
+from outthink.bench.runner import finish_of
+from outthink.bench.summary import Difference, Row, amount, percent, span
+from outthink.core.types import Answer, Receipt
+
+if TYPE_CHECKING:
+    from rich.console import Console, JustifyMethod, RenderableType
+    from rich.table import Table
+
+
+def console(as_json: bool = False) -> Console:
+    """Where a command talks to people: stdout, or stderr where stdout is for JSON."""
+    from rich.console import Console
+
+    return Console(stderr=as_json, highlight=False, soft_wrap=False)
+
+
+def emit(value: dict[str, Any]) -> None:
+    """The one JSON object."""
+    sys.stdout.write(to_json(value) + "\n")
+
+
+def table(*titles: str, left: Iterable[int] = (0,)) -> Table:
+    """An airy table; the columns in `left` hold words, the others numbers. Words fold, but for the first."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
+    words = set(left)
+    for number, title in enumerate(titles):
+        is_long = number in words and number > 0
+        side: JustifyMethod = "left" if number in words else "right"
+        made.add_column(title, justify=side, overflow="fold", no_wrap=not is_long)
+    return made
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """An answer as `solve --json` prints it."""
+    return {
+        "text": answer.text,
+        "final": answer.final,
+        "score": answer.score,
+        "finish": finish_of(answer),
+        "receipt": answer.receipt.as_dict() if answer.receipt else None,
+    }
+
+
+SPENT = ("written", "read", "positions", "passes", "flops", "seconds", "discarded", "verified")
+
+
+def receipt_table(receipt: Receipt) -> Table:
+    """Both books side by side, and the logical book of each named block; what nobody spent is left out."""
+    books = {"asked": receipt.logical, "computed": receipt.actual}
+    books |= {name: cost for name, cost in receipt.by_scope.items() if name != "run"}
+    spent = [name for name in SPENT if any(getattr(cost, name) for cost in books.values())]
+    made = table("", *(name if name != "flops" else "FLOPs" for name in spent), "cache")
+    for name, cost in books.items():
+        cache = f"{amount(cost.cache_bytes)}B" if cost.cache_bytes else ""
+        made.add_row(
+            name, *(amount(getattr(cost, key)) if getattr(cost, key) else "" for key in spent), cache
+        )
+    return made
+
+
+def show_answer(out: Console, answer: Answer) -> None:
+    """The answer, what it cost, and what would give it again."""
+    from rich.text import Text
+
+    out.print(Text(answer.text.rstrip("\n")))
+    out.print()
+    score = "" if answer.score is None else f"   score {answer.score:.4g}"
+    final = Text("no answer found", "dim") if answer.final is None else Text(answer.final, "bold green")
+    out.print(Text.assemble(("answer ", "dim"), final, (f"{score}   {finish_of(answer)}", "dim")))
+    if answer.receipt:
+        show_receipt(out, answer.receipt)
+
+
+def show_receipt(out: Console, receipt: Receipt) -> None:
+    """The receipt, and anything that was less than asked for."""
+    from rich.text import Text
+
+    out.print()
+    out.print(receipt_table(receipt))
+    for less in receipt.degradations:
+        out.print(Text(f"{less.what}: {less.why}", "yellow"))
+    speed = receipt.actual.written / max(receipt.wall, 1e-9)
+    told = (
+        receipt.config,
+        f"seed {receipt.seed}",
+        receipt.model,
+        f"{receipt.wall:.2f} s",
+        f"{speed:,.0f} tokens/s",
+    )
+    out.print(Text("   ".join(told), "dim"))
+
+
+def results_table(rows: Iterable[Row], compared: Iterable[Difference] = ()) -> RenderableType:
+    """The rows of a run, a block for each task; what is best in a block is bold."""
+    from rich.padding import Padding
+
+    rows, found = list(rows), {(d.task, d.strategy): d for d in compared}
+    made = table("", "right", "95 %", "written", "positions", "FLOPs", "vs first")
+    made.columns[0].no_wrap, made.columns[0].min_width = False, 16
+    for task in dict.fromkeys(row.task for row in rows):
+        own = [row for row in rows if row.task == task]
+        best = max(row.accuracy for row in own)
+        made.add_row(task.removesuffix("()"), style="dim")
+        for row in own:
+            share, interval = percent(row.accuracy), span(row.low, row.high, ".0f")
+            spent = (amount(row.written), amount(row.positions), amount(row.flops))
+            points = _points(found.get((task, row.strategy)))
+            style = "bold" if row.accuracy == best else ""
+            made.add_row(Padding(row.strategy, (0, 0, 0, 2)), share, interval, *spent, points, style=style)
+        made.add_section()
+    return made
+
+
+def _points(difference: Difference | None) -> str:
+    """A difference in percentage points, starred where its interval does not touch zero."""
+    if difference is None:
+        return ""
+    star = "*" if difference.low > 0 or difference.high < 0 else " "
+    return f"{100 * difference.difference:+.1f}{star}"

@@ -1,0 +1,78 @@
+"""`solve` and `explain`: one question, with the text as it is written, or with the tree it came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from outthink import spec
+from outthink.cli.options import Asking, takes
+from outthink.cli.output import answer_json, console, emit, show_answer, show_receipt
+from outthink.core.types import Answer
+
+if TYPE_CHECKING:
+    from outthink.engine.request import Request
+    from outthink.engine.trace import Trace
+
+
+@takes(Asking)
+def solve(options: Asking) -> None:
+    """Answer one question, and say what it cost.
+
+    \b
+      outthink solve "Mia has 14 coins. She buys 3 bags of 6. How many coins?"
+      outthink solve --task steps --index 3 --strategy "vote(n=16)" --budget written=4000
+      cat question.txt | outthink solve - --strategy "vote(n=8)" --json
+    """
+    from outthink.cli.live import LiveText
+
+    out = console(options.json)
+    with LiveText(out, options.strategy) as live:
+        answer = ask(options, live)
+    if options.json:
+        emit(answer_json(answer))
+    else:
+        show_answer(out, answer)
+
+
+@takes(Asking)
+def explain(options: Asking) -> None:
+    """Answer one question, and draw the tree of everything that was written for it.
+
+    What branches share is drawn once.
+
+    \b
+      outthink explain --task steps --strategy "vote(n=8)"
+    """
+    from outthink.cli.drawing import Recorder, draw, tree_json
+
+    record = Recorder()
+    answer = ask(options, record)
+    out = console(options.json)
+    if options.json:
+        emit(answer_json(answer) | {"tree": tree_json(record)})
+        return
+    out.print(draw(record, answer))
+    out.print()
+    if answer.receipt:
+        show_receipt(out, answer.receipt)
+
+
+def ask(options: Asking, trace: Trace) -> Answer:
+    """The answer to what the options ask. What they get wrong is said before a model is loaded."""
+    request = request_of(options)
+    engine = options.load()
+    engine.trace = trace
+    try:
+        return engine.run(request)
+    finally:
+        engine.close()
+
+
+def request_of(options: Asking) -> Request:
+    """What the options ask."""
+    problem = options.problem()
+    strategy = spec.parse_one(options.strategy)
+    budget, sampling = options.caps(), options.sampling()
+    from outthink.engine.request import Request
+
+    return Request(strategy.part, problem, budget, options.seed, sampling, config=strategy.name)

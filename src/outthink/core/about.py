@@ -1,0 +1,30 @@
+"""What an engine must know of a model: its limits, and what its passes cost."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Prices(NamedTuple):
+    """What a pass costs, from the configuration alone."""
+
+    flops_row: float  # the matrices of one row, the vocabulary's left out
+    flops_head: float  # the vocabulary's, for a row whose logits are wanted
+    flops_context: float  # attention, per row and visible slot
+    weight_bytes: float  # read once a pass
+    slot_bytes: float  # one slot of cache
+
+    def rows(self, low: int, high: int) -> float:
+        """FLOPs of the rows at positions [low, high), each seeing all before it."""
+        n = high - low
+        return n * self.flops_row + self.flops_context * n * (low + high + 1) / 2
+
+
+class About(NamedTuple):
+    """A model's name and limits."""
+
+    name: str
+    vocab: int
+    context: int  # positions that the model accepts
+    eos: frozenset[int]
+    prices: Prices

@@ -1,0 +1,395 @@
+"""The one handle: a position in the shared token tree, and the verbs that spend.
+
+Sync methods never touch the model; `await` is where money goes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from outthink.core import rng
+from outthink.core.errors import BadInput, BudgetExceeded, Misuse
+from outthink.core.ledger import Scope, open_scope
+from outthink.core.tasks import Task, call_depth, current, evaluate, running
+from outthink.core.tree import Cursor, Tree
+from outthink.core.types import Answer, Budget, Can, Candidate, Cost, Dist, Draft, Finish, Sampling, Want
+
+if TYPE_CHECKING:
+    from outthink.core.problem import Problem
+
+
+class Ask(NamedTuple):
+    """The distribution after the first `length` tokens of a cursor's path, reduced to `want`."""
+
+    cursor: Cursor
+    length: int
+    want: Want
+
+
+@dataclass(slots=True, eq=False)
+class ReadWork:
+    """Evaluate: one Dist per ask, in order."""
+
+    branch: Branch
+    asks: list[Ask]
+
+
+@dataclass(slots=True, eq=False)
+class WriteWork:
+    """Evaluate: write on a branch until something ends it; a Finish."""
+
+    branch: Branch
+    sampling: Sampling
+
+
+class Rows(NamedTuple):
+    """What a forced continuation scored: the log-probability of each token, and each row as wanted."""
+
+    logprobs: tuple[float, ...]
+    dists: tuple[Dist, ...]
+
+    @property
+    def logprob(self) -> float:
+        return sum(self.logprobs)
+
+
+class Peek(NamedTuple):
+    """What a draft evaluates to: the distribution after each of its nodes, in their order."""
+
+    draft: Draft
+    dists: tuple[Dist, ...]
+
+
+class Offer(NamedTuple):
+    """An answer that stands if the budget ends now."""
+
+    depth: int  # of the strategy call that made it: an outer call's beat an inner call's
+    rank: float
+    path: tuple[int, ...]
+    answer: Answer
+
+
+class Place(Protocol):
+    """One model as branches see it."""
+
+    name: str
+    tree: Tree
+    tokenizer: Any
+    vocab: int
+    eos: frozenset[int]
+    context: int
+    can: Can
+    prices: Any
+
+
+class RunLike(Protocol):
+    """One request as branches see it: an answer under construction."""
+
+    problem: Problem
+    seed: int
+    live: int
+
+    def place(self, model: str | None) -> Place: ...
+    def offer(self, offer: Offer) -> None: ...
+    def now(self) -> float: ...
+    def born(self, branch: Branch) -> None: ...
+    def published(self, branch: Branch, length: int) -> None: ...
+
+
+class Branch:
+    """A position in the shared token tree. Engine thread only. Tokens and texts are what comes after the
+    prompt.
+
+    `path` grows by fork, rewind and open, and keys all chance: the same seed gives the same text whatever
+    else runs.
+    """
+
+    __slots__ = (
+        "run",
+        "place",
+        "cursor",
+        "path",
+        "key",
+        "origin",
+        "logps",
+        "stats",
+        "sampling",
+        "is_closed",
+        "owner",
+        "_born",
+        "_busy",
+        "dist",
+    )
+
+    def __init__(self, run: RunLike, place: Place, cursor: Cursor, path: tuple[int, ...], key: int) -> None:
+        self.run = run
+        self.place = place
+        self.cursor = cursor
+        self.path = path
+        self.key = key
+        self.origin = cursor.length
+        self.logps: list[float | None] = []
+        self.stats: dict[str, list[float]] = {}
+        self.sampling = Sampling()
+        self.is_closed = False
+        self.owner: Task | None = running()
+        self._born = 0
+        self._busy = False
+        self.dist: Dist | None = None
+        if self.owner is not None:
+            self.owner.branches[self] = None
+        run.born(self)
+
+    def __repr__(self) -> str:
+        return f"Branch({'/'.join(map(str, self.path)) or 'root'}, {len(self)} tokens)"
+
+    def __len__(self) -> int:
+        return self.cursor.length - self.origin
+
+    # ---- free
+
+    @property
+    def problem(self) -> Problem:
+        return self.run.problem
+
+    @property
+    def tokens(self) -> list[int]:
+        return self.place.tree.tokens(self.cursor, self.origin)
+
+    def text(self, since: int = 0) -> str:
+        """The text after the prompt, from token `since` on."""
+        text: str = self.place.tokenizer.decode(self.place.tree.tokens(self.cursor, self.origin + since))
+        return text
+
+    @property
+    def logprob(self) -> float:
+        """The log-probability of all that was written here."""
+        return sum(p for p in self.logps if p is not None)
+
+    @property
+    def budget(self) -> dict[str, float]:
+        """What is left here of each capped resource that is reserved."""
+        scope = current().scope
+        return {r: left for r in ("written", "positions", "flops") if (left := scope.room(r)) != float("inf")}
+
+    def chance(self, purpose: str) -> rng.Chance:
+        """The five verbs of chance, for one purpose on this branch; purposes are disjoint."""
+        return rng.Chance(rng.purpose(self.key, "strategy:" + purpose))
+
+    def fork(self, n: int = 1) -> list[Branch]:
+        """n branches from here; the cache is shared, copy-on-write."""
+        self._check_open()
+        if n < 1:
+            raise BadInput(f"fork({n}): give at least 1")
+        return [self._fork_one() for _ in range(n)]
+
+    def _fork_one(self) -> Branch:
+        child = self._child(self.place, self.place.tree.fork(self.cursor))
+        child.origin = self.origin
+        child.logps = list(self.logps)
+        child.stats = {name: list(values) for name, values in self.stats.items()}
+        child.sampling = self.sampling
+        child.dist = self.dist
+        return child
+
+    def _child(self, place: Place, cursor: Cursor) -> Branch:
+        path, key = self._next_key()
+        return Branch(self.run, place, cursor, path, key)
+
+    def _next_key(self) -> tuple[tuple[int, ...], int]:
+        k, self._born = self._born, self._born + 1
+        return (*self.path, k), rng.child(self.key, k)
+
+    def close(self) -> None:
+        """Give the branch up; cache that only it held is freed at once. Closing twice is nothing."""
+        if self.is_closed:
+            return
+        if self._busy:
+            raise Misuse(f"{self} is closed while something is computed on it")
+        self.is_closed = True
+        if self.owner is not None:
+            self.owner.branches.pop(self, None)
+        self.run.live -= 1
+        self.place.tree.close(self.cursor)
+
+    def rewind(self, length: int) -> None:
+        """Go back to the first `length` tokens after the prompt; what is written next is drawn anew."""
+        self._check_open()
+        if not 0 <= length <= len(self):
+            raise BadInput(f"rewind({length}): the branch has {len(self)} tokens")
+        self.place.tree.rewind(self.cursor, self.origin + length)
+        del self.logps[length:]
+        for values in self.stats.values():
+            del values[length:]
+        self.dist = None
+        self.path, self.key = self._next_key()
+        self._born = 0
+
+    def record(self, *stats: str) -> None:
+        """Record these statistics for every token written from here on, here and on later forks."""
+        known = dict.fromkeys((*self.sampling.stats, *stats))
+        self.sampling = replace(self.sampling, stats=tuple(known))
+
+    def offer(self, answer: Answer, rank: float | None = None) -> None:
+        """The answer, if the budget ends now. Among one call's offers the highest `rank` (the score)
+        stands."""
+        rank = answer.score if rank is None else rank
+        self.run.offer(
+            Offer(call_depth(current().depth), -math.inf if rank is None else rank, self.path, answer)
+        )
+
+    def publish(self, length: int) -> None:
+        """Promise that the answer begins with the first `length` tokens of this branch: they may be
+        streamed."""
+        self.run.published(self, length)
+
+    def limit(self, name: str, keep: Budget | None = None, **caps: Any) -> Limit:
+        """`with branch.limit("think", written=500):` caps what the block spends; `keep` leaves that much for
+        after.
+
+        When the cap is reached every task inside is ended and the block is left; only its own exhaustion is
+        swallowed.
+        """
+        return Limit(self.run, name, Budget(**caps), keep)
+
+    def candidate(self, answer: Answer) -> Candidate:
+        """What a verifier gets to judge."""
+        return Candidate(answer.text, self.problem, answer.final, tuple(self.tokens), self)
+
+    # ---- what spends
+
+    async def look(self, want: Want) -> Dist:
+        """The next-token distribution here, reduced to `want`."""
+        [dist] = await self._read([Ask(self.cursor, self.cursor.length, want)])
+        self.dist = dist
+        return dist
+
+    async def extend(self, content: str | Sequence[int], want: Want | None = None) -> Rows:
+        """Append given text or tokens. With `want` each token is scored and each row before it reduced;
+        without, nothing is computed until someone needs it.
+        """
+        self._check_open()
+        tokens = self._encode(content)
+        start = self.cursor.length
+        self._check_room(len(tokens))
+        tree = self.place.tree
+        tree.extend(self.cursor, tokens, keep=True)
+        self.dist = None
+        current().scope.charge(Cost(read=len(tokens)))
+        dists: list[Dist] = []
+        if want is not None:
+            asks = [Ask(self.cursor, start + i, replace(want, token=t)) for i, t in enumerate(tokens)]
+            dists = await self._read(asks)
+        logps = [d.logprob for d in dists] if dists else [None] * len(tokens)
+        self.logps.extend(logps)
+        for values in self.stats.values():
+            values.extend([float("nan")] * len(tokens))
+        return Rows(tuple(p for p in logps if p is not None), tuple(dists))
+
+    async def peek(self, draft: Draft, want: Want) -> Peek:
+        """Evaluate a token tree below the tip without committing to any of it."""
+        self._check_open()
+        tree = self.place.tree
+        self._check_room(len(draft.tokens))
+        cursors: list[Cursor] = []
+        try:
+            for token, parent in zip(draft.tokens, draft.parents, strict=True):
+                cursor = tree.fork(self.cursor if parent < 0 else cursors[parent])
+                tree.append(cursor, token)
+                cursors.append(cursor)
+            dists = await self._read([Ask(c, c.length, want) for c in cursors])
+        finally:
+            for cursor in cursors:
+                tree.close(cursor)
+        return Peek(draft, tuple(dists))
+
+    async def generate(self, sampling: Sampling | None = None) -> Finish:
+        """Write until end of text, a stop, or the length cap; `sampling` defaults to the run's.
+
+        Raises PromptTooLong where the context is full already.
+        """
+        sampling = sampling or self.sampling
+        stats = dict.fromkeys((*self.sampling.stats, *sampling.stats))
+        self._check_open()
+        self._check_room(1)
+        if tuple(stats) != sampling.stats:
+            sampling = replace(sampling, stats=tuple(stats))
+        self._busy = True
+        try:
+            finish: Finish = await evaluate(WriteWork(self, sampling))
+        finally:
+            self._busy = False
+        return finish
+
+    async def open(self, prompt: str | Sequence[int], model: str | None = None) -> Branch:
+        """A new root: another prompt, on this model or another; same ledger, own chance."""
+        place = self.run.place(model)
+        tokens = list(prompt) if not isinstance(prompt, str) else place.tokenizer.encode(prompt)
+        if len(tokens) >= place.context:
+            raise BadInput(f"a prompt of {len(tokens)} tokens does not fit the context of {place.context}")
+        path, key = self._next_key()
+        if place is not self.place:
+            key = rng.child(key, rng.digest(place.name))
+        branch = Branch(self.run, place, place.tree.open(tokens), path, key)
+        branch.sampling = self.sampling
+        current().scope.charge(Cost(read=len(tokens)))
+        return branch
+
+    async def _read(self, asks: list[Ask]) -> list[Dist]:
+        self._check_open()
+        if self._busy:
+            raise Misuse(f"{self} waits for something already: one pending await per branch")
+        self._busy = True
+        try:
+            dists: list[Dist] = await evaluate(ReadWork(self, asks))
+        finally:
+            self._busy = False
+        return dists
+
+    def _encode(self, content: str | Sequence[int]) -> list[int]:
+        if isinstance(content, str):
+            tokens: list[int] = self.place.tokenizer.encode(content, special=False)
+            return tokens
+        bad = next((t for t in content if not 0 <= t < self.place.vocab), None)
+        if bad is not None:
+            raise BadInput(f"token {bad} is outside the vocabulary of {self.place.vocab}")
+        return list(content)
+
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise Misuse(f"{self} is closed")
+        if self._busy:
+            raise Misuse(f"{self} waits for something already: one pending await per branch")
+
+    def _check_room(self, n: int) -> None:
+        if self.cursor.length + n > self.place.context:
+            raise BadInput(
+                f"the context of {self.place.context} tokens is full: {self.cursor.length} used, {n} asked"
+            )
+
+
+class Limit:
+    """The context manager behind `Branch.limit`."""
+
+    def __init__(self, run: RunLike, name: str, budget: Budget, keep: Budget | None) -> None:
+        self.run, self.name, self.budget, self.keep = run, name, budget, keep
+        self.scope: Scope | None = None
+        self.task: Task | None = None
+
+    def __enter__(self) -> Scope:
+        self.task = current()
+        self.scope = open_scope(self.task.scope, self.name, self.budget, self.run.now(), self.keep)
+        self.task.scope = self.scope
+        return self.scope
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> bool:
+        assert self.scope is not None and self.task is not None and self.scope.parent is not None
+        self.scope.is_open = False
+        self.task.scope = self.scope.parent
+        return isinstance(error, BudgetExceeded) and error.scope is self.scope

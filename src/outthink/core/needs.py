@@ -1,0 +1,29 @@
+"""What a composed part needs of a backend: the union over everything inside it."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from outthink.core.errors import CannotDo
+from outthink.core.types import Can
+
+
+def needs_of(part: Any) -> Can:
+    """`part.needs` and that of all parts in its fields."""
+    found: Can = getattr(part, "needs", Can(0))
+    if is_dataclass(part):
+        for f in fields(part):
+            value = getattr(part, f.name)
+            for inner in value if isinstance(value, tuple) else (value,):
+                if is_dataclass(inner) and not isinstance(inner, type):
+                    found |= needs_of(inner)
+    return found
+
+
+def check_needs(part: Any, can: Can, name: str) -> None:
+    """Raise CannotDo, before a token is spent, if a backend lacks something; says what, and what would do."""
+    lacking = needs_of(part) & ~can
+    if lacking:
+        what = ", ".join(str(flag.name).lower() for flag in lacking)
+        raise CannotDo(f"{part!r} needs {what}, which {name} cannot do; a local model can")

@@ -1,0 +1,292 @@
+"""Frozen data that crosses the seams: what is asked of a model, what it costs, what comes back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from enum import Flag, auto
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from outthink.core.branch import Branch
+
+
+class Can(Flag):
+    """What a backend is able to do; strategies state what they need."""
+
+    GENERATE = auto()  # write text
+    LOGPROBS = auto()  # log-probabilities of what it wrote
+    STATS = auto()  # statistics of whole distributions (entropy, self-certainty)
+    SCORE = auto()  # log-probability of a forced continuation
+    PEEK = auto()  # evaluate without committing
+    TREE = auto()  # several continuations in one pass, prefix shared
+    REWIND = auto()  # go back and write something else
+    LOCAL = GENERATE | LOGPROBS | STATS | SCORE | PEEK | TREE | REWIND
+
+
+@dataclass(slots=True)
+class Cost:
+    """What was spent. Mutable only inside the ledger; a receipt holds copies."""
+
+    written: int = 0  # every token sampled, kept or not
+    read: int = 0  # tokens given, not sampled: prompts, forced text
+    positions: int = 0  # rows that a model evaluated
+    passes: int = 0  # forward passes in which this run had a row
+    flops: float = 0.0  # analytic, from the configuration
+    bytes: float = 0.0  # weights and cache moved, a pass's weights split by rows
+    seconds: float = 0.0
+    dollars: float = 0.0
+    discarded: int = 0  # of `written`: tokens of branches that were killed or cut
+    verified: int = 0  # candidates given to a verifier
+    cache_bytes: float = 0.0  # the most cache held at one time
+
+    def add(self, other: Cost) -> None:
+        """Add `other` to this; the cache figure is a peak, so it takes the maximum."""
+        for name in _SUMMED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.cache_bytes = max(self.cache_bytes, other.cache_bytes)
+
+    def copy(self) -> Cost:
+        return replace(self)
+
+    def as_dict(self) -> dict[str, float]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+_SUMMED = tuple(f.name for f in fields(Cost) if f.name != "cache_bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Caps on a run or a block; None is no cap. Tokens are never overspent.
+
+    `written`, `positions` and `flops` bind on the logical book, so what they buy does not depend on the
+    schedule; `passes`, `seconds` and `dollars` bind on what this run really used.
+    """
+
+    written: int | None = None
+    positions: int | None = None
+    passes: int | None = None
+    flops: float | None = None
+    seconds: float | None = None
+    dollars: float | None = None
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            cap = getattr(self, f.name)
+            if cap is None:
+                continue
+            if not isinstance(cap, (int, float)) or isinstance(cap, bool) or math.isnan(cap):
+                raise ValueError(f"budget {f.name}={cap!r} is not a number")
+            if cap <= 0:
+                raise ValueError(
+                    f"budget {f.name}={cap} buys nothing: give more than 0, or leave it out for no cap"
+                )
+            if f.name in ("written", "positions", "passes") and not isinstance(cap, int):
+                raise ValueError(f"budget {f.name}={cap} is a count: give a whole number")
+
+    def caps(self) -> dict[str, float]:
+        """The caps that are set."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+
+    def __bool__(self) -> bool:
+        return bool(self.caps())
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What is wanted of a row: the backend reduces, so that a full row leaves it only when asked for."""
+
+    top: int = 0  # the k likeliest tokens with their log-probabilities
+    token: int | None = None  # the log-probability of this next token
+    stats: tuple[str, ...] = ()  # "entropy", "certainty", "varentropy", "max"
+    row: bool = False  # every log-probability
+
+    def __bool__(self) -> bool:
+        return bool(self.top or self.token is not None or self.stats or self.row)
+
+
+@dataclass(frozen=True, slots=True)
+class Dist:
+    """The reduced distribution after a position. Natural logarithms, before any warp; float."""
+
+    top: tuple[tuple[int, float], ...] = ()
+    logprob: float | None = None
+    stats: Mapping[str, float] = field(default_factory=dict)
+    row: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A token tree below a tip: parents first, -1 is the tip.
+
+    `parents[i] < i`. A chain is parents = (-1, 0, 1, ...). Raises ValueError for anything else.
+    """
+
+    tokens: tuple[int, ...]
+    parents: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.tokens) != len(self.parents):
+            raise ValueError(f"a draft of {len(self.tokens)} tokens has {len(self.parents)} parents")
+        for i, parent in enumerate(self.parents):
+            if not -1 <= parent < i:
+                raise ValueError(f"draft node {i} has parent {parent}; parents come first, -1 is the tip")
+
+    @classmethod
+    def chain(cls, tokens: Sequence[int]) -> Draft:
+        return cls(tuple(tokens), tuple(range(-1, len(tokens) - 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a branch writes. `warps` see the exact prefix of each row, always, in the order given.
+
+    A token is drawn as argmax of log p / temperature + Gumbel noise (temperature 0: argmax), after all warps.
+    """
+
+    temperature: float = 0.8
+    max_tokens: int | None = None  # None: up to the model's context
+    stop: tuple[str, ...] = ()
+    stop_tokens: tuple[int, ...] = ()
+    keep_stop: bool = False  # whether the stop text stays on the branch
+    ignore_eos: bool = False
+    top_k: int = 0  # 0: all
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    warps: tuple[Any, ...] = ()  # further warps, applied first
+    stats: tuple[str, ...] = ()  # statistics to record for every written token
+
+    def __post_init__(self) -> None:
+        for ok, message in self._checks():
+            if not ok:
+                raise ValueError(message)
+
+    def _checks(self) -> tuple[tuple[bool, str], ...]:
+        return (
+            (
+                _finite(self.temperature) and self.temperature >= 0,
+                f"temperature={self.temperature}: give 0 or more",
+            ),
+            (
+                self.max_tokens is None or self.max_tokens >= 1,
+                f"max_tokens={self.max_tokens}: give at least 1",
+            ),
+            (self.top_k >= 0, f"top_k={self.top_k}: give 0 (all) or more"),
+            (0 < self.top_p <= 1, f"top_p={self.top_p}: give a probability above 0, at most 1"),
+            (0 <= self.min_p <= 1, f"min_p={self.min_p}: give a probability from 0 to 1"),
+            (
+                _finite(self.repetition_penalty) and self.repetition_penalty > 0,
+                "repetition_penalty: give above 0",
+            ),
+            (
+                _finite(self.presence_penalty) and _finite(self.frequency_penalty),
+                "penalties: give finite numbers",
+            ),
+            (
+                not isinstance(self.stop, str) and all(self.stop),
+                f"stop={self.stop!r}: give a tuple of non-empty texts",
+            ),
+            (all(not math.isnan(b) for _, b in self.logit_bias), "logit_bias: a bias is not a number"),
+        )
+
+
+def _finite(x: float) -> bool:
+    return isinstance(x, (int, float)) and math.isfinite(x)
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How a stretch of writing ended: `reason` is "eos", "stop" (a stop text or token) or "length"."""
+
+    reason: str
+    text: str  # what was written, stop text left out unless it was to be kept
+    tokens: int  # how many tokens were sampled
+    logprob: float  # the sum of their log-probabilities, before warps
+    stopped_on: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A verifier's word on one candidate: higher is better. `steps` are one value a step where it judges
+    steps."""
+
+    value: float
+    steps: tuple[float, ...] = ()
+    passed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """Something that was less than asked for, said once on the receipt."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an answer cost. `logical`: no speculation, cold cache, each distinct token once; `actual`: what
+    was computed.
+
+    `config` and `seed` together reproduce the answer.
+    """
+
+    logical: Cost
+    actual: Cost
+    by_scope: Mapping[str, Cost] = field(default_factory=dict)  # the logical book by named block
+    finish: str = "done"  # done, or what ended it: "budget: written=500 in run/think"
+    wall: float = 0.0  # seconds from start to answer, whatever else ran
+    config: str = ""
+    model: str = ""
+    machine: str = ""  # what the last bits may depend on: type, device, threads
+    seed: int = 0
+    sampling: Sampling = field(default_factory=Sampling)
+    best_effort: bool = False  # a remote's chance cannot be promised
+    degradations: tuple[Degradation, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "logical": self.logical.as_dict(),
+            "actual": self.actual.as_dict(),
+            "by_scope": {name: cost.as_dict() for name, cost in self.by_scope.items()},
+            "finish": self.finish,
+            "wall": self.wall,
+            "config": self.config,
+            "model": self.model,
+            "machine": self.machine,
+            "seed": self.seed,
+            "best_effort": self.best_effort,
+            "degradations": [f"{d.what}: {d.why}" for d in self.degradations],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A strategy's answer. `final` is the short answer found in `text`, None where there is none."""
+
+    text: str
+    final: str | None = None
+    score: float | None = None
+    finish: str = ""
+    tokens: int = 0
+    others: tuple[Answer, ...] = field(default=(), repr=False)
+    branch: Branch | None = field(default=None, repr=False, compare=False)
+    receipt: Receipt | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Something for a verifier to judge. `branch` is None under replay."""
+
+    text: str
+    problem: Any = None  # core.problem.Problem
+    final: str | None = None
+    tokens: tuple[int, ...] | None = None
+    branch: Branch | None = None

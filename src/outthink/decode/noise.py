@@ -1,0 +1,101 @@
+"""Gumbel noise for many items at once: the same numbers as core/rng.py, in numpy on a CPU and in torch on a
+GPU.
+
+numpy has 32-bit unsigned arithmetic and a tenth of torch's cost per call; torch has devices. In torch a
+logical shift right is an arithmetic one and a mask, and int32 multiplication wraps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from outthink.core import rng
+
+Words = NDArray[np.uint32]
+
+
+def _signed(x: int) -> int:
+    return x - 2**32 if x >= 2**31 else x
+
+
+_C1, _C2 = np.uint32(rng.C1), np.uint32(rng.C2)
+_S15, _S16 = np.uint32(15), np.uint32(16)
+
+
+@lru_cache(maxsize=8)
+def _item_words(vocab: int) -> Words:
+    """[vocab]: rng.item_word of every token."""
+    return np.array([rng.item_word(i) for i in range(vocab)], dtype=np.uint32)
+
+
+@lru_cache(maxsize=8)
+def _item_words_on(vocab: int, device: str) -> torch.Tensor:
+    return torch.from_numpy(_item_words(vocab).view(np.int32)).to(device)
+
+
+def _row_words(keys: Sequence[int], indices: Sequence[int]) -> tuple[Words, Words]:
+    """Two [rows, 1] arrays: rng.row_words of every row."""
+    words = np.array([rng.row_words(k, i) for k, i in zip(keys, indices, strict=True)], dtype=np.uint32)
+    return words[:, :1], words[:, 1:]
+
+
+def _bits(x: Words, b: Words) -> Words:
+    x ^= x >> _S16
+    x *= _C1
+    x ^= b
+    x ^= x >> _S15
+    x *= _C2
+    x ^= x >> _S15
+    return x
+
+
+def _gumbel(bits: Words) -> NDArray[np.float32]:
+    u = bits.astype(np.float64)
+    u += 0.5
+    u *= 2.0**-32
+    np.log(u, out=u)
+    np.negative(u, out=u)
+    np.log(u, out=u)
+    np.negative(u, out=u)
+    return u.astype(np.float32)
+
+
+def rows(keys: Sequence[int], indices: Sequence[int], vocab: int, device: str = "cpu") -> torch.Tensor:
+    """[rows, vocab] float32 noise: entry (r, v) is rng.gumbel(keys[r], indices[r], v)."""
+    a, b = _row_words(keys, indices)
+    if device == "cpu":
+        return torch.from_numpy(_gumbel(_bits(_item_words(vocab) + a, b)))
+    words = [torch.from_numpy(w.view(np.int32)).to(device) for w in (a, b)]
+    return _gumbel_on(_item_words_on(vocab, device) + words[0], words[1])
+
+
+def entries(
+    keys: Sequence[int], indices: Sequence[int], row: torch.Tensor, item: torch.Tensor, vocab: int
+) -> torch.Tensor:
+    """[n] float32 noise of the given (row, item) pairs only."""
+    a, b = _row_words(keys, indices)
+    if row.device.type == "cpu":
+        r, i = row.numpy(), item.numpy()
+        return torch.from_numpy(_gumbel(_bits(_item_words(vocab)[i] + a[r, 0], b[r, 0])))
+    device = str(row.device)
+    words = [torch.from_numpy(w.view(np.int32)).to(device)[:, 0][row] for w in (a, b)]
+    return _gumbel_on(_item_words_on(vocab, device)[item] + words[0], words[1])
+
+
+def _shift(x: torch.Tensor, n: int) -> torch.Tensor:
+    return (x >> n) & ((1 << (32 - n)) - 1)
+
+
+def _gumbel_on(x: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The same in torch: int32 words in, float32 noise out."""
+    x = ((x ^ _shift(x, 16)) * _signed(rng.C1)) ^ b
+    x = (x ^ _shift(x, 15)) * _signed(rng.C2)
+    x = x ^ _shift(x, 15)
+    u = x.to(torch.float64)
+    u = torch.where(u < 0, u + 2.0**32, u).add_(0.5).mul_(2.0**-32)
+    return u.log_().neg_().log_().neg_().to(torch.float32)

@@ -1,0 +1,92 @@
+"""Draw tokens from rows of logits: warps, temperature, truncation, Gumbel-max. One call for all rows of a
+pass.
+
+    token = argmax over v of  warped(logits)[v] / temperature + gumbel(key, index, v)        temperature 0:
+    no noise
+
+Log-probabilities and statistics are of the model's own distribution, before warps and temperature.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from outthink.core.jobs import Draw, Drawn
+from outthink.core.protocols import Warp
+from outthink.core.rng import GUMBEL_MAX, GUMBEL_MIN
+from outthink.core.types import Sampling
+from outthink.decode import noise, truncate
+from outthink.decode.penalties import LogitBias, Penalties
+from outthink.decode.statistics import statistics
+
+DENSE = 4096  # up to this vocabulary noise is computed for every token; above it for those that could win
+
+
+def warps_of(sampling: Sampling) -> tuple[Warp, ...]:
+    """The warps that a Sampling stands for, in the order in which they apply."""
+    found: list[Warp] = list(sampling.warps)
+    if sampling.logit_bias:
+        found.append(LogitBias(sampling.logit_bias))
+    penalties = Penalties(sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty)
+    if penalties != Penalties():
+        found.append(penalties)
+    return tuple(found)
+
+
+def draw(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
+    """One Drawn per Draw, in order. logits [rows, vocab], float32 or float64."""
+    first = draws[0].sampling
+    if all(d.sampling is first or d.sampling == first for d in draws):
+        return _draw_group(logits, draws)
+    groups: dict[Sampling, list[int]] = {}
+    for i, d in enumerate(draws):
+        groups.setdefault(d.sampling, []).append(i)
+    out: list[Drawn | None] = [None] * len(draws)
+    for members in groups.values():
+        for i, drawn in zip(members, _draw_group(logits, [draws[i] for i in members]), strict=True):
+            out[i] = drawn
+    return [d for d in out if d is not None]
+
+
+def _draw_group(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
+    sampling = draws[0].sampling
+    rows = [d.row for d in draws]
+    if rows != list(range(logits.shape[0])):
+        logits = logits[torch.tensor(rows, device=logits.device)]
+    warped = warp(logits, sampling, [d.states for d in draws])
+    tokens = warped.argmax(-1) if sampling.temperature == 0 else _noisy_argmax(warped, draws)
+    logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+    stats = statistics(logits, sampling.stats) if sampling.stats else [()] * len(draws)
+    return [Drawn(t, p, s) for t, p, s in zip(tokens.tolist(), logprobs.tolist(), stats, strict=True)]
+
+
+def warp(logits: torch.Tensor, sampling: Sampling, states: Sequence[tuple[Any, ...]]) -> torch.Tensor:
+    """All warps, temperature and truncations of a Sampling: the logits that a draw is made from."""
+    for i, one in enumerate(warps_of(sampling) if states and states[0] else ()):
+        logits = one(logits, [s[i] for s in states])
+    if sampling.temperature not in (0, 1):
+        logits = logits / sampling.temperature
+    if sampling.top_k:
+        logits = truncate.top_k(logits, sampling.top_k)
+    if sampling.top_p < 1:
+        logits = truncate.top_p(logits, sampling.top_p)
+    if sampling.min_p > 0:
+        logits = truncate.min_p(logits, sampling.min_p)
+    return logits
+
+
+def _noisy_argmax(warped: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
+    device, vocab = str(warped.device), warped.shape[1]
+    keys, indices = [d.key for d in draws], [d.position for d in draws]
+    if vocab <= DENSE:
+        return (warped + noise.rows(keys, indices, vocab, device)).argmax(-1)
+    # noise lies in [GUMBEL_MIN, GUMBEL_MAX]: a token further below the best than that range cannot win
+    edge = warped.amax(-1, keepdim=True) - (GUMBEL_MAX - GUMBEL_MIN)
+    row, item = (warped >= edge).nonzero(as_tuple=True)
+    noisy = torch.full_like(warped, -math.inf)
+    noisy[row, item] = warped[row, item] + noise.entries(keys, indices, row, item, vocab)
+    return noisy.argmax(-1)

@@ -1,0 +1,62 @@
+"""Statistics of a whole next-token distribution, reduced where the row is.
+
+entropy      -sum p log p
+varentropy   sum p (log p + entropy)^2
+certainty    KL(uniform || p) = -log V - mean(log p): self-certainty (Kang et al., 2502.18581)
+max          log of the largest probability
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from outthink.core.errors import UnknownName
+from outthink.core.jobs import Read
+from outthink.core.types import Dist
+
+NAMES = ("entropy", "varentropy", "certainty", "max")
+
+
+def statistics(logits: torch.Tensor, names: Sequence[str]) -> list[tuple[float, ...]]:
+    """For each row of logits [rows, vocab], the statistics in the order of `names`."""
+    logp = logits.log_softmax(-1)
+    columns = [_one(logp, name).tolist() for name in names]
+    return list(zip(*columns, strict=True))
+
+
+def _one(logp: torch.Tensor, name: str) -> torch.Tensor:
+    if name == "certainty":
+        return -logp.mean(-1) - math.log(logp.shape[-1])
+    if name == "max":
+        return logp.amax(-1)
+    p = logp.exp()
+    weighted = torch.where(p > 0, p * logp, torch.zeros_like(p))
+    entropy = -weighted.sum(-1)
+    if name == "entropy":
+        return entropy
+    if name == "varentropy":
+        spread = torch.where(p > 0, p * (logp + entropy[:, None]) ** 2, torch.zeros_like(p))
+        return spread.sum(-1)
+    raise UnknownName("statistic", name, NAMES)
+
+
+def read(logits: torch.Tensor, reads: Sequence[Read]) -> list[Dist]:
+    """One Dist per Read: rows reduced to what is wanted."""
+    if not reads:
+        return []
+    logp = logits[torch.tensor([r.row for r in reads], device=logits.device)].log_softmax(-1)
+    return [_reduce(row, r) for row, r in zip(logp, reads, strict=True)]
+
+
+def _reduce(logp: torch.Tensor, read: Read) -> Dist:
+    want = read.want
+    top: tuple[tuple[int, float], ...] = ()
+    if want.top:
+        best = logp.topk(min(want.top, logp.shape[0]))
+        top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    stats = {name: float(_one(logp[None], name)[0]) for name in want.stats}
+    logprob = None if want.token is None else float(logp[want.token])
+    return Dist(top, logprob, stats, tuple(logp.tolist()) if want.row else None)

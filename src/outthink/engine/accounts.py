@@ -1,0 +1,91 @@
+"""How work is written into the two books: what to reserve before, what to charge after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from outthink.core.ledger import Scope
+from outthink.core.types import Cost
+
+if TYPE_CHECKING:
+    from outthink.core.branch import Branch
+    from outthink.engine.place import Flight, Reading
+    from outthink.engine.request import Run
+    from outthink.engine.stretch import Stretch
+
+
+def writing_demand(run: Run, branch: Branch, tokens: int) -> dict[str, float]:
+    """What writing so many tokens takes at most: rows before them that are not counted yet, and one row
+    each."""
+    rows = run.pending(branch, branch.cursor.length) + tokens - 1 if tokens else 0
+    length = branch.cursor.length + tokens - 1
+    flops = branch.place.prices.rows(length - rows, length) + tokens * branch.place.prices.flops_head
+    return {"written": tokens, "positions": rows, "flops": flops if tokens else 0.0}
+
+
+def reading_demand(work: Reading) -> dict[str, float]:
+    """What the asks of a reading take at most."""
+    run, branch, asks = work.run, work.branch, work.work.asks
+    longest = max(ask.length for ask in asks)
+    rows = run.pending(branch, min(branch.cursor.length, longest))
+    rows += sum({id(a.cursor): a.cursor.length - branch.cursor.length for a in asks}.values())
+    prices = branch.place.prices
+    return {"positions": rows, "flops": prices.rows(longest - rows, longest) + len(asks) * prices.flops_head}
+
+
+def settle_stretch(work: Stretch, limit: int | None, discarded: bool = False) -> None:
+    """Charge what a stretch has written; `limit` cuts the logical book at so many tokens of its race."""
+    if work.reservation is not None:
+        work.reservation.give_back()
+        work.reservation = None
+    real = work.count - work.settled
+    excess = 0
+    if limit is not None and work.task.contestant is not None:
+        excess = min(real, max(0, work.task.contestant.written - limit))
+    new = real - excess
+    place, scope = work.branch.place, work.task.scope
+    if new:
+        rows = work.begin + work.settled + new - 1  # the last token is not evaluated
+        charge_rows(scope, place, rows, work.run.demand(work.branch, rows))
+    work.settled = work.count
+    thrown = work.count if discarded else 0
+    scope.charge(Cost(written=new, flops=new * place.prices.flops_head, discarded=max(0, thrown - excess)))
+    scope.charge_actual(Cost(written=real, discarded=thrown))
+
+
+def settle_reading(work: Reading) -> None:
+    """Charge what a reading has evaluated."""
+    if work.reservation is not None:
+        work.reservation.give_back()
+    place, scope = work.branch.place, work.task.scope
+    for ask in work.work.asks:
+        charge_rows(scope, place, ask.length, work.run.demand(work.branch, ask.length, ask.cursor))
+    scope.charge(Cost(flops=len(work.work.asks) * place.prices.flops_head))
+
+
+def charge_rows(scope: Scope, place: Any, length: int, fresh: int) -> None:
+    """Charge the last `fresh` of `length` positions to the logical book."""
+    if fresh:
+        scope.charge(Cost(positions=fresh, flops=place.prices.rows(length - fresh, length)))
+
+
+def charge_pass(flight: Flight, seconds: float, cache_bytes: float) -> None:
+    """The actual book: a pass's cost is split by the rows that each scope brought."""
+    rows: dict[Scope, int] = {}
+    for work, brought in flight.plan.rows.items():
+        scope = work.task.scope
+        rows[scope] = rows.get(scope, 0) + brought
+    total = len(flight.job.batch)
+    for scope, brought in rows.items():
+        share = brought / total
+        flops, moved = flight.cost.flops * share, flight.cost.bytes * share
+        scope.charge_actual(
+            Cost(
+                positions=brought,
+                passes=1,
+                flops=flops,
+                bytes=moved,
+                seconds=seconds * share,
+                cache_bytes=cache_bytes,
+            )
+        )

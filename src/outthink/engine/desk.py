@@ -1,0 +1,186 @@
+"""Where tasks hand in work and get results: the engine as the trampoline sees it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from outthink.core.branch import Branch, ReadWork, WriteWork
+from outthink.core.errors import BadInput, BudgetExceeded
+from outthink.core.ledger import Request as Reservation
+from outthink.core.tasks import Evaluate, Offload, Task
+from outthink.core.types import Answer, Receipt
+from outthink.engine.accounts import reading_demand, settle_reading, settle_stretch, writing_demand
+from outthink.engine.place import Place, Reading, Work
+from outthink.engine.request import Run
+from outthink.engine.stretch import Stretch
+
+if TYPE_CHECKING:
+    from outthink.engine.engine import Engine
+
+
+class Desk:
+    """Begins, settles and ends the work of tasks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.held: dict[Task, Work | Reservation] = {}  # what each waiting task waits for, offloads apart
+
+    # ---- the trampoline's host
+
+    def begin(self, task: Task, trap: Evaluate | Offload) -> None:
+        """A task waits for this now."""
+        if isinstance(trap, Offload):
+            self.engine.offloads.begin(task, trap)
+        elif isinstance(trap.work, WriteWork):
+            self._begin_writing(task, trap.work)
+        elif isinstance(trap.work, ReadWork):
+            self._begin_reading(task, trap.work)
+        else:
+            error = BadInput(f"the engine cannot evaluate {type(trap.work).__name__}")
+            self.engine.trampoline.wake(task, error=error)
+
+    def abandon(self, task: Task, limit: int | None) -> None:
+        """A waiting task is being ended: stop its work, and settle what it has cost."""
+        held = self.held.pop(task, None)
+        if held is None:
+            self.engine.offloads.abandon(task)
+            return
+        work = self.engine.limits.line.pop(held) if isinstance(held, Reservation) else held
+        _home(work.branch).drop(work)
+        if isinstance(work, Stretch):
+            if isinstance(task.pending, BudgetExceeded):
+                work.run.note_partial(work.branch)
+            settle_stretch(work, limit, discarded=True)
+        elif work.reservation is not None:
+            work.reservation.give_back()
+
+    def ended(self, task: Task) -> None:
+        """A task has ended: branches that it returns go to its parent, the others close."""
+        why = "done" if task.error is None else "killed"
+        returned = _branches_in(task.result)
+        for branch in list(task.branches):
+            if branch in returned and task.parent is not None:
+                branch.owner = task.parent
+                task.parent.branches[branch] = None
+            elif not branch.is_closed:
+                self.close(branch, why)
+        task.branches.clear()
+        if task.parent is None:
+            self._finish(task.run, task)
+
+    def slow(self, task: Task, seconds: float) -> None:
+        """A task held the loop too long."""
+        frame = getattr(task.coroutine, "cr_frame", None)
+        where = f" near {frame.f_code.co_filename}:{frame.f_lineno}" if frame else ""
+        held = f"a strategy held the loop for {seconds * 1000:.0f} ms{where}"
+        self.engine.trace.warned(f"{held}; use offload for long work")
+
+    # ---- work
+
+    def _begin_writing(self, task: Task, work: WriteWork) -> None:
+        branch = work.branch
+        room = branch.place.context - branch.cursor.length
+        stretch = Stretch(branch, task, task.run, work.sampling, min(work.sampling.max_tokens or room, room))
+        if task.scope.capped():
+            self._ask_to_write(stretch)
+        else:
+            self._queue(stretch)
+
+    def _ask_to_write(self, stretch: Stretch) -> None:
+        run, branch, task = stretch.run, stretch.branch, stretch.task
+        left = stretch.cap - stretch.count
+        self.held[task] = self.engine.limits.ask(
+            task, stretch, left, lambda n: writing_demand(run, branch, n)
+        )
+
+    def _begin_reading(self, task: Task, work: ReadWork) -> None:
+        reading = Reading(work, task, task.run, dict(enumerate(work.asks)))
+        if not work.asks:
+            self.engine.trampoline.wake(task, [])
+        elif task.scope.capped():
+            limits = self.engine.limits
+            self.held[task] = limits.ask(task, reading, 1, lambda n: reading_demand(reading))
+        else:
+            self._queue(reading)
+
+    def _queue(self, work: Work) -> None:
+        _home(work.branch).works[work] = None
+        self.held[work.task] = work
+
+    def grant(self) -> None:
+        """Queue the work whose reservations fit now."""
+        for reservation, work in self.engine.limits.granted():
+            work.reservation = reservation
+            if isinstance(work, Stretch):
+                work.allowed = work.count + reservation.granted
+            self._queue(work)
+
+    def done(self, work: Work) -> None:
+        """A piece of work has ended: charge it, and wake its task."""
+        wake = self.engine.trampoline.wake
+        self.held.pop(work.task, None)
+        if isinstance(work, Reading):
+            settle_reading(work)
+            wake(work.task, [work.dists[i] for i in range(len(work.work.asks))])
+            return
+        settle_stretch(work, None)
+        if work.reason:
+            wake(work.task, work.finish())
+        else:  # it wants more than was left for it
+            self._ask_to_write(work)
+
+    def fail(self, work: Work, error: BaseException) -> None:
+        """An error belongs to the task that waited for the work."""
+        _home(work.branch).drop(work)
+        self.held.pop(work.task, None)
+        self.engine.trampoline.wake(work.task, error=error)
+
+    def close(self, branch: Branch, why: str) -> None:
+        """Close a branch that its task has not."""
+        self.engine.trace.closed(branch, why)
+        branch._busy = False
+        branch.close()
+
+    # ---- the end of a run
+
+    def _finish(self, run: Run, task: Task) -> None:
+        """A request's own task has ended: its answer, or its error."""
+        error = task.error
+        if isinstance(error, BudgetExceeded):
+            answer, finish = run.fallback(), f"budget: {error.what}"
+        elif error is not None:
+            run.error = error
+            self.engine.forget(run)
+            return
+        else:
+            answer, finish = task.result, "done"
+        if isinstance(answer, Answer):
+            run.answer = _bare(answer, run.receipt(finish))
+            self.engine.trace.ended(run, run.answer)
+        else:
+            run.error = BadInput(f"the strategy returned {type(answer).__name__}, not an Answer")
+        self.engine.forget(run)
+
+
+def _branches_in(result: Any) -> set[Branch]:
+    """The branches that a task's result hands on: itself, in a list or tuple, or in answers."""
+    if isinstance(result, Branch):
+        return {result}
+    if isinstance(result, Answer):
+        own = {result.branch} if result.branch is not None else set()
+        return own.union(*(_branches_in(other) for other in result.others))
+    if isinstance(result, (list, tuple)):
+        return set().union(*(_branches_in(item) for item in result)) if result else set()
+    return set()
+
+
+def _bare(answer: Answer, receipt: Receipt | None) -> Answer:
+    """An answer as it leaves the engine: with its receipt, without branches."""
+    return replace(answer, branch=None, receipt=receipt, others=tuple(_bare(o, None) for o in answer.others))
+
+
+def _home(branch: Branch) -> Place:
+    """The place of a branch, as the engine knows it."""
+    assert isinstance(branch.place, Place)
+    return branch.place

@@ -1,0 +1,250 @@
+"""The loop: step every coroutine until all wait, form one batch from everything that waits, charge, wake.
+
+while something is alive:
+    step coroutines            (core/tasks.py)
+    reservations, deadlines, lost races
+    one pass on the model whose pass is cheapest, or sleep on the inbox until the next deadline
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from outthink.core.branch import Branch
+from outthink.core.errors import BadInput, Cancelled, Deadlock, OutthinkError, PromptTooLong, UnknownName
+from outthink.core.needs import check_needs
+from outthink.core.protocols import Backend
+from outthink.core.tasks import Trampoline
+from outthink.core.types import Answer, Cost
+from outthink.engine.accounts import charge_pass
+from outthink.engine.desk import Desk
+from outthink.engine.limits import Limits
+from outthink.engine.offload import Offloads
+from outthink.engine.place import Flight, Place, Work
+from outthink.engine.request import Request, Run, root_key
+from outthink.engine.trace import PassInfo, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One request of `map` that has ended: an answer, or the error that ended it."""
+
+    request: Request
+    answer: Answer | None
+    error: BaseException | None
+
+
+class Engine:
+    """Runs requests on one or more local models. All of it happens on the thread that calls it."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        slots: int = 65536,
+        max_batch: int = 256,
+        max_rows: int = 512,
+        trace: Trace | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if max_batch < 1 or max_rows < 1 or slots < 1:
+            raise BadInput(f"max_batch={max_batch}, max_rows={max_rows}, slots={slots}: give at least 1")
+        self.trace = trace or Trace()
+        self.clock = clock
+        self.main = Place(backend, slots, max_batch, max(max_rows, max_batch))
+        self.places = {self.main.name: self.main}
+        self.runs: dict[int, Run] = {}
+        self.offloads = Offloads()
+        self.desk = Desk(self)
+        self.trampoline = Trampoline(self.desk)
+        self.limits = Limits(self.trampoline, self.runs, clock)
+        self._count = 0
+        self._flights: dict[int, tuple[Place, Flight]] = {}
+
+    # ---- what users call
+
+    def run(self, request: Request) -> Answer:
+        """Run one request to its end and return the answer. Raises what the strategy raised."""
+        [done] = list(self.map([request]))
+        if done.error is not None:
+            raise done.error
+        assert done.answer is not None
+        return done.answer
+
+    def map(self, requests: Iterable[Request], concurrency: int = 32) -> Iterator[Done]:
+        """Run many at once on the shared tree; results as they end, requests pulled as places fall free."""
+        source = iter(requests)
+        active = [self._begin(r) for r in islice(source, concurrency)]
+        try:
+            while active:
+                if not any(run.is_done for run in active):
+                    self.turn()
+                for run in [r for r in active if r.is_done]:
+                    active.remove(run)
+                    active += [self._begin(r) for r in islice(source, 1)]
+                    yield Done(run.request, run.answer, run.error)
+        finally:
+            for run in active:
+                self.abort(run)
+
+    def start(self, request: Request) -> Run:
+        """Take a request in; `turn` until it is done. Raises BadInput for a prompt that cannot be used."""
+        run, place = Run(self, request, self._count), self.main
+        self._count += 1
+        check_needs(request.strategy, place.can, place.name)
+        tokens = self._prompt(run, place)
+        run.root = Branch(run, place, place.tree.open(tokens), (), root_key(request.seed, place.name))
+        run.root.sampling = request.sampling
+        run.scope.charge(Cost(read=len(tokens)))
+        self.runs[run.number] = run
+        self.trace.started(run)
+        run.task = self.trampoline.start(_as_coroutine(request.strategy, run.root), run, run.scope)
+        run.task.path = (run.number,)
+        return run
+
+    def abort(self, run: Run) -> None:
+        """End a request now; its branches and cache go."""
+        if run.task is not None and not run.task.is_done:
+            self.limits.end(run.scope, "aborted")
+        self.forget(run)
+
+    def close(self) -> None:
+        """End everything and stop the worker processes."""
+        for run in list(self.runs.values()):
+            self.abort(run)
+        self.offloads.close()
+
+    def place(self, model: str | None) -> Place:
+        """The model of that name; None is the engine's own."""
+        if model is None:
+            return self.main
+        if model not in self.places:
+            raise UnknownName("model in this engine", model, self.places)
+        return self.places[model]
+
+    def add(self, backend: Backend, slots: int = 65536) -> None:
+        """Put another model beside the main one, for judges and routers."""
+        place = Place(backend, slots, self.main.max_batch, self.main.max_rows)
+        self.places[place.name] = place
+
+    def forget(self, run: Run) -> None:
+        """Let go of what a run still holds."""
+        if run.root is not None and not run.root.is_closed:
+            self.desk.close(run.root, "done")
+        self.runs.pop(run.number, None)
+        self.main.served.pop(run.number, None)
+        run.distinct.clear()
+        run.tips.clear()
+
+    # ---- one turn
+
+    def turn(self) -> None:
+        """Everything that can be done without waiting, then one pass or one wait."""
+        began = self.clock()
+        self._settle()
+        busy = [place for place in self.places.values() if place.works]
+        if busy:
+            self._pass(min(busy, key=lambda place: place.prices.weight_bytes), began)
+        elif self.offloads.in_flight:
+            self.offloads.wait(self.limits.next_deadline())
+            self._settle()
+        elif self.trampoline.live and not self.trampoline.ready:
+            self._deadlock()
+
+    def _settle(self) -> None:
+        """Step coroutines, and all that follows from where they stand, until nothing changes."""
+        self._receive()
+        self.trampoline.run()
+        while True:
+            self.desk.grant()
+            if not (self._lost_races() or self.limits.enforce(self._working())):
+                return
+            self.trampoline.run()
+
+    def _working(self) -> Iterator[Work]:
+        for place in self.places.values():
+            yield from place.works
+
+    def _pass(self, place: Place, began: float) -> None:
+        try:
+            flight = place.fly(self.offloads.inbox)
+        except OutthinkError as error:
+            self.desk.fail(place.culprit, error)
+            return
+        self._flights[flight.job.number] = (place, flight)
+        place.backend.step()
+        self._receive(began)
+
+    def _receive(self, began: float = 0.0) -> None:
+        """Hand arrived results to whoever waits for them."""
+        for job, result in self.offloads.inbox.take():
+            entry = self._flights.pop(getattr(job, "number", -1), None)
+            if entry is not None:
+                self._landed(*entry, result, began)
+            else:
+                self.offloads.deliver(job, result, self.trampoline)
+
+    def _landed(self, place: Place, flight: Flight, result: Any, began: float) -> None:
+        if isinstance(result, BaseException):
+            for work in flight.plan.rows:
+                self.desk.fail(work, result)
+            return
+        listens = type(self.trace)
+        ended = place.land(flight, result)
+        if listens.wrote is not Trace.wrote:
+            for (stretch, _, _), drawn in zip(flight.plan.draws, result.drawn, strict=True):
+                self.trace.wrote(stretch.branch, [drawn.token])
+        for work in ended:
+            self.desk.done(work)
+        seconds = self.clock() - began
+        charge_pass(flight, seconds, place.cache_bytes)
+        if listens.passed is not Trace.passed:
+            rows, drawn = len(flight.job.batch), len(result.drawn)
+            self.trace.passed(PassInfo(place.name, rows, drawn, place.tree.filled, result.seconds, seconds))
+
+    def _lost_races(self) -> bool:
+        losers = self.trampoline.race_losers() if self.trampoline.contests else []
+        for task, limit in losers:
+            self.trampoline.interrupt(task, Cancelled("it has lost its race"), limit)
+        return bool(losers)
+
+    def _deadlock(self) -> None:
+        stuck = ", ".join(f"{t.path}: {type(t.waiting).__name__}" for t in self.trampoline.live)
+        error = Deadlock(f"nothing can run, nothing is in flight; waiting: {stuck}")
+        for task in [t for t in self.trampoline.live if t not in self.trampoline.contests]:
+            self.trampoline.wake(task, error=error)
+
+    # ---- taking requests in
+
+    def _begin(self, request: Request) -> Run:
+        """Start a request; one that cannot be started is done with its error."""
+        try:
+            return self.start(request)
+        except OutthinkError as error:
+            run = Run(self, request, self._count)
+            run.error = error
+            return run
+
+    def _prompt(self, run: Run, place: Place) -> list[int]:
+        text = run.problem.prompt
+        if not text.strip():
+            raise BadInput("the prompt is empty")
+        if run.request.raw:
+            tokens: list[int] = place.tokenizer.encode(text)
+        else:
+            tokens = place.tokenizer.chat([{"role": "user", "content": text}])
+        if len(tokens) >= place.context:
+            raise PromptTooLong(
+                f"the prompt has {len(tokens)} tokens; {place.name} accepts {place.context}, answer included"
+            )
+        return tokens
+
+
+async def _as_coroutine(strategy: Any, root: Branch) -> Answer:
+    """Call a strategy inside its task, so that whatever goes wrong is the task's error."""
+    answer: Answer = await strategy(root)
+    return answer

@@ -1,0 +1,284 @@
+"""One model inside an engine: its token tree, what waits for it, and how a pass is made of that.
+
+A pass takes rows for the work that waits (decode steps and chunks of prompts mixed), each distinct row once,
+within a token budget; when cache is short it evicts what nobody refers to, compacts, and at last lets later
+work wait.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from outthink.core.batch import Move
+from outthink.core.branch import Ask, Branch, ReadWork
+from outthink.core.errors import CacheFull
+from outthink.core.jobs import Inbox, PassJob, PassResult, Read
+from outthink.core.protocols import Backend
+from outthink.core.tasks import Task
+from outthink.core.tree import Cursor, Node, NoRoom, Tree
+from outthink.core.types import Cost, Dist
+from outthink.engine.packing import pack
+from outthink.engine.scheduler import Waiting, chunk, fair, first_come
+from outthink.engine.stretch import Stretch
+
+if TYPE_CHECKING:
+    from outthink.core.ledger import Request as Reservation
+    from outthink.engine.request import Run
+
+LOOKAHEAD = 64  # slots that a growing tail takes at a time, when its length is not known to be shorter
+
+
+@dataclass(slots=True, eq=False)
+class Reading:
+    """A `ReadWork` in progress."""
+
+    work: ReadWork
+    task: Task
+    run: Run
+    left: dict[int, Ask] = field(default_factory=dict)
+    dists: dict[int, Dist] = field(default_factory=dict)
+    reservation: Reservation | None = None
+
+    @property
+    def branch(self) -> Branch:
+        return self.work.branch
+
+
+Work = Stretch | Reading
+
+
+@dataclass(slots=True)
+class Plan:
+    """One pass while it is being put together."""
+
+    room: int
+    ranges: dict[Node, list[tuple[int, int]]] = field(default_factory=dict)
+    wanted: set[tuple[Node, int]] = field(default_factory=set)
+    moves: list[list[Move]] = field(default_factory=lambda: [[]])
+    draws: list[tuple[Stretch, Node, int]] = field(default_factory=list)
+    reads: list[tuple[Reading, int, Node, int]] = field(default_factory=list)
+    rows: dict[Work, int] = field(default_factory=dict)  # new rows by who brought them
+
+
+@dataclass(slots=True)
+class Flight:
+    """A pass on its way: the job, and whose draws and reads are in it."""
+
+    plan: Plan
+    job: PassJob
+    cost: Cost
+
+
+class Place:
+    """A local model with its tree and its queue."""
+
+    def __init__(self, backend: Backend, slots: int, max_batch: int, max_rows: int) -> None:
+        about = backend.about
+        self.backend = backend
+        self.name = about.name
+        self.vocab = about.vocab
+        self.eos = about.eos
+        self.context = about.context
+        self.prices = about.prices
+        self.tokenizer = backend.tokenizer
+        self.can = backend.can
+        self.tree = Tree(slots)
+        self.max_batch = max_batch  # pieces of work in a pass
+        self.max_rows = max_rows  # rows in a pass
+        self.works: dict[Work, None] = {}
+        self.served: dict[int, int] = {}
+        self.is_tight = False
+        self.culprit: Any = None  # the work that was looked at last: the one that does not fit
+
+    # ---- making a pass
+
+    def fly(self, inbox: Inbox) -> Flight:
+        """Put a pass together from what waits, and submit it. Raises CacheFull: `culprit` can never fit."""
+        plan = Plan(self.max_rows)
+        near, far = self._ordered()
+        plan.room -= self.max_rows // 4 if far else 0  # a share of the pass is kept for prompts
+        taken = self._admit_all(plan, near, 0)
+        plan.room += self.max_rows // 4 if far else 0
+        self._admit_all(plan, far, taken)
+        batch, where = pack(plan.ranges, plan.wanted)
+        job = PassJob(
+            batch,
+            [stretch.draw(where[(node, upto)]) for stretch, node, upto in plan.draws],
+            [Read(where[(node, upto)], reading.left[i].want) for reading, i, node, upto in plan.reads],
+            [moves for moves in plan.moves if moves],
+        )
+        flight = Flight(plan, job, self.backend.price(job))
+        self.backend.submit([job], inbox)
+        return flight
+
+    def _ordered(self) -> tuple[list[Work], list[Work]]:
+        """What waits, in its order: decode steps, and work that must read a prompt first."""
+        works = list(self.works)
+        if self.is_tight:
+            return [works[i] for i in first_come(list(map(_waiting, works)))], []
+        if len(works) > self.max_batch:
+            works = [works[i] for i in fair(list(map(_waiting, works)), self.served)]
+            for work in works[: self.max_batch]:
+                self.served[work.run.number] = self.served.get(work.run.number, 0) + 1
+        near = [work for work in works if _is_near(work)]
+        return near, [work for work in works if not _is_near(work)] if len(near) < len(works) else []
+
+    def _admit_all(self, plan: Plan, works: list[Work], taken: int) -> int:
+        for work in works:
+            if taken >= self.max_batch or plan.room <= 0:
+                break
+            self.culprit = work
+            taken += self._admit(plan, work)
+        return taken
+
+    def _admit(self, plan: Plan, work: Work) -> bool:
+        """Add the rows that a piece of work still lacks; whether any are in the pass. Raises CacheFull."""
+        for make_room in (None, self._compact, self._clear_for):
+            if make_room is not None:
+                make_room(plan, work)
+            try:
+                self._add(plan, work)
+                return True
+            except NoRoom:
+                self.is_tight = True
+                if plan.ranges:
+                    return work in plan.rows  # it waits until others have ended
+        raise CacheFull(
+            f"a branch of {work.branch.cursor.length} tokens alone does not fit the cache of "
+            f"{self.tree.slots.capacity} tokens; give it more cache, or shorten the prompt or max_tokens"
+        )
+
+    def _add(self, plan: Plan, work: Work) -> None:
+        if isinstance(work, Stretch):
+            cursor = work.branch.cursor
+            if self._cover(plan, work, cursor, cursor.length):
+                row = _row(cursor, cursor.length)
+                plan.wanted.add(row)
+                plan.draws.append((work, *row))
+            return
+        for i, ask in work.left.items():
+            if not self._cover(plan, work, ask.cursor, ask.length):
+                return
+            row = _row(ask.cursor, ask.length)
+            plan.wanted.add(row)
+            plan.reads.append((work, i, *row))
+
+    def _cover(self, plan: Plan, work: Work, cursor: Cursor, length: int) -> bool:
+        """Plan what is missing for the row of the first `length` tokens; whether the pass will have all of
+        it."""
+        for node, low, high in self.tree.missing(cursor, length):
+            ranges = plan.ranges.get(node)
+            if ranges is not None:
+                low = _beyond(ranges, low, high)
+            rows = chunk(high - low, plan.room)
+            if rows > 0:
+                self._plan_rows(plan, work, node, low, low + rows)
+            if rows < high - low:
+                return False
+        return True
+
+    def _plan_rows(self, plan: Plan, work: Work, node: Node, low: int, high: int) -> None:
+        if high > node.cap:
+            for move in self.tree.reserve(node, high, self._hint(work, node, high)):
+                _add_move(plan.moves[-1], move)
+        plan.ranges.setdefault(node, []).append((low, high))
+        plan.rows[work] = plan.rows.get(work, 0) + high - low
+        plan.room -= high - low
+
+    def _hint(self, work: Work, node: Node, high: int) -> int:
+        """How long a node may soon be: tails that grow take some slots at a time, side by side."""
+        if not isinstance(work, Stretch) or node is not work.branch.cursor.node or node.children:
+            return max(high, len(node.tokens))
+        more = min(LOOKAHEAD, work.cap - work.count)
+        return len(node.tokens) + max(more, 0)
+
+    # ---- when cache is short
+
+    def _compact(self, plan: Plan, work: Work) -> None:
+        """Close the gaps between extents."""
+        plan.moves += [self.tree.compact(), []]
+
+    def _clear_for(self, plan: Plan, work: Work) -> None:
+        """Drop the cache of all but one piece of work; the others compute theirs again in their turn."""
+        cursors = [a.cursor for a in work.work.asks] if isinstance(work, Reading) else [work.branch.cursor]
+        path = {node for cursor in cursors for node in _ancestors(cursor.node)}
+        for node in path:
+            for child in node.children.values():
+                if child not in path:
+                    self.tree.park(child)
+        self._compact(plan, work)
+
+    # ---- after a pass
+
+    def land(self, flight: Flight, result: PassResult) -> list[Work]:
+        """Take a pass's results; the work that has ended by them."""
+        for node, ranges in flight.plan.ranges.items():
+            self.tree.mark(node, max(high for _, high in ranges))
+        ended: list[Work] = []
+        for (stretch, _, _), drawn in zip(flight.plan.draws, result.drawn, strict=True):
+            if stretch in self.works and (stretch.push(drawn) or stretch.is_starved()):
+                ended.append(stretch)
+        for (reading, i, _, _), dist in zip(flight.plan.reads, result.dists, strict=True):
+            if reading in self.works:
+                reading.dists[i] = dist
+                del reading.left[i]
+                if not reading.left:
+                    ended.append(reading)
+        for work in ended:
+            self.drop(work)
+        return ended
+
+    def drop(self, work: Work) -> None:
+        """A piece of work no longer waits."""
+        self.works.pop(work, None)
+        self.is_tight = False
+
+    @property
+    def cache_bytes(self) -> float:
+        return self.tree.filled * self.prices.slot_bytes
+
+
+def _waiting(work: Work) -> Waiting:
+    return Waiting(work.run.number, work.count if isinstance(work, Stretch) else 0, work.branch.path)
+
+
+def _is_near(work: Work) -> bool:
+    """Whether only its last row is missing."""
+    cursor = work.branch.cursor
+    node = cursor.node
+    return isinstance(work, Stretch) and (node.computed >= cursor.offset - 1 > 0 or cursor.offset == 1)
+
+
+def _row(cursor: Cursor, length: int) -> tuple[Node, int]:
+    """Where the row of the first `length` tokens of a path is: (node, tokens of it)."""
+    node = cursor.node
+    while node.first >= length:
+        assert node.parent is not None
+        node = node.parent
+    return node, length - node.first
+
+
+def _beyond(ranges: list[tuple[int, int]], low: int, high: int) -> int:
+    """What of [low, high) is not planned yet, given that plans grow from the front: the new low."""
+    for a, b in sorted(ranges):
+        if a <= low < b:
+            low = b
+    return min(low, high)
+
+
+def _add_move(moves: list[Move], move: Move) -> None:
+    """Moves are read all, then written all: one that goes on from another becomes one with it."""
+    for i, earlier in enumerate(moves):
+        if earlier.dst == move.src and earlier.length:
+            moves[i] = Move(earlier.src, move.dst, earlier.length)
+            return
+    moves.append(move)
+
+
+def _ancestors(node: Node | None) -> list[Node]:
+    found: list[Node] = []
+    while node is not None:
+        found.append(node)
+        node = node.parent
+    return found

@@ -1,0 +1,176 @@
+"""A request, and its run: the answer under construction, with its books."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from outthink.core import rng
+from outthink.core.branch import Branch, Offer
+from outthink.core.errors import Misuse
+from outthink.core.ledger import Distinct, Scope
+from outthink.core.problem import Problem
+from outthink.core.protocols import Strategy
+from outthink.core.tree import Cursor
+from outthink.core.types import Answer, Budget, Cost, Degradation, Receipt, Sampling
+from outthink.text import final_answer
+
+if TYPE_CHECKING:
+    from outthink.core.tasks import Task
+    from outthink.engine.engine import Engine
+    from outthink.engine.place import Place
+
+MAX_BRANCHES = 4096
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of an engine. `config` and `seed` go on the receipt; `tag` is the caller's own."""
+
+    strategy: Strategy
+    problem: Problem | str
+    budget: Budget = field(default_factory=Budget)
+    seed: int = 0
+    sampling: Sampling = field(default_factory=Sampling)
+    tag: Any = None
+    config: str = ""
+    raw: bool = False  # give the prompt as it is, without the model's chat template
+
+
+class Run:
+    """One request inside an engine."""
+
+    def __init__(self, engine: Engine, request: Request, number: int) -> None:
+        self.engine = engine
+        self.request = request
+        self.number = number
+        self.problem = as_problem(request.problem)
+        self.seed = request.seed
+        self.scope = Scope("run", None, request.budget.caps())
+        self.began = engine.clock()
+        if request.budget.seconds is not None:
+            self.scope.deadline = self.began + request.budget.seconds
+        self.live = 0
+        self.root: Branch | None = None
+        self.task: Task | None = None
+        self.best: Offer | None = None
+        self.partial: tuple[int, tuple[int, ...], str] | None = None
+        self.distinct: dict[str, Distinct] = {}
+        self.tips: dict[Branch, tuple[dict[int, Any], int]] = {}  # how far each branch's tokens are counted
+        self.degradations: dict[str, Degradation] = {}
+        self.answer: Answer | None = None
+        self.error: BaseException | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has its answer, or the error that ended it."""
+        return self.answer is not None or self.error is not None
+
+    # ---- what branches see
+
+    def place(self, model: str | None) -> Place:
+        return self.engine.place(model)
+
+    def now(self) -> float:
+        return self.engine.clock()
+
+    def born(self, branch: Branch) -> None:
+        self.live += 1
+        if self.live > MAX_BRANCHES:
+            raise Misuse(f"more than {MAX_BRANCHES} live branches: close those that are no longer needed")
+        self.engine.trace.born(branch)
+
+    def published(self, branch: Branch, length: int) -> None:
+        self.engine.trace.published(branch, length)
+
+    def offer(self, offer: Offer) -> None:
+        """Keep the best: an outer call's beats an inner call's, then the higher rank, then the earlier
+        path."""
+        if self.best is None or _rank(offer) < _rank(self.best):
+            self.best = offer
+        self.engine.trace.offered(self, offer.answer)
+
+    def degrade(self, what: str, why: str) -> None:
+        """Something is less than asked for: said once on the receipt."""
+        if what not in self.degradations:
+            self.degradations[what] = Degradation(what, why)
+            self.engine.trace.warned(f"{what}: {why}")
+
+    # ---- the logical book
+
+    def demand(self, branch: Branch, length: int, cursor: Cursor | None = None) -> int:
+        """How many of the first `length` tokens of a path this run had not asked for yet; they are the last
+        of them.
+
+        Each distinct token counts once a run, however often it is computed. `cursor` is for paths that leave
+        the branch (a draft).
+        """
+        trie = self.distinct.setdefault(branch.place.name, Distinct())
+        at, counted = self.tips.get(branch, (trie.root, 0))
+        if counted > min(length, branch.cursor.length):
+            at, counted = trie.root, 0
+        tokens = branch.place.tree.tokens(cursor or branch.cursor, counted)[: length - counted]
+        at, fresh = trie.walk(at, tokens)
+        if cursor is None or cursor is branch.cursor:
+            self.tips[branch] = (at, length)
+        return fresh
+
+    def pending(self, branch: Branch, length: int) -> int:
+        """An upper bound of what `demand` would return; counts nothing."""
+        return length - self.tips[branch][1] if branch in self.tips else length
+
+    # ---- the end
+
+    def note_partial(self, branch: Branch) -> None:
+        """Remember a text that the budget cut, in case nothing better is offered: the longest, ties by
+        path."""
+        if branch.place.name == self.engine.main.name:
+            entry = (-len(branch), branch.path, branch.text())
+            self.partial = min(self.partial, entry) if self.partial else entry
+
+    def fallback(self) -> Answer:
+        """The answer when the budget has ended: the best offer, else the longest text, else nothing."""
+        if self.best is not None:
+            return self.best.answer
+        text = self.partial[2] if self.partial else ""
+        return Answer(
+            text, final_answer(text).value, finish="budget", tokens=-self.partial[0] if self.partial else 0
+        )
+
+    def receipt(self, finish: str) -> Receipt:
+        request, actual = self.request, self.scope.actual.copy()
+        logical = self.scope.logical.copy()
+        return Receipt(
+            logical=logical,
+            actual=actual,
+            by_scope=self._by_scope(),
+            finish=finish,
+            wall=self.engine.clock() - self.began,
+            config=request.config or repr(request.strategy),
+            model=self.engine.main.name,
+            machine=self.engine.main.backend.machine,
+            seed=request.seed,
+            sampling=request.sampling,
+            degradations=(*self.degradations.values(), *map(_note, self.engine.main.backend.notes)),
+        )
+
+    def _by_scope(self) -> Mapping[str, Cost]:
+        return self.scope.books()
+
+
+def _note(text: str) -> Degradation:
+    return Degradation("speed", text)
+
+
+def as_problem(problem: Problem | str) -> Problem:
+    return Problem(problem) if isinstance(problem, str) else problem
+
+
+def _rank(offer: Offer) -> tuple[int, float, tuple[int, ...]]:
+    return (offer.depth, -offer.rank, offer.path)
+
+
+def root_key(seed: int, model: str) -> int:
+    """The key of a run's root branch."""
+    return rng.key(seed, model)

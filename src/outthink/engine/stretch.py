@@ -1,0 +1,174 @@
+"""A stretch of writing in progress: what one `generate` has written so far, and when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from outthink.core import rng
+from outthink.core.jobs import Draw, Drawn
+from outthink.core.ledger import Request as Reservation
+from outthink.core.types import Finish, Sampling
+from outthink.decode.sample import warps_of
+
+if TYPE_CHECKING:
+    from outthink.core.branch import Branch
+    from outthink.core.tasks import Task
+    from outthink.engine.request import Run
+
+
+class Stretch:
+    """Tokens written on a branch by one `generate`."""
+
+    __slots__ = (
+        "branch",
+        "task",
+        "run",
+        "sampling",
+        "warps",
+        "states",
+        "key",
+        "begin",
+        "count",
+        "settled",
+        "cap",
+        "allowed",
+        "reservation",
+        "logprob",
+        "stops",
+        "reason",
+        "eos",
+    )
+
+    def __init__(self, branch: Branch, task: Task, run: Run, sampling: Sampling, cap: int) -> None:
+        self.branch = branch
+        self.task = task
+        self.run = run
+        self.sampling = sampling
+        self.warps = warps_of(sampling)
+        self.states = self._fold()
+        self.key = rng.purpose(branch.key, "token")
+        self.begin = branch.cursor.length
+        self.count = 0
+        self.settled = 0  # tokens that are in the books
+        self.cap = cap  # tokens that it may write in all
+        self.allowed = cap  # tokens that are reserved for it; with no cap on the budget, all of them
+        self.reservation: Reservation | None = None
+        self.logprob = 0.0
+        self.stops = StopText(branch.place.tokenizer.detokenizer(), sampling.stop) if sampling.stop else None
+        self.reason = ""
+        self.eos = frozenset() if sampling.ignore_eos else branch.place.eos
+
+    def _fold(self) -> tuple[Any, ...]:
+        """The state of every warp at the tip, folded over exactly the tokens of this branch."""
+        if not self.warps:
+            return ()
+        tokens = self.branch.place.tree.tokens(self.branch.cursor)
+        prompt, rest = tokens[: self.branch.origin], tokens[self.branch.origin :]
+        states = []
+        for warp in self.warps:
+            state = warp.start(prompt)
+            for token in rest:
+                state = warp.next(state, token)
+            states.append(state)
+        return tuple(states)
+
+    def draw(self, row: int) -> Draw:
+        """Draw the next token after wanted row `row`."""
+        return Draw(row, self.key, self.branch.cursor.length, self.sampling, self.states)
+
+    def push(self, drawn: Drawn) -> bool:
+        """Take a drawn token; whether the stretch has ended, `reason` says why."""
+        branch, token = self.branch, drawn.token
+        branch.place.tree.append(branch.cursor, token)
+        branch.logps.append(drawn.logprob)
+        if drawn.stats:
+            for name, value in zip(self.sampling.stats, drawn.stats, strict=True):
+                branch.stats.setdefault(name, []).append(value)
+        self.count += 1
+        self.logprob += drawn.logprob
+        if self.task.contestant is not None:
+            self.task.write(1)
+        if self.warps:
+            self.states = tuple(w.next(s, token) for w, s in zip(self.warps, self.states, strict=True))
+        if token in self.eos:
+            self.reason = "eos"
+        elif token in self.sampling.stop_tokens or (self.stops is not None and self.stops.push(token)):
+            self.reason = "stop"
+        elif self.count >= self.cap:
+            self.reason = "length"
+        return bool(self.reason)
+
+    def is_starved(self) -> bool:
+        """Whether all that was reserved is used up, and more was wanted."""
+        return self.count >= self.allowed and not self.reason
+
+    def finish(self) -> Finish:
+        """End: cut the stop text off the branch if it is not to be kept, and say what was written."""
+        stopped_on = ""
+        if self.reason == "stop" and self.stops is not None and self.stops.found:
+            stopped_on = self.stops.found
+            self._cut(self.stops, self.stops.cut(self.sampling.keep_stop))
+        elif self.reason == "stop" and not self.sampling.keep_stop:
+            self._back_to(self.count - 1, [])
+        text = self.branch.text(self.begin - self.branch.origin)
+        return Finish(self.reason, text, self.count, self.logprob, stopped_on)
+
+    def _cut(self, stops: StopText, chars: int) -> None:
+        """Leave exactly `chars` characters: whole tokens, and what remains of a token encoded anew."""
+        if chars == stops.lengths[-1]:
+            return
+        whole = stops.tokens_within(chars)
+        rest = stops.text[stops.lengths[whole - 1] if whole else 0 : chars]
+        self._back_to(whole, self.branch.place.tokenizer.encode(rest, special=False) if rest else [])
+
+    def _back_to(self, count: int, tokens: Sequence[int]) -> None:
+        branch = self.branch
+        branch.place.tree.rewind(branch.cursor, self.begin + count)
+        branch.place.tree.extend(branch.cursor, tokens)
+        keep = self.begin - branch.origin + count
+        branch.logps[keep:] = [None] * len(tokens)
+        for values in branch.stats.values():
+            values[keep:] = [float("nan")] * len(tokens)
+
+
+class StopText:
+    """Looks for stop texts in what is written, however its tokens merge.
+
+    `lengths[i]` is how many characters are certain after token i; a character counts once all of its bytes
+    are there.
+    """
+
+    def __init__(self, decoder: Any, stops: Sequence[str]) -> None:
+        self.decoder = decoder
+        self.stops = stops
+        self.reach = max(map(len, stops))
+        self.text = ""
+        self.lengths: list[int] = []
+        self.found = ""
+        self.at = -1
+
+    def push(self, token: int) -> bool:
+        """Take a token; whether a stop text is complete. The one that ends first wins, then the longest."""
+        old = len(self.text)
+        self.text += self.decoder.push(token)
+        self.lengths.append(len(self.text))
+        if len(self.text) == old:
+            return False
+        hits = [
+            (at + len(stop), -len(stop), at, stop)
+            for stop in self.stops
+            if (at := self.text.find(stop, max(0, old - self.reach + 1))) >= 0
+        ]
+        if hits:
+            _, _, self.at, self.found = min(hits)
+        return bool(hits)
+
+    def cut(self, keep: bool) -> int:
+        """How many characters stay."""
+        return self.at + len(self.found) if keep else self.at
+
+    def tokens_within(self, chars: int) -> int:
+        """The fewest leading tokens that give as much of the first `chars` characters as whole tokens can."""
+        best = max((n for n in self.lengths if n <= chars), default=0)
+        return 0 if best == 0 else self.lengths.index(best) + 1

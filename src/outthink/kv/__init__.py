@@ -1,0 +1,1 @@
+"""The key-value cache: tensors by slot, and what decides about them."""

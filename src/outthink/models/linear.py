@@ -1,0 +1,111 @@
+"""One matrix and the layouts in which it multiplies fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+TWO_LAYOUTS_BELOW = 16 << 20  # bytes: only small matrices are kept in a second layout for single rows
+
+
+class Linear:
+    """`y = x W^T + b` for rows `x`; W is given as `[outputs, inputs]`.
+
+    On CPUs the matrix is packed once into oneDNN's blocked layout, which is fastest from two rows on. In float32 a
+    small matrix is also kept for single rows: with one thread transposed (a sum of rows streams memory best), with
+    several cut into one block of outputs per thread, because a batch of products is shared among threads and a
+    single matrix-vector product is not.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype, device: torch.device) -> None:
+        weight = weight.to(dtype).contiguous()
+        self.outputs, self.inputs = weight.shape
+        self.bias = None if bias is None else bias.to(dtype).to(device)
+        self.packed: torch.Tensor | None = None
+        self.single: torch.Tensor | None = None  # [blocks, inputs, outputs / blocks]
+        self.plain: torch.Tensor | None = None  # [inputs, outputs]
+        if device.type == "cpu" and can_pack(dtype):
+            self.packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+            if dtype == torch.float32 and weight.nbytes < TWO_LAYOUTS_BELOW:
+                self.single = _blocks(weight, torch.get_num_threads())
+        else:
+            self.plain = weight.t().contiguous().to(device)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """[rows, inputs] -> [rows, outputs]."""
+        if self.packed is None:
+            assert self.plain is not None
+            return torch.mm(x, self.plain) if self.bias is None else torch.addmm(self.bias, x, self.plain)
+        if self.single is not None and len(x) == 1:
+            return self.row(x, x.new_empty(1, self.outputs))
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+
+    def bind_row(self, x: torch.Tensor, out: torch.Tensor) -> Callable[[], object]:
+        """`row` of memory that stays where it is, its views made beforehand."""
+        assert self.single is not None
+        blocks = self.single.shape[0]
+        if self.bias is not None:
+            return partial(self.row, x, out)
+        return partial(torch.bmm, x.expand(blocks, 1, self.inputs), self.single, out=out.view(blocks, 1, -1))
+
+    def row(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """One row [1, inputs] into `out` [1, outputs]; only where there is a layout for single rows."""
+        assert self.single is not None
+        blocks = self.single.shape[0]
+        torch.bmm(x.expand(blocks, 1, self.inputs), self.single, out=out.view(blocks, 1, -1))
+        return out if self.bias is None else out.add_(self.bias)
+
+
+class Int8Linear:
+    """`y = x W^T + b` in 8-bit integers: one scale per output of W, one per row of x, found as the row comes.
+
+        y_ij = (sum_k round(x_ik / s_i) round(w_jk / t_j)) s_i t_j + b_j,    s_i = max_k |x_ik| / 127, t_j likewise
+
+    Sums of integers are exact, so a row's result does not depend on the rows beside it. Rounding W and x costs about
+    1 % of the size of y; only the head's logits and the residual stream stay in floating point.
+    """
+
+    single: torch.Tensor | None = None
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, device: torch.device) -> None:
+        self.outputs, self.inputs = weight.shape
+        scale = weight.abs().amax(1, keepdim=True).clamp_min_(1e-30) / 127
+        self.weight = (weight / scale).round_().to(torch.int8).to(device).t()
+        self.scale = scale.view(-1).to(torch.float32).to(device)
+        self.bias = None if bias is None else bias.to(torch.float32).to(device)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """[rows, inputs] -> [rows, outputs], float32."""
+        scale = torch.linalg.vector_norm(x, float("inf"), 1, True).clamp_min_(1e-30).div_(127)
+        whole = torch.div(x, scale).round_().to(torch.int8)
+        out = self._product(whole).mul(scale).mul_(self.scale)
+        return out if self.bias is None else out.add_(self.bias)
+
+    def _product(self, whole: torch.Tensor) -> torch.Tensor:
+        """The integer product; CUDA wants more than 16 rows, and a multiple of 8."""
+        rows = len(whole)
+        if whole.is_cuda and (rows <= 16 or rows % 8):
+            padded = whole.new_zeros(max(24, -(-rows // 8) * 8), self.inputs)
+            padded[:rows] = whole
+            return torch._int_mm(padded, self.weight)[:rows]
+        return torch._int_mm(whole, self.weight)
+
+
+def _blocks(weight: torch.Tensor, threads: int) -> torch.Tensor:
+    """W^T as [blocks, inputs, outputs / blocks]: transposed in memory for one block, as it is for several."""
+    outputs, inputs = weight.shape
+    blocks = max(count for count in range(1, threads + 1) if outputs % count == 0)
+    if blocks == 1:
+        return weight.t().contiguous().unsqueeze(0)
+    return weight.view(blocks, outputs // blocks, inputs).transpose(1, 2)
+
+
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies this type on this CPU."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32

@@ -1,0 +1,342 @@
+"""Which rows attend to which cache extents in which product; integers only.
+
+A row sees a chain of extents. Rows that share extents should read them once, rows that share nothing should ride in
+one batched product, and small bushy subtrees are cheapest as one masked product over all their slots. No single rule
+wins, so the planner goes through the forest bottom-up and takes at each node the cheapest of three ways, by costs
+that were measured (`Costs`):
+
+    split   the node's extents as one product over all rows below, then every child on its own
+    pool    the node's extents as one product, then everything below as one masked product
+    mask    everything, the node's own extents too, as one masked product
+
+A subtree with a single row is a *thread*; all threads of the pass ride together in a fan. Every row is covered by at
+least one item, and the items of a row partition what it sees, so that merging by log-sum-exp is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from outthink.core.batch import Batch
+
+
+class Extent(NamedTuple):
+    """Cache slots `[start, start + length)`."""
+
+    start: int
+    length: int
+
+
+class Product(NamedTuple):
+    """Rows `[first, last)` see all of `extents`."""
+
+    first: int
+    last: int
+    extents: list[Extent]
+
+
+class Causal(NamedTuple):
+    """Row `first + i` sees slots `start .. start + i`; there are as many slots as rows."""
+
+    first: int
+    last: int
+    start: int
+
+
+class Box(NamedTuple):
+    """Rows `[top, bottom)` see columns `[left, right)`; rows are batch rows, columns count the item's extents."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class Masked(NamedTuple):
+    """Rows `[first, last)` against all of `extents`, open in the boxes only."""
+
+    first: int
+    last: int
+    extents: list[Extent]
+    boxes: list[Box]
+
+
+class Fan(NamedTuple):
+    """Row `rows[i]` sees the slots of `chains[i]`; nothing is shared."""
+
+    rows: list[int]
+    chains: list[list[Extent]]
+
+
+Item = Product | Causal | Masked | Fan
+
+
+class Costs(NamedTuple):
+    """Microseconds, for one layer; the defaults hold for one query width of 256 (heads x head_dim) on a CPU core."""
+
+    item: float = 22.0  # any product: call, merge
+    pair: float = 0.018  # one row times one slot in a shared or masked product
+    lone: float = 0.09  # one row times one slot in a fan
+    copy: float = 0.026  # gathering one slot
+    node: float = 2.0  # opening one box of a mask, spread over the layers
+
+    def scaled(self, width: int) -> Costs:
+        """The same for another query width."""
+        part = width / 256
+        return Costs(self.item, self.pair * part, self.lone * part, self.copy * part, self.node)
+
+
+@dataclass(slots=True)
+class _Node:
+    """Rows `[first, last)`, all of which see `extents`; some sit in `square`, the others below see all of it."""
+
+    first: int
+    last: int
+    extents: list[Extent]
+    square: Extent | None = None
+    visible: list[int] = field(default_factory=list)  # of rows first, first + 1, ...: how much of square each sees
+    kids: list[_Node] = field(default_factory=list)
+    slots: int = 0  # distinct slots in the subtree
+    nodes: int = 1
+    cost: float = 0.0
+    way: str = "split"
+
+    @property
+    def rows(self) -> int:
+        return self.last - self.first
+
+
+def plan(batch: Batch, costs: Costs = Costs()) -> list[Item]:
+    """Items that together cover what every row sees, products near the roots first.
+
+    Raises ValueError when the rows below a segment are not one range (the batch is not in depth-first order).
+    """
+    if len(batch) == 1:
+        return _chain_items(_thread(batch, 0), 0, 1, costs)
+    roots = _forest(batch)
+    threads = _count_threads(roots)
+    for node in _children_first(roots):
+        _choose(node, costs, threads)
+    top = _Node(0, len(batch), [], kids=roots)
+    _choose(top, costs, threads)
+    items, lone = _emit(top, costs)
+    return items + _fans(lone, costs)
+
+
+def _thread(batch: Batch, row: int) -> list[Extent]:
+    """The extents that one row sees, in order."""
+    at = batch.segment[row]
+    chain = [Extent(batch.segments[at].start, batch.visible[row])]
+    while (at := batch.segments[at].parent) >= 0:
+        _prepend(chain, Extent(batch.segments[at].start, batch.segments[at].length))
+    return chain
+
+
+def _prepend(chain: list[Extent], extent: Extent) -> None:
+    """Put an extent before a chain; neighbours in memory become one."""
+    if not extent.length:
+        return
+    if chain and extent.start + extent.length == chain[0].start:
+        chain[0] = Extent(extent.start, extent.length + chain[0].length)
+    else:
+        chain.insert(0, extent)
+
+
+def _forest(batch: Batch) -> list[_Node]:
+    """Nodes of the segments that have rows at or below them; chains with the same rows become one node."""
+    own = _own_rows(batch)
+    kids: dict[int, list[_Node]] = {}
+    for at in range(len(batch.segments) - 1, -1, -1):
+        below = kids.pop(at, [])
+        if at in own or below:
+            node = _node(batch, at, own.get(at), below[::-1])
+            kids.setdefault(batch.segments[at].parent, []).append(node)
+    return kids.get(-1, [])[::-1]
+
+
+def _own_rows(batch: Batch) -> dict[int, range]:
+    """The rows that sit in each segment."""
+    own: dict[int, range] = {}
+    for row, (at, visible) in enumerate(zip(batch.segment, batch.visible, strict=True)):
+        if not 0 < visible <= batch.segments[at].length:
+            raise ValueError(f"row {row} sees {visible} of the {batch.segments[at].length} slots of its segment")
+        seen = own.get(at)
+        if seen is not None and seen.stop != row:
+            raise ValueError(f"rows of segment {at} are not neighbours: {seen} and {row}")
+        own[at] = range(row if seen is None else seen.start, row + 1)
+    return own
+
+
+def _node(batch: Batch, at: int, own: range | None, kids: list[_Node]) -> _Node:
+    """The node of one segment above the nodes below it."""
+    _, start, length = batch.segments[at]
+    kids = sorted(kids, key=lambda kid: kid.first)
+    _check_order(at, own, kids)
+    if own is None:
+        if len(kids) == 1:
+            _prepend(kids[0].extents, Extent(start, length))
+            kids[0].slots += length
+            return kids[0]
+        return _measured(_Node(kids[0].first, kids[-1].last, [Extent(start, length)] if length else [], kids=kids))
+    visible = batch.visible[own.start : own.stop]
+    last = kids[-1].last if kids else own.stop
+    if last - own.start == 1:
+        return _measured(_Node(own.start, last, [Extent(start, visible[0])]))
+    # What all rows see comes first; the rest is a square in which own rows see a part and rows below see all.
+    shared = min(visible) - 1
+    seen = length if kids else max(visible)
+    node = _Node(own.start, last, [Extent(start, shared)] if shared else [], kids=kids)
+    node.square = Extent(start + shared, seen - shared)
+    node.visible = [count - shared for count in visible]
+    return _measured(node)
+
+
+def _check_order(at: int, own: range | None, kids: list[_Node]) -> None:
+    """Rows below a segment must be one range, its own rows first."""
+    edges = ([(own.start, own.stop)] if own else []) + [(kid.first, kid.last) for kid in kids]
+    for (_, stop), (start, _) in zip(edges, edges[1:]):
+        if stop != start:
+            raise ValueError(f"rows below segment {at} are not one range in depth-first order")
+
+
+def _measured(node: _Node) -> _Node:
+    """Fill in slots and nodes of the subtree."""
+    own = sum(extent.length for extent in node.extents) + (node.square.length if node.square else 0)
+    node.slots = own + sum(kid.slots for kid in node.kids)
+    node.nodes = 1 + len(node.visible) + sum(kid.nodes for kid in node.kids)
+    return node
+
+
+def _children_first(roots: list[_Node]) -> list[_Node]:
+    """All nodes, every node after the nodes below it."""
+    order: list[_Node] = list(roots)
+    for node in order:
+        order.extend(node.kids)
+    return order[::-1]
+
+
+def _count_threads(roots: list[_Node]) -> int:
+    return sum(node.rows == 1 for node in _children_first(roots))
+
+
+def _choose(node: _Node, costs: Costs, threads: int) -> None:
+    """Set the cheapest way of this node and its cost."""
+    if node.rows == 1:
+        node.cost = costs.item / threads + node.slots * (costs.lone + costs.copy)
+        return
+    shared = sum(extent.length for extent in node.extents)
+    product = (costs.item + node.rows * shared * costs.pair) if shared else 0.0
+    inner = node.slots - shared
+    ways = {"split": product + _split_cost(node, costs)}
+    if inner:
+        ways["pool"] = product + _masked_cost(node, inner, costs)
+        ways["mask"] = _masked_cost(node, node.slots, costs)
+    node.way = min(ways, key=ways.__getitem__)
+    node.cost = ways[node.way]
+
+
+def _split_cost(node: _Node, costs: Costs) -> float:
+    total = sum(kid.cost for kid in node.kids)
+    if node.square:
+        total += costs.item + len(node.visible) * node.square.length * costs.pair
+        if node.kids:
+            total += costs.item + (node.rows - len(node.visible)) * node.square.length * costs.pair
+    return total
+
+
+def _masked_cost(node: _Node, slots: int, costs: Costs) -> float:
+    return costs.item + slots * (node.rows * costs.pair + costs.copy) + node.nodes * costs.node
+
+
+def _emit(top: _Node, costs: Costs) -> tuple[list[Item], list[tuple[int, list[Extent]]]]:
+    """The items of the chosen ways, outer before inner; and the threads (row, chain) still to be fanned."""
+    items: list[Item] = []
+    lone: list[tuple[int, list[Extent]]] = []
+    todo = [top]
+    for node in todo:
+        if node.rows == 1:
+            lone.append((node.first, node.extents))
+            continue
+        if node.way != "mask":
+            items += _chain_items(node.extents, node.first, node.last, costs)
+        if node.way == "split":
+            items += _square_items(node)
+            todo.extend(node.kids)
+        else:
+            items.append(_masked(node, node.way == "mask"))
+    return items, lone
+
+
+def _chain_items(extents: list[Extent], first: int, last: int, costs: Costs) -> list[Item]:
+    """Products of rows with a chain: long extents are read in place, short ones are gathered into one."""
+    limit = costs.item / costs.copy
+    if len(extents) < 2:
+        return [Product(first, last, extents)] if extents else []
+    long = [extent for extent in extents if extent.length > limit]
+    short = [extent for extent in extents if extent.length <= limit]
+    items: list[Item] = [Product(first, last, [extent]) for extent in long]
+    return items + ([Product(first, last, short)] if short else [])
+
+
+def _square_items(node: _Node) -> list[Item]:
+    """Own rows of a node against its square, and the rows below against all of it."""
+    if not node.square:
+        return []
+    own = len(node.visible)
+    items: list[Item] = []
+    if node.visible == list(range(1, own + 1)) and (not node.kids or node.square.length == own):
+        items.append(Causal(node.first, node.first + own, node.square.start))
+    else:
+        boxes = [Box(node.first + i, node.first + i + 1, 0, seen) for i, seen in enumerate(node.visible)]
+        widest = Extent(node.square.start, max(node.visible))
+        items.append(Masked(node.first, node.first + own, [widest], boxes))
+    if node.kids:
+        items.append(Product(node.first + own, node.last, [node.square]))
+    return items
+
+
+def _masked(top: _Node, whole: bool) -> Masked:
+    """One masked product over a subtree, with or without the extents of its top node."""
+    extents: list[Extent] = []
+    boxes: list[Box] = []
+    column = 0
+    todo = [top]
+    for node in todo:
+        full = node.extents if whole or node is not top else []
+        width = sum(extent.length for extent in full)
+        if width:
+            boxes.append(Box(node.first, node.last, column, column + width))
+            extents += full
+            column += width
+        if node.square:
+            own = len(node.visible)
+            boxes += [Box(node.first + i, node.first + i + 1, column, column + n) for i, n in enumerate(node.visible)]
+            if node.kids:
+                boxes.append(Box(node.first + own, node.last, column, column + node.square.length))
+            extents.append(node.square)
+            column += node.square.length
+        todo.extend(node.kids)
+    return Masked(top.first, top.last, extents, boxes)
+
+
+def _fans(lone: list[tuple[int, list[Extent]]], costs: Costs) -> list[Item]:
+    """Batched products for the threads: a fan pads to its longest chain, so very unequal lengths part."""
+    if not lone:
+        return []
+    if len(lone) == 1:
+        return _chain_items(lone[0][1], lone[0][0], lone[0][0] + 1, costs)
+    sized = sorted(((sum(e.length for e in chain), row, chain) for row, chain in lone), reverse=True)
+    groups: list[list[tuple[int, int, list[Extent]]]] = [[]]
+    for entry in sized:
+        group = groups[-1]
+        if group and (group[0][0] - entry[0]) * len(sized) * costs.lone > costs.item and entry[0] * 2 < group[0][0]:
+            groups.append(group := [])
+        group.append(entry)
+    return [item for group in groups for item in _fan(sorted(group, key=lambda e: e[1]), costs)]
+
+
+def _fan(group: list[tuple[int, int, list[Extent]]], costs: Costs) -> list[Item]:
+    if len(group) == 1:
+        return _chain_items(group[0][2], group[0][1], group[0][1] + 1, costs)
+    return [Fan([row for _, row, _ in group], [chain for _, _, chain in group])]

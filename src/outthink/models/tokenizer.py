@@ -1,0 +1,186 @@
+"""Text to tokens and back, as the model's directory says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import tokenizers
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from outthink.models.base import ModelConfig
+from outthink.models.config import read_json
+from outthink.models.errors import ModelError
+
+Message = Mapping[str, Any]
+
+
+class Tokenizer:
+    """The tokenizer of a model directory: tokenizer.json, its special tokens and its chat template."""
+
+    def __init__(self, core: tokenizers.Tokenizer, settings: Mapping[str, Any], template: str | None = None) -> None:
+        self.core = core
+        self.settings = settings
+        self.template = template
+        self.bos = self._id("bos_token")
+        eos = self._id("eos_token")
+        self.eos: tuple[int, ...] = () if eos is None else (eos,)
+
+    @classmethod
+    def from_directory(cls, directory: Path) -> Tokenizer:
+        """Read tokenizer.json, tokenizer_config.json and chat_template.jinja."""
+        path = directory / "tokenizer.json"
+        core = _read(path) if path.is_file() else _convert(directory)
+        core.no_truncation()
+        core.no_padding()
+        side = directory / "tokenizer_config.json"
+        settings = read_json(side) if side.exists() else {}
+        return cls(core, settings, _template(directory, settings))
+
+    @property
+    def vocab(self) -> int:
+        """One more than the largest token id."""
+        return max(self.core.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    def check(self, config: ModelConfig) -> None:
+        """Raise ModelError when tokens could fall outside the model's vocabulary."""
+        if self.vocab > config.vocab:
+            raise ModelError(
+                f"the tokenizer has ids up to {self.vocab - 1}, the model knows {config.vocab} tokens; "
+                "put the tokenizer of this very model into its directory"
+            )
+
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        """Tokens of a text; `special` adds what the model expects around a text, such as a begin token."""
+        ids: list[int] = self.core.encode(text, add_special_tokens=special).ids
+        wanted = self.settings.get("add_bos_token")
+        if special and self.bos is not None and wanted is not None:
+            begins = ids[:1] == [self.bos]
+            if wanted and not begins:
+                return [self.bos, *ids]
+            if begins and not wanted and self.core.encode(text, add_special_tokens=False).ids == ids[1:]:
+                return ids[1:]
+        return ids
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of tokens, special ones left out; broken UTF-8 becomes U+FFFD."""
+        return str(self.core.decode(list(tokens), skip_special_tokens=True))
+
+    def chat(self, messages: Sequence[Message]) -> list[int]:
+        """Tokens of a conversation that the assistant is to continue, by the directory's template.
+
+        Without a template: the contents as plain paragraphs.
+        """
+        if self.template is None:
+            return self.encode("\n\n".join(str(message["content"]) for message in messages))
+        return self.encode(self._render(messages), special=False)
+
+    def detokenizer(self) -> Detokenizer:
+        """Text piece by piece, as tokens come."""
+        return Detokenizer(self)
+
+    def _render(self, messages: Sequence[Message]) -> str:
+        """Fill in the template; templates come with models, so they run in a sandbox."""
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False}
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        special = {name: self._text(name) for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
+        try:
+            template = environment.from_string(self.template or "")
+            return template.render(
+                messages=list(messages),
+                add_generation_prompt=True,
+                **{name: text for name, text in special.items() if text is not None},
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            raise ModelError(f"the chat template refuses these messages ({error}); send others or plain text") from None
+
+    def _text(self, name: str) -> str | None:
+        """A special token of the settings, given as a string or as a record."""
+        value = self.settings.get(name)
+        if isinstance(value, Mapping):
+            value = value.get("content")
+        return value if isinstance(value, str) else None
+
+    def _id(self, name: str) -> int | None:
+        text = self._text(name)
+        return None if text is None else self.core.token_to_id(text)
+
+
+def _read(path: Path) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise ModelError(f"{path} is not a tokenizer ({error}); download it again") from None
+
+
+def _convert(directory: Path) -> tokenizers.Tokenizer:
+    """Other forms (vocab.json and merges.txt, sentencepiece) go through transformers."""
+    import transformers  # slow to import, and only needed here
+
+    try:
+        slow = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        return tokenizers.Tokenizer.from_str(slow.backend_tokenizer.to_str())
+    except Exception as error:  # every tokenizer class fails in its own way
+        line = " ".join(str(error).split())[:200]
+        raise ModelError(f"{directory} has no tokenizer.json, nor another tokenizer that can be read ({line})") from None
+
+
+def _template(directory: Path, settings: Mapping[str, Any]) -> str | None:
+    """The chat template: a file of its own, or a setting (one, or several by name)."""
+    path = directory / "chat_template.jinja"
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    given = settings.get("chat_template")
+    if isinstance(given, list):
+        named = {entry["name"]: entry["template"] for entry in given}
+        return named.get("default")
+    return given if isinstance(given, str) else None
+
+
+def _refuse(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+class Detokenizer:
+    """Text of a growing list of tokens, piece by piece, never half a character.
+
+    A token may be part of a character (byte-level vocabularies), and a token's text may depend on the one before
+    (sentencepiece drops the space of the first word). So a few settled tokens are decoded again as context, and text
+    that ends in U+FFFD waits for the tokens that complete it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.tokens: list[int] = []
+        self.context = 0  # decoding starts here
+        self.settled = 0  # text of tokens before this one was returned
+
+    def push(self, token: int) -> str:
+        """Text that this token makes certain."""
+        self.tokens.append(token)
+        text = self._new()
+        if not text or text.endswith("\ufffd"):
+            return ""
+        self._settle()
+        return text
+
+    def flush(self) -> str:
+        """Text that is still waiting; an unfinished character becomes U+FFFD."""
+        text = self._new()
+        self._settle()
+        return text
+
+    def _new(self) -> str:
+        """Text of the tokens that are not settled."""
+        before = self.tokenizer.decode(self.tokens[self.context : self.settled])
+        return self.tokenizer.decode(self.tokens[self.context :])[len(before) :]
+
+    def _settle(self) -> None:
+        self.context, self.settled = self.settled, len(self.tokens)

@@ -1,0 +1,76 @@
+"""A vote that stops sampling when it is decided."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+from outthink.core.branch import Branch
+from outthink.core.protocols import Strategy
+from outthink.core.tasks import gather
+from outthink.core.types import Answer, Can
+from outthink.spec import show
+from outthink.strategy.once import Once
+from outthink.strategy.vote import elect, tally
+
+
+def lead_is_safe(first: float, second: float) -> float:
+    """P(p1 > p2) under a Beta(first + 1, second + 1) posterior of the two leading answers' shares.
+
+    = P(Binomial(first + second + 1, 1/2) <= first)
+    """
+    a, n = int(first), int(first) + int(second) + 1
+    return sum(math.comb(n, j) for j in range(a + 1)) / 2**n
+
+
+@dataclass(frozen=True)
+class AdaptiveVote:
+    """Sample in waves until the leading answer is safe, at most n samples.
+
+    After each whole wave: stop if P(leader > runner-up | votes) >= confidence (Beta posterior), or if the
+    rest could not overtake it. Decisions are made on whole waves in the order of the samples, so arrival
+    cannot change them. Aggarwal et al., "Let's Sample Step by Step: Adaptive-Consistency for Efficient
+    Reasoning and Coding with LLMs", arXiv 2305.11860.
+    """
+
+    n: int = 32
+    wave: int = 4
+    confidence: float = 0.95
+    inner: Strategy = field(default_factory=Once)
+
+    needs = Can.GENERATE
+    __repr__ = show
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.wave < 1:
+            raise ValueError(f"n={self.n}, wave={self.wave}: give at least 1")
+        if not 0.5 <= self.confidence <= 1:
+            raise ValueError(f"confidence={self.confidence}: give a probability from 0.5 to 1")
+
+    async def __call__(self, root: Branch, /) -> Answer:
+        answers: list[Answer] = []
+        while len(answers) < self.n and not self._decided(answers):
+            answers += await self._wave(root, answers)
+        return elect(answers)
+
+    async def _wave(self, root: Branch, before: list[Answer]) -> list[Answer]:
+        """One more wave; its branches end with it, so their cache does not pile up."""
+        ended: dict[int, Answer] = {}
+
+        async def one(i: int, branch: Branch) -> None:
+            ended[i] = replace(await self.inner(branch), branch=None)
+            so_far = [*before, *(ended[k] for k in sorted(ended))]
+            root.offer(elect(so_far), rank=len(so_far))
+
+        branches = root.fork(min(self.wave, self.n - len(before)))
+        await gather(*(one(i, branch) for i, branch in enumerate(branches)))
+        for branch in branches:
+            branch.close()
+        return [ended[i] for i in range(len(branches))]
+
+    def _decided(self, answers: list[Answer]) -> bool:
+        ranked = [weight for weight, _ in tally(answers)]
+        if not ranked:
+            return False
+        first, second = ranked[0], ranked[1] if len(ranked) > 1 else 0.0
+        return first > second + self.n - len(answers) or lead_is_safe(first, second) >= self.confidence

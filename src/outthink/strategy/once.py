@@ -1,0 +1,28 @@
+"""One sample with the run's own sampling: what every other strategy is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from outthink.core.branch import Branch
+from outthink.core.types import Answer, Can, Sampling
+from outthink.spec import show
+from outthink.text import final_answer
+
+
+async def write(branch: Branch, sampling: Sampling) -> Answer:
+    """Write to the end on a branch, and read the answer off."""
+    finish = await branch.generate(sampling)
+    text = branch.text()
+    return Answer(text, final_answer(text).value, finish=finish.reason, tokens=len(branch), branch=branch)
+
+
+@dataclass(frozen=True)
+class Once:
+    """Write once, as the run's sampling says."""
+
+    needs = Can.GENERATE
+    __repr__ = show
+
+    async def __call__(self, root: Branch, /) -> Answer:
+        return await write(root, root.sampling)

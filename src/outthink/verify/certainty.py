@@ -1,0 +1,37 @@
+"""Self-certainty: how far the model's distributions were from uniform while it wrote."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from outthink.core.errors import BadInput
+from outthink.core.types import Can, Candidate, Score
+from outthink.spec import show
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """Mean over written tokens of KL(uniform || p) = -log V - (1/V) sum over v of log p(v).
+
+    Kang et al., "Scalable Best-of-N Selection for Large Language Models via Self-Certainty", arXiv
+    2502.18581.
+    """
+
+    records = ("certainty",)
+
+    needs = Can.STATS
+    __repr__ = show
+
+    async def __call__(self, candidates: Sequence[Candidate], /) -> list[Score]:
+        return [self._one(c) for c in candidates]
+
+    def _one(self, candidate: Candidate) -> Score:
+        values = candidate.branch.stats.get("certainty", []) if candidate.branch is not None else []
+        values = [v for v in values if not math.isnan(v)]
+        if not values:
+            raise BadInput(
+                "certainty() needs the distributions of what was written; this candidate has none recorded"
+            )
+        return Score(sum(values) / len(values))

@@ -1,0 +1,187 @@
+"""What the commands print, for people and for machines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Run
+
+SHORT = ("--max-tokens", "12")
+
+
+def test_help_names_every_command(outthink: Run) -> None:
+    ran = outthink("--help")
+    assert ran.code == 0
+    assert all(
+        name in ran.out for name in ("solve", "bench", "explain", "demo", "tasks", "models", "methods")
+    )
+    assert outthink().out == ran.out
+
+
+@pytest.mark.parametrize("command", ["solve", "bench", "explain", "demo", "tasks", "models", "methods"])
+def test_every_command_has_help_and_json(outthink: Run, command: str) -> None:
+    ran = outthink(command, "--help")
+    assert ran.code == 0 and "--json" in ran.out
+
+
+def test_solve_prints_the_answer_and_its_receipt(outthink: Run, model: str) -> None:
+    ran = outthink("solve", "2 + 2?", "--model", model, *SHORT)
+    assert ran.code == 0 and ran.err == ""
+    assert "answer" in ran.out and "written" in ran.out and "greedy" in ran.out
+
+
+def test_solve_as_json_is_one_object(outthink: Run, model: str) -> None:
+    ran = outthink(
+        "solve", "2 + 2?", "--model", model, "--strategy", "vote(n=3)", "--seed", "5", "--json", *SHORT
+    )
+    assert list(ran.json) == ["text", "final", "score", "finish", "receipt"]
+    receipt = ran.json["receipt"]
+    assert (receipt["config"], receipt["seed"]) == ("vote(n=3)", 5)
+    assert receipt["logical"]["written"] == 36
+
+
+def test_the_same_seed_gives_the_same_answer(outthink: Run, model: str) -> None:
+    given = ("solve", "2 + 2?", "--model", model, "--strategy", "sample", "--json", *SHORT)
+    texts = [outthink(*given, "--seed", seed).json["text"] for seed in ("1", "1", "2")]
+    assert texts[0] == texts[1] != texts[2]
+
+
+@pytest.mark.parametrize("batch", ["1", "3"])
+def test_the_batch_does_not_change_the_answer(outthink: Run, model: str, batch: str) -> None:
+    given = ("solve", "2 + 2?", "--model", model, "--strategy", "vote(n=4)", "--json", *SHORT)
+    assert outthink(*given, "--max-batch", batch).json["text"] == outthink(*given).json["text"]
+
+
+def test_solve_reads_a_task(outthink: Run, model: str) -> None:
+    ran = outthink(
+        "solve", "--task", "steps", "--level", "1", "--index", "2", "--model", model, "--json", *SHORT
+    )
+    assert ran.code == 0 and ran.json["receipt"]["logical"]["read"] > 40
+
+
+def test_solve_reads_stdin(
+    outthink: Run, model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "question").write_text("Größe?", encoding="utf-8")
+    with (tmp_path / "question").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        ran = outthink("solve", "-", "--model", model, "--json", *SHORT)
+    assert ran.code == 0 and ran.json["receipt"]["logical"]["written"] > 0
+
+
+def test_a_budget_of_one_token_works_and_says_so(outthink: Run, model: str) -> None:
+    ran = outthink("solve", "2 + 2?", "--model", model, "--budget", "written=1", "--json")
+    assert ran.code == 0
+    assert ran.json["finish"].startswith("budget: written=1")
+    assert ran.json["receipt"]["logical"]["written"] == 1
+
+
+def test_a_stop_text_ends_the_answer(outthink: Run, model: str) -> None:
+    given = ("solve", "2 + 2?", "--model", model, "--json", *SHORT)
+    text = outthink(*given).json["text"]
+    cut = outthink(*given, "--stop", text[3]).json
+    assert cut["finish"] == "stop" and text[3] not in cut["text"] and text.startswith(cut["text"])
+
+
+def test_explain_draws_what_is_shared_once(outthink: Run, model: str) -> None:
+    given = ("explain", "2 + 2?", "--model", model, "--strategy", "vote(n=4)", "--temperature", "0.3", *SHORT)
+    ran = outthink(*given)
+    assert ran.code == 0 and ran.out.count("2 + 2?") == 1
+    assert all(f"branch {i}:" in ran.out for i in range(4))
+    assert ran.out.count("★ won") >= 1
+
+
+def test_explain_as_json_has_every_branch(outthink: Run, model: str) -> None:
+    ran = outthink("explain", "2 + 2?", "--model", model, "--strategy", "vote(n=4)", "--json", *SHORT)
+    assert [leaf["path"] for leaf in ran.json["tree"]] == [[0], [1], [2], [3]]
+    assert ran.json["text"] in [leaf["text"] for leaf in ran.json["tree"]]
+
+
+def test_tasks(outthink: Run) -> None:
+    assert {"steps", "countdown", "paths", "procedures"} <= {
+        t["name"] for t in outthink("tasks", "--json").json["tasks"]
+    }
+    assert "steps" in outthink("tasks").out
+    one = outthink("tasks", "steps(level=2)", "--json").json
+    assert (
+        one["default"] == 2
+        and one["example"]["solution"].splitlines()[-1] == f"A: {one['example']['reference']}"
+    )
+    shown = outthink("tasks", "steps").out
+    assert "A worked solution" in shown and "A: " in shown
+
+
+def test_methods(outthink: Run) -> None:
+    found = outthink("methods", "--json").json
+    by_name = {entry["name"]: entry for entry in found["strategies"]}
+    assert by_name["vote"]["fields"][0] == "n=8" and by_name["vote"]["paper"] == "arXiv:2203.11171"
+    assert {"exact", "steps", "likelihood", "certainty"} <= {entry["name"] for entry in found["verifiers"]}
+    assert "best_of_n" in outthink("methods").out
+    assert "argmax" in outthink("methods", "vote").out
+
+
+def test_models(outthink: Run) -> None:
+    found = outthink("models", "--json").json["models"]
+    for entry in found:
+        assert (Path(entry["directory"]) / "config.json").is_file() and entry["parameters"] > 0
+    assert outthink("models").code == 0
+
+
+def test_bench_writes_all_its_files(outthink: Run, model: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    given = (
+        "bench",
+        "--task",
+        "steps,paths",
+        "--level",
+        "1",
+        "--strategies",
+        "greedy; vote(n=2)",
+        "--n",
+        "3",
+    )
+    ran = outthink(*given, "--model", model, "--out", str(out), "--json", *SHORT)
+    assert ran.code == 0, ran.err
+    names = ["bench.json", "frontier.png", "report.html", "results.jsonl", "summary.json"]
+    assert sorted(p.name for p in out.iterdir()) == names
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert len(lines) == 12
+    assert [(s["task"], s["strategy"]) for s in ran.json["summary"]] == [
+        (task, strategy)
+        for task in ("steps(level=1)", "paths(level=1)")
+        for strategy in ("greedy", "vote(n=2)")
+    ]
+    assert ran.json["summary"] == json.loads((out / "summary.json").read_text())
+    assert Path(ran.json["files"]["report"]) == out / "report.html"
+
+
+def test_bench_shows_a_table_and_where_the_plot_is(outthink: Run, model: str, tmp_path: Path) -> None:
+    given = ("bench", "--n", "2", "--strategies", "greedy; vote(n=2)", "--model", model)
+    ran = outthink(*given, "--out", str(tmp_path / "run"), *SHORT)
+    assert "right" in ran.out and "vote(n=2)" in ran.out and "frontier.png" in ran.out
+
+
+def test_batch_and_concurrency_do_not_change_results(outthink: Run, model: str, tmp_path: Path) -> None:
+    contents = []
+    for number, more in enumerate((("--concurrency", "1"), ("--max-batch", "2"), ())):
+        out = tmp_path / str(number)
+        given = ("bench", "--n", "3", "--strategies", "sample; vote(n=3)", "--model", model, "--json", *SHORT)
+        assert outthink(*given, "--out", str(out), *more).code == 0
+        lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+        contents.append([{**line, "receipt": line["receipt"]["logical"]} for line in lines])
+    assert contents[0] == contents[1] == contents[2]
+
+
+def test_help_is_quick() -> None:
+    """Torch, transformers and matplotlib are imported only where they are used."""
+    slow = ("torch", "transformers", "matplotlib", "numpy", "sympy")
+    code = f"import sys, outthink.cli; print([name for name in {slow} if name in sys.modules])"
+    began = time.perf_counter()
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+    assert time.perf_counter() - began < 10
