@@ -2,10 +2,11 @@
 
     python benchmarks/forward.py [--threads N] [--repeats N] [--clock cpu] [--directory MODEL]
 
-A decode step over branches of one prompt of 200 tokens, each with 64 tokens of its own: ms per pass at 1, 4, 16 and
-64 rows, with the share of time in matrices and attention. transformers evaluates the same rows as a batch with a
-cache of 264 tokens each. Rivals take turns, and the medians are compared, because other work on the machine slows
-both. On a busy machine `--threads 1 --clock cpu` counts the time on the core instead of the time on the wall. Without --directory: random weights of 4.7M parameters.
+A decode step over branches of one prompt of 200 tokens, each with 64 tokens of its own: ms per pass at 1, 4,
+16 and 64 rows, with the share of time in matrices and attention. transformers evaluates the same rows as a
+batch with a cache of 264 tokens each. Rivals take turns, and the medians are compared, because other work on
+the machine slows both. On a busy machine `--threads 1 --clock cpu` counts the time on the core instead of
+the time on the wall. Without --directory: random weights of 4.7M parameters.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ def load(
     cache: float = 1.0,
     trust_remote_code: bool = False,
 ) -> Engine:
-    """An engine on a model: an embedded one by name (`embedded()`), a Hugging Face-format directory, or "toy".
+    """An engine on a model: an embedded one by name (`embedded()`), a Hugging Face-format directory, or
+    "toy".
 
     `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
     values, in GiB. Raises BadInput with one line that says what to do.

@@ -44,14 +44,18 @@ def test_verifier(verifier: Any) -> None:
     task = load("steps")
     problem = task.problem("test", 0)
     texts = [problem.secret.solution, "1 + 1 = 3\nA: 3\n", "abc", ""]
-    check_verifier(verifier, [Candidate(t, problem, "3" if "A:" in t else None) for t in texts], lambda: toy_for(texts))
+    check_verifier(
+        verifier, [Candidate(t, problem, "3" if "A:" in t else None) for t in texts], lambda: toy_for(texts)
+    )
 
 
 def toy_for(texts: list[str]) -> Any:
     """A toy that reads any of these texts: what it does not know becomes a letter."""
     local = backend()
     encode = local.tokenizer.encode
-    local.tokenizer.encode = lambda text, special=True: encode("".join(c if c in ALPHABET[1:] else "a" for c in text))
+    local.tokenizer.encode = lambda text, special=True: encode(
+        "".join(c if c in ALPHABET[1:] else "a" for c in text)
+    )
     return local
 
 
@@ -72,8 +76,6 @@ def test_a_part_prints_as_its_configuration(part: Any) -> None:
 def test_fields_have_ranges(kind: type, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind(**fields)
-
-
 
 
 def test_the_checks_can_fail() -> None:

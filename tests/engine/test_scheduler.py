@@ -1,4 +1,5 @@
-"""Who goes next: fairness between requests, prompts in chunks beside decode steps, and cache that is short."""
+"""Who goes next: fairness between requests, prompts in chunks beside decode steps, and cache that is
+short."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import is_dataclass, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from outthink.core.branch import Branch
@@ -29,7 +29,7 @@ def check_strategy(
     - what it forked is closed when it ends, and no cache but the prompt's stays;
     - it is a frozen dataclass.
     """
-    assert is_dataclass(strategy), f"{strategy!r} is no dataclass"
+    fields(strategy)  # a TypeError says that it is no dataclass
     request = Request(strategy, problem, sampling=sampling or Sampling(temperature=1.0, max_tokens=6))
     free = _told(backend, request)
     for max_batch in (1, 3):
@@ -56,7 +56,9 @@ def check_verifier(verifier: Any, candidates: Sequence[Candidate], backend: Call
     """Laws of a verifier: one finite Score a candidate, in order; a batch scores as its members do alone."""
     together = judged(verifier, candidates, backend)
     assert len(together) == len(candidates), f"{verifier!r}: {len(together)} scores for {len(candidates)}"
-    assert all(isinstance(s, Score) and not math.isnan(s.value) for s in together), f"{verifier!r}: {together}"
+    assert all(isinstance(s, Score) and not math.isnan(s.value) for s in together), (
+        f"{verifier!r}: {together}"
+    )
     alone = [judged(verifier, [c], backend)[0] for c in candidates]
     assert together == alone, f"{verifier!r}: a batch scores otherwise than its members alone"
     backwards = judged(verifier, list(reversed(candidates)), backend)
