@@ -51,7 +51,7 @@ def covered(item: Item) -> list[tuple[int, int]]:
             slots = [slot for start, length in item.extents for slot in range(start, start + length)]
             return [(r, slots[c]) for box in item.boxes for r in range(*box[:2]) for c in range(*box[2:])]
         case Fan():
-            chains = zip(item.rows, item.chains)
+            chains = zip(item.rows, item.chains, strict=True)
             return [(row, slot) for row, chain in chains for s, n in chain for slot in range(s, s + n)]
 
 
@@ -62,10 +62,10 @@ def random_batch(seed: int, branches: int, longest: int) -> tuple[Batch, int]:
     return random.choice(forest.passes(random))[0], forest.slots
 
 
-forests = dict(
-    seed=st.integers(0, 10**6), branches=st.integers(1, 14), longest=st.sampled_from([1, 4, 20]),
-    costs=st.sampled_from(COSTS),
-)  # fmt: skip
+forests = {
+    "seed": st.integers(0, 10**6), "branches": st.integers(1, 14), "longest": st.sampled_from([1, 4, 20]),
+    "costs": st.sampled_from(COSTS),
+}  # fmt: skip
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

@@ -1,8 +1,8 @@
 """Attention of packed rows over cache extents, by plan.
 
-Queries come, and outputs go, as `[rows, group, kv_heads, head_dim]`: the query heads that share a key head act as
-more rows, so grouped-query attention is an ordinary product with `rows * group` queries, and no operation here copies
-queries or outputs. Projections order their rows and columns so once, at load.
+Queries come, and outputs go, as `[rows, group, kv_heads, head_dim]`: the query heads that share a key head
+act as more rows, so grouped-query attention is an ordinary product with `rows * group` queries, and no
+operation here copies queries or outputs. Projections order their rows and columns so once, at load.
 
 Every item of a plan yields (out, logsumexp); two of them merge exactly, with w = sigmoid(lse_b - lse_a):
 
@@ -12,6 +12,7 @@ Every item of a plan yields (out, logsumexp); two of them merge exactly, with w 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -46,7 +47,7 @@ def attend(
     causal: bool = False,
     scale: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax attention: queries [b, h, n, d] over keys [b, h, s, d] -> out [b, h, n, d], logsumexp [b, h, n].
+    """Softmax attention: queries [b, h, n, d], keys [b, h, s, d] -> out [b, h, n, d], logsumexp [b, h, n].
 
     `mask` is added to the scores; `causal` lets query i see keys 0..i.
     """
@@ -218,14 +219,14 @@ def _spacing(chains: list[list[Extent]], longest: int, slots: int) -> int:
         return 0
     starts = [chain[0].start for chain in chains]
     step = starts[1] - starts[0]
-    even = all(b - a == step for a, b in zip(starts, starts[1:]))
+    even = all(b - a == step for a, b in pairwise(starts))
     return step if even and step > 0 and starts[-1] + longest <= slots else 0
 
 
 def _padded(chains: list[list[Extent]], longest: int) -> np.ndarray:
     """Slots of every chain, flat, short ones padded with their own first slot."""
     slots = np.empty((len(chains), longest), dtype=np.int64)
-    for row, chain in zip(slots, chains):
+    for row, chain in zip(slots, chains, strict=True):
         at = 0
         for start, length in chain:
             row[at : at + length] = np.arange(start, start + length)
