@@ -76,7 +76,7 @@ Item = Product | Causal | Masked | Fan
 class Costs(NamedTuple):
     """Microseconds for one layer; defaults for a query width (heads x head_dim) of 256 on a CPU core."""
 
-    item: float = 22.0  # any product: call, merge
+    item: float = 30.0  # any product: call, merge
     pair: float = 0.018  # one row times one slot in a shared or masked product
     lone: float = 0.09  # one row times one slot in a fan
     copy: float = 0.026  # gathering one slot
