@@ -1,6 +1,9 @@
 """Write the model card of an exported folder from its checkpoint's state and its measured results.
 
-python recipes/card.py --model src/outthink/weights/pocket --checkpoint DIR/last.pt --results result.json
+    python recipes/card.py --model FOLDER --runs MINI/last.pt RUN/last.pt --results result.json
+
+`--runs` names the checkpoints of all runs that led to the weights, in order. Where two result files hold
+the same family and level, the later one counts.
 """
 
 from __future__ import annotations
@@ -16,11 +19,6 @@ from export import load
 from outthink.bench.tasks import load as load_task
 
 CARD = Path(__file__).with_name("card.md")
-TRAIN = "python recipes/train.py --tokenizer TOK --out RUN"
-COMMANDS = {
-    "pocket": TRAIN + " --model pocket --minutes {m:.0f} --procs 2 --tokens 3072",
-    "pocket-mini": TRAIN + " --model pocket-mini --minutes {m:.0f} --procs 1",
-}
 
 
 def percent(record: dict[str, Any] | None) -> str:
@@ -46,29 +44,44 @@ def table(results: list[dict[str, Any]], key: str) -> str:
     return "\n".join(rows)
 
 
-def card(folder: Path, checkpoint: Path, results: list[dict[str, Any]]) -> str:
+def runs_table(runs: list[dict[str, Any]]) -> str:
+    """One row per run: what it trained, for how long, to which loss."""
+    rows = ["| run | model | steps | tokens | minutes | last loss |", "| --- | --- | --- | --- | --- | --- |"]
+    for number, run in enumerate(runs, 1):
+        s = run["state"]
+        cells = (
+            number,
+            run["name"],
+            s["step"],
+            f"{s['tokens']:,}",
+            f"{s['seconds'] / 60:.0f}",
+            f"{s['loss']:.3f}",
+        )
+        rows.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(rows)
+
+
+def merged(files: list[Path]) -> list[dict[str, Any]]:
+    """All results in the order of the first file, later measurements in place of earlier ones."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for file in files:
+        found |= {(r["family"], r["level"]): r for r in json.loads(file.read_text())}
+    return list(found.values())
+
+
+def card(folder: Path, runs: list[dict[str, Any]], results: list[dict[str, Any]]) -> str:
     """The text of README.md."""
-    model, saved = load(folder), torch.load(checkpoint, map_location="cpu", weights_only=True)
-    shape, state = model.shape, saved["state"]
-    key = next(name for name in results[0] if name.startswith("pass@"))
+    model = load(folder)
+    key = next(name for r in results for name in r if name.startswith("pass@"))
     families = list(dict.fromkeys(r["family"] for r in results))
-    minutes = state["seconds"] / 60
     return CARD.read_text().format(
-        name=saved["name"],
+        name=runs[-1]["name"],
         parameters=sum(p.numel() for p in model.parameters()),
-        layers=shape.layers,
-        hidden=shape.hidden,
-        heads=shape.heads,
-        kv_heads=shape.kv_heads,
-        vocab=shape.vocab,
-        tokens=state["tokens"],
-        steps=state["step"],
-        minutes=minutes,
-        loss=state["loss"],
-        command=COMMANDS[saved["name"]].format(m=minutes),
+        shape=model.shape,
+        runs=runs_table(runs),
         k=key.removeprefix("pass@"),
-        problems=results[0]["greedy"]["of"],
-        deep=results[0][key]["of"],
+        problems=min(r["greedy"]["of"] for r in results),
+        deep=min(r[key]["of"] for r in results if key in r),
         table=table(results, key),
         defaults=", ".join(f"`{name}` {load_task(name).level}" for name in families),  # type: ignore[attr-defined]
     )
@@ -78,11 +91,11 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, nargs="+", required=True)
+    parser.add_argument("--results", type=Path, nargs="+", required=True)
     opts = parser.parse_args()
-    text = card(opts.model, opts.checkpoint, json.loads(opts.results.read_text()))
-    (opts.model / "README.md").write_text(text)
+    runs = [torch.load(path, map_location="cpu", weights_only=True) for path in opts.runs]
+    (opts.model / "README.md").write_text(card(opts.model, runs, merged(opts.results)))
 
 
 if __name__ == "__main__":

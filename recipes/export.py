@@ -24,6 +24,7 @@ def export(checkpoint: Path, tokenizer: Path, out: Path, raw: bool) -> dict[str,
     out.mkdir(parents=True, exist_ok=True)
     rounded = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in weights.items()}
     save_file(rounded, out / "model.safetensors", metadata={"format": "pt"})
+    (out / "model.safetensors").chmod(0o644)
     (out / "config.json").write_text(json.dumps(SHAPES[saved["name"]].config(), indent=2) + "\n")
     (out / "generation_config.json").write_text(json.dumps(GENERATION, indent=2) + "\n")
     for name in ("tokenizer.json", "tokenizer_config.json"):

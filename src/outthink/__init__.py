@@ -37,9 +37,9 @@ __all__ = [
     "Sampling",
     "Score",
     "Want",
+    "embedded",
     "gather",
     "load",
-    "models",
     "offload",
     "race",
     "run",
@@ -59,7 +59,8 @@ def load(
     cache: float = 1.0,
     trust_remote_code: bool = False,
 ) -> Engine:
-    """An engine on a model: an embedded one by name (`models()`), a Hugging Face-format directory, or "toy".
+    """An engine on a model: an embedded one by name (`embedded()`), a Hugging Face-format directory, or
+    "toy".
 
     `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
     values, in GiB. Raises BadInput with one line that says what to do.
@@ -98,8 +99,8 @@ def run(
         lm.trace = before
 
 
-def models() -> dict[str, str]:
+def embedded() -> dict[str, str]:
     """The embedded models: name -> directory."""
-    from outthink.backends.load import embedded
+    from outthink.backends import load as backends
 
-    return {name: str(path) for name, path in embedded().items()}
+    return {name: str(path) for name, path in backends.embedded().items()}

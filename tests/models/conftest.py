@@ -24,7 +24,14 @@ SMALL = dict(
     eos_token_id=2,
 )
 GPT2 = dict(
-    vocab_size=97, n_embd=32, n_layer=3, n_head=4, n_positions=256, initializer_range=0.2, bos_token_id=1, eos_token_id=2
+    vocab_size=97,
+    n_embd=32,
+    n_layer=3,
+    n_head=4,
+    n_positions=256,
+    initializer_range=0.2,
+    bos_token_id=1,
+    eos_token_id=2,
 )
 
 Save = Callable[..., Path]
@@ -54,7 +61,9 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
 
 def save_tokenizer(path: Path, size: int = 97) -> None:
     """A word-level tokenizer of `size` words w0, w1, ..."""
-    core = tokenizers.Tokenizer(tokenizers.models.WordLevel({f"w{i}": i for i in range(size)}, unk_token="w0"))
+    core = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({f"w{i}": i for i in range(size)}, unk_token="w0")
+    )
     core.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     core.save(str(path / "tokenizer.json"))
 

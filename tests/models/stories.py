@@ -26,7 +26,9 @@ def convert(source: Path, target: Path) -> None:
     raw = (source / "stories260K.bin").read_bytes()
     dim, inner, layers, heads, kv_heads, vocab, positions = struct.unpack("<7i", raw[:28])
     numbers = np.frombuffer(raw, dtype="<f4", offset=28)
-    save_file(_tensors(numbers, dim, inner, layers, heads, kv_heads, abs(vocab)), target / "model.safetensors")
+    save_file(
+        _tensors(numbers, dim, inner, layers, heads, kv_heads, abs(vocab)), target / "model.safetensors"
+    )
     config = dict(
         model_type="llama",
         vocab_size=abs(vocab),
@@ -79,7 +81,9 @@ def _tensors(
     for name, shape in order:
         for layer, weight in enumerate(take(layers, *shape)):
             count = {"self_attn.q_proj": heads, "self_attn.k_proj": kv_heads}.get(name)
-            tensors[f"model.layers.{layer}.{name}.weight"] = (halves(weight, count) if count else weight).clone()
+            tensors[f"model.layers.{layer}.{name}.weight"] = (
+                halves(weight, count) if count else weight
+            ).clone()
     tensors["model.norm.weight"] = take(dim)
     return tensors
 
@@ -102,7 +106,9 @@ def _tokenizer(path: Path) -> tokenizers.Tokenizer:
         for cut in range(1, len(names[index]))
         if names[index][:cut] in vocab and names[index][cut:] in vocab
     ]
-    core = tokenizers.Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    core = tokenizers.Tokenizer(
+        models.BPE(vocab, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True)
+    )
     core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     core.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]

@@ -86,7 +86,9 @@ def expected(batch: Batch, query: torch.Tensor, cells: torch.Tensor) -> torch.Te
     return torch.stack(out)
 
 
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize(
+    "dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.05)]
+)
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(group=st.sampled_from([1, 3]), **forests)
 def test_attention_equals_one_softmax_per_row(
@@ -100,7 +102,9 @@ def test_attention_equals_one_softmax_per_row(
     attention = Attention(plan(batch, costs), store, len(batch), group)
     for layer in range(2):
         out = attention.run(layer, query)
-        torch.testing.assert_close(out.double(), expected(batch, query, store.data[layer]), atol=tolerance, rtol=0)
+        torch.testing.assert_close(
+            out.double(), expected(batch, query, store.data[layer]), atol=tolerance, rtol=0
+        )
 
 
 def even_fan(starts: list[int], lengths: list[int], slots: int) -> tuple[Batch, int]:
@@ -140,7 +144,9 @@ def test_plain_products_equal_the_kernel(causal: bool) -> None:
     query, key, value = torch.randn(3, 2, 4, 7, 8)
     mask = None if causal else torch.randn(7, 7)
     for ours, kernel in zip(
-        attend_plain(query, key, value, mask, causal, 0.3), attend(query, key, value, mask, causal, 0.3), strict=True
+        attend_plain(query, key, value, mask, causal, 0.3),
+        attend(query, key, value, mask, causal, 0.3),
+        strict=True,
     ):
         torch.testing.assert_close(ours, kernel)
 

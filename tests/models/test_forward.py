@@ -36,7 +36,9 @@ def check_family(path: Path, seed: int, branches: int = 9, tolerance: float = 1e
     logits = evaluate(load(path).model, forest, random)
     assert logits
     for key, row in logits.items():
-        torch.testing.assert_close(row, expected[key], atol=tolerance, rtol=0, msg=lambda text: f"{key}: {text}")
+        torch.testing.assert_close(
+            row, expected[key], atol=tolerance, rtol=0, msg=lambda text: f"{key}: {text}"
+        )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -106,6 +108,19 @@ def test_bfloat16_is_as_close_as_transformers(save_tiny: Any, family: str) -> No
     error = torch.stack([ours[key] - exact[key] for key in ours]).pow(2).mean().sqrt()
     allowed = torch.stack([theirs[key] - exact[key] for key in ours]).pow(2).mean().sqrt()
     assert error < 1.2 * allowed
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_int8_is_close_and_does_not_depend_on_neighbours(save_tiny: Any, family: str) -> None:
+    path = save_tiny(family)
+    random = Random(9)
+    forest = Forest.random(random, vocab=97, branches=12)
+    model = load(path, dtype="int8").model
+    exact, ours = reference(path, forest), evaluate(model, forest, random)
+    error = torch.stack([ours[key] - exact[key] for key in ours])
+    assert error.pow(2).mean().sqrt() < 0.06 * torch.stack(list(exact.values())).std()
+    x = torch.randn(5, 32)
+    assert torch.equal(model.layers[0].qkv(x)[2:3], model.layers[0].qkv(x[2:3]))
 
 
 def test_shards_are_one_model(save_tiny: Any) -> None:

@@ -20,7 +20,10 @@ def test_gpt2_matches_transformers(save_tiny: Any, seed: int) -> None:
     "family, changes",
     [
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
-        ("gpt_neox", {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "num_hidden_layers": 3}),
+        (
+            "gpt_neox",
+            {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "num_hidden_layers": 3},
+        ),
         ("phi3", {"pad_token_id": 0}),
         ("olmo2", {}),
         ("llama", {"hidden_act": "gelu"}),

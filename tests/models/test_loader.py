@@ -85,7 +85,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "layers as text": (settings(num_hidden_layers="3"), "num_hidden_layers must be"),
     "heads do not divide": (settings(num_key_value_heads=3), "4 heads, 3 kv heads"),
     "unknown rope": (settings(rope_parameters={"rope_type": "spiral"}), "rope scaling 'spiral'"),
-    "rope lacks a number": (settings(rope_parameters={"rope_type": "llama3", "factor": 2}), "lacks low_freq_factor"),
+    "rope lacks a number": (
+        settings(rope_parameters={"rope_type": "llama3", "factor": 2}),
+        "lacks low_freq_factor",
+    ),
     "quantized": (settings(quantization_config={"quant_method": "gptq"}), "quantized"),
     "no weights": (remove(WEIGHTS), "neither model.safetensors nor"),
     "empty weights": (cut(WEIGHTS, lambda n: 0), "not a whole safetensors file"),
@@ -94,8 +97,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "header length too large": (patch(WEIGHTS, 0, b"\xff" * 8), "not a whole safetensors file"),
     "header is not JSON": (patch(WEIGHTS, 8, b"xxxx"), "not a whole safetensors file"),
     "a tensor is missing": (weights(lambda t: t.pop(NORM)), f"have no {NORM}"),
-    "a tensor is misshapen": (weights(lambda t: t.update({NORM: torch.ones(31)})), r"shape \[31\].* says \[32\]"),
-    "a tensor is not floating": (weights(lambda t: t.update({NORM: torch.ones(32).int()})), "not floating point"),
+    "a tensor is misshapen": (
+        weights(lambda t: t.update({NORM: torch.ones(31)})),
+        r"shape \[31\].* says \[32\]",
+    ),
+    "a tensor is not floating": (
+        weights(lambda t: t.update({NORM: torch.ones(32).int()})),
+        "not floating point",
+    ),
     "an unknown tensor": (weights(lambda t: t.update({"model.layers.0.extra": torch.ones(1)})), "no use for"),
     "fewer layers than weights": (settings(num_hidden_layers=2), "no use for model.layers.2"),
     "another vocabulary": (settings(vocab_size=96), "shape"),
@@ -160,10 +169,17 @@ def test_arguments_are_checked(directory: Path, tmp_path: Path) -> None:
     [
         ("llama", {}, 256, "max_position_embeddings"),
         ("mistral", {"sliding_window": 20}, 20, "sliding_window"),
-        ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, 256, "dynamic"),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
+            256,
+            "dynamic",
+        ),
     ],
 )
-def test_positions_end_with_a_reason(save_tiny: Any, family: str, changes: dict[str, Any], limit: int, why: str) -> None:
+def test_positions_end_with_a_reason(
+    save_tiny: Any, family: str, changes: dict[str, Any], limit: int, why: str
+) -> None:
     model = load(save_tiny(family, **changes)).model
     assert model.config.max_positions == limit
     store = model.new_store(1)

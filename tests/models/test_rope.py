@@ -29,7 +29,9 @@ KINDS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-6), (torch.float64, 1e-5)])
 @pytest.mark.parametrize("options", KINDS, ids=lambda options: " ".join(map(str, options.values())))
-def test_frequencies_equal_transformers(options: dict[str, Any], dtype: torch.dtype, tolerance: float) -> None:
+def test_frequencies_equal_transformers(
+    options: dict[str, Any], dtype: torch.dtype, tolerance: float
+) -> None:
     config = transformers.LlamaConfig(
         hidden_size=256,
         num_attention_heads=2,
@@ -51,7 +53,9 @@ def test_old_and_new_spelling_are_one() -> None:
 def test_table_turns_by_position_times_frequency() -> None:
     rope = parse_rope({"rope_theta": 100.0}, 4, 50)
     table = rope.table(50, torch.float64)
-    torch.testing.assert_close(table.angle()[:4], torch.outer(torch.arange(4.0), torch.tensor([1.0, 0.1])).double())
+    torch.testing.assert_close(
+        table.angle()[:4], torch.outer(torch.arange(4.0), torch.tensor([1.0, 0.1])).double()
+    )
 
 
 def test_partial_rotation_is_refused() -> None:

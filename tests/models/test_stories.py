@@ -15,7 +15,9 @@ from outthink.models import Detokenizer, Loaded, load
 def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = data_folder() / "stories260k"
     if not source.is_dir():
-        pytest.skip(f"the stories260K weights are not at {source}; set OUTTHINK_DATA to the folder that has them")
+        pytest.skip(
+            f"the stories260K weights are not at {source}; set OUTTHINK_DATA to the folder that has them"
+        )
     path = tmp_path_factory.mktemp("stories")
     convert(source, path)
     return path
@@ -30,7 +32,9 @@ def greedy(loaded: Loaded, tokens: list[int], count: int) -> list[int]:
         end = len(tokens) + len(out)
         begin = end - len(rows)
         span = list(range(begin, end))
-        batch = Batch(rows, span, span, [0] * len(rows), [at + 1 for at in span], [len(rows) - 1], [Segment(-1, 0, end)])
+        batch = Batch(
+            rows, span, span, [0] * len(rows), [at + 1 for at in span], [len(rows) - 1], [Segment(-1, 0, end)]
+        )
         rows = [int(loaded.model.forward(batch, store)[0].argmax())]
         out += rows
     return out

@@ -30,10 +30,22 @@ def byte_level() -> tokenizers.Tokenizer:
 
 def sentence_pieces() -> tokenizers.Tokenizer:
     """Pieces that start words with a mark, bytes for the rest, as Llama 2 and Mistral have them."""
-    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdeot ", "▁a", "▁to", "to"]
+    names = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        "▁",
+        *"abcdeot ",
+        "▁a",
+        "▁to",
+        "to",
+    ]
     vocab = {name: index for index, name in enumerate(dict.fromkeys(names))}
     merges = [("▁", "a"), ("t", "o"), ("▁", "to")]
-    core = tokenizers.Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    core = tokenizers.Tokenizer(
+        models.BPE(vocab, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True)
+    )
     core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     core.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from outthink.backends.local import LocalBackend
+from outthink.backends.threads import Watch, choose, products
 from outthink.core.about import About, Prices
 from outthink.core.errors import BadInput, UnknownName
 from outthink.models.base import ModelConfig
@@ -60,6 +61,9 @@ def load_backend(
     from outthink.models.loader import load
 
     path = locate(name)
+    is_ours = threads is None and device == "cpu"
+    if is_ours:
+        choose(products())  # before loading: weights are laid out for the number of threads
     loaded = load(path, dtype, device, threads, trust_remote_code)
     config = loaded.config
     eos = frozenset(config.eos) | frozenset(loaded.tokenizer.eos)
@@ -70,4 +74,7 @@ def load_backend(
         eos,
         prices(config),
     )
-    return LocalBackend(loaded.model, loaded.tokenizer, about)
+    backend = LocalBackend(loaded.model, loaded.tokenizer, about)
+    backend.kind = f"{config.dtype} {config.device}"
+    backend.watch = Watch() if is_ours else None
+    return backend

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from outthink.backends.threads import Watch
 from outthink.core.about import About
 from outthink.core.batch import Batch, Move
 from outthink.core.errors import BadInput
@@ -46,10 +47,18 @@ class LocalBackend:
         self.tokenizer = tokenizer
         self.about = about
         self.store = model.new_store(0)
+        self.kind = "float64 cpu"
         self.draw: Callable[[torch.Tensor, Sequence[Draw]], list[Drawn]] = (
             draw  # a test may enumerate instead
         )
+        self.watch: Watch | None = None  # set where the number of threads is ours to choose
+        self.notes: list[str] = []  # what a receipt should say
         self._queue: deque[tuple[PassJob, Inbox]] = deque()
+
+    @property
+    def machine(self) -> str:
+        """Type, device and threads: what the last bits may depend on."""
+        return f"{self.kind}, {torch.get_num_threads()} threads"
 
     def submit(self, jobs: Sequence[Job], inbox: Inbox) -> None:
         for job in jobs:
@@ -85,6 +94,7 @@ class LocalBackend:
         return Cost(positions=len(batch), passes=1, flops=flops, bytes=moved)
 
     @torch.inference_mode()
+    @torch.inference_mode()
     def _run(self, job: PassJob) -> PassResult:
         began = time.perf_counter()
         need = max(s.start + s.length for s in job.batch.segments)
@@ -94,5 +104,7 @@ class LocalBackend:
             self.store.move(moves)
         logits = self.model.forward(job.batch, self.store)
         seconds = time.perf_counter() - began
+        if self.watch is not None and self.watch.passed(len(job.batch), seconds):
+            self.notes.append("passes became many times slower with several threads: one is used from now on")
         drawn = self.draw(logits, job.draws) if job.draws else []
         return PassResult(drawn, read(logits, job.reads), seconds)

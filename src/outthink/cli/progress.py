@@ -51,6 +51,12 @@ class Progress(Trace):
         if self.live:
             self.live.stop()
 
+    def total(self) -> Text:
+        """The run in a line, when it is over."""
+        seconds = max(time.perf_counter() - self.began, 1e-9)
+        done = sum(done for done, _ in self.tallies.values()) - self.before
+        return Text(f"{done} answers in {clock(seconds)}, {self.tokens / seconds:,.0f} tokens/s", "dim")
+
     def passed(self, info: PassInfo) -> None:
         """Once a pass: the one place that is reached again and again while a run goes on."""
         self.tokens += info.drawn

@@ -66,7 +66,13 @@ class Backend(Protocol):
 
     can: Can
     about: About
+    notes: list[str]  # what a receipt should say, such as a change of threads
     tokenizer: Tokenizer
+
+    @property
+    def machine(self) -> str:
+        """What the last bits of a result may depend on: type, device, threads."""
+        ...
 
     def submit(self, jobs: Sequence[Job], inbox: Inbox) -> None:
         """Take jobs. Results are put in `inbox`, one per job, errors as exceptions."""

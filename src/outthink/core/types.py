@@ -244,6 +244,7 @@ class Receipt:
     wall: float = 0.0  # seconds from start to answer, whatever else ran
     config: str = ""
     model: str = ""
+    machine: str = ""  # what the last bits may depend on: type, device, threads
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
     best_effort: bool = False  # a remote's chance cannot be promised
@@ -259,6 +260,7 @@ class Receipt:
             "wall": self.wall,
             "config": self.config,
             "model": self.model,
+            "machine": self.machine,
             "seed": self.seed,
             "best_effort": self.best_effort,
             "degradations": [f"{d.what}: {d.why}" for d in self.degradations],

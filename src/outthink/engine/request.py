@@ -149,13 +149,18 @@ class Run:
             wall=self.engine.clock() - self.began,
             config=request.config or repr(request.strategy),
             model=self.engine.main.name,
+            machine=self.engine.main.backend.machine,
             seed=request.seed,
             sampling=request.sampling,
-            degradations=tuple(self.degradations.values()),
+            degradations=(*self.degradations.values(), *map(_note, self.engine.main.backend.notes)),
         )
 
     def _by_scope(self) -> Mapping[str, Cost]:
         return self.scope.books()
+
+
+def _note(text: str) -> Degradation:
+    return Degradation("speed", text)
 
 
 def as_problem(problem: Problem | str) -> Problem:

@@ -17,7 +17,13 @@ class Store:
     """
 
     def __init__(
-        self, layers: int, slots: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device | str
+        self,
+        layers: int,
+        slots: int,
+        kv_heads: int,
+        head_dim: int,
+        dtype: torch.dtype,
+        device: torch.device | str,
     ) -> None:
         self._hold(torch.zeros(layers, max(slots, 1), 2, kv_heads, head_dim, dtype=dtype, device=device))
 

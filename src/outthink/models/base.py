@@ -38,14 +38,18 @@ class ModelConfig:
     @property
     def bytes(self) -> int:
         """Bytes of weights that a pass reads: all of them, but of an embedding table only the rows that occur."""
-        size = {"float64": 8, "float32": 4, "int8": 1}.get(self.dtype, 2)
-        return size * (self.params - (0 if self.tied else self.vocab * self.hidden))
+        table = self.vocab * self.hidden
+        matrices = self.params - table * (1 if self.tied else 2)
+        return matrices * (1 if self.dtype == "int8" else self._size) + table * self._size
 
     @property
     def cache_bytes_per_slot(self) -> int:
         """Bytes of keys and values that one token leaves in the cache, all layers together."""
-        size = {"float64": 8, "float32": 4}.get(self.dtype, 2)
-        return 2 * self.layers * self.kv_heads * self.head_dim * size
+        return 2 * self.layers * self.kv_heads * self.head_dim * self._size
+
+    @property
+    def _size(self) -> int:
+        return {"float64": 8, "bfloat16": 2}.get(self.dtype, 4)
 
 
 class Model(Protocol):

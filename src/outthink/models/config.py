@@ -77,13 +77,17 @@ def not_lean(config: Mapping[str, Any]) -> str | None:
 def parse_shape(config: Mapping[str, Any]) -> Shape:
     """The shape of a lean model; raises ModelError when a number is missing or does not fit."""
     if config.get("quantization_config"):
-        raise ModelError("the checkpoint is quantized; give the original weights, and dtype='int8' if it must be small")
+        raise ModelError(
+            "the checkpoint is quantized; give the original weights, and dtype='int8' if it must be small"
+        )
     family = config["model_type"]
     hidden, heads = _count(config, "hidden_size"), _count(config, "num_attention_heads")
     kv_heads = _count(config, "num_key_value_heads", 8 if family == "mistral" else heads)
     head_dim = _count(config, "head_dim", 128 if family == "qwen3" else hidden // heads)
     if heads % kv_heads or head_dim % 2:
-        raise ModelError(f"config.json does not fit: {heads} heads, {kv_heads} kv heads of {head_dim}; correct it")
+        raise ModelError(
+            f"config.json does not fit: {heads} heads, {kv_heads} kv heads of {head_dim}; correct it"
+        )
     rope = parse_rope(config, head_dim, _count(config, "max_position_embeddings", 2048))
     positions, limit = _positions(config, rope)
     bias = bool(config.get("attention_bias", False))

@@ -65,7 +65,9 @@ def attention_function(
         return query.transpose(1, 2), None
     window = kwargs.get("sliding_window")
     if window is not None and step.position >= window:
-        raise ModelError(f"position {step.position} is beyond the sliding window of {window}; shorten the prompt")
+        raise ModelError(
+            f"position {step.position} is beyond the sliding window of {window}; shorten the prompt"
+        )
     layer, step.layer = step.layer, step.layer + 1
     step.layers[layer].index_copy_(0, step.slots, torch.stack((key[0], value[0])).permute(2, 0, 1, 3))
     kv_heads, rows, dim = key.shape[1:]
@@ -101,8 +103,12 @@ class TransformersModel:
                 f"position {position} is beyond the {self.config.max_positions} positions of this model; "
                 "shorten the prompt or the answer"
             )
-        attention = Attention(plan(batch, self.costs), store, len(batch), self.config.heads // self.config.kv_heads)
-        tokens, positions, slots = torch.tensor([batch.tokens, batch.positions, batch.slots], device=self.device)
+        attention = Attention(
+            plan(batch, self.costs), store, len(batch), self.config.heads // self.config.kv_heads
+        )
+        tokens, positions, slots = torch.tensor(
+            [batch.tokens, batch.positions, batch.slots], device=self.device
+        )
         step = _Pass(attention, store.layers, slots, position)
         wanted = torch.tensor(batch.wanted or [0], device=self.device)
         logits = _run(self.network, tokens, positions, step, {"logits_to_keep": wanted} if self.keeps else {})
@@ -111,16 +117,26 @@ class TransformersModel:
         return logits[: len(batch.wanted)].to(self.wide)
 
 
-def _run(network: Any, tokens: torch.Tensor, positions: torch.Tensor, step: _Pass | _Probe, more: Any) -> torch.Tensor:
+def _run(
+    network: Any, tokens: torch.Tensor, positions: torch.Tensor, step: _Pass | _Probe, more: Any
+) -> torch.Tensor:
     """Logits [rows, vocab] of packed rows."""
     out = network(
-        input_ids=tokens.unsqueeze(0), position_ids=positions.unsqueeze(0), use_cache=False, outthink_pass=step, **more
+        input_ids=tokens.unsqueeze(0),
+        position_ids=positions.unsqueeze(0),
+        use_cache=False,
+        outthink_pass=step,
+        **more,
     )
     return out.logits[0]
 
 
 def load_transformers(
-    directory: Path, config: Mapping[str, Any], dtype: torch.dtype, device: torch.device, trust_remote_code: bool
+    directory: Path,
+    config: Mapping[str, Any],
+    dtype: torch.dtype,
+    device: torch.device,
+    trust_remote_code: bool,
 ) -> TransformersModel:
     """Load any causal architecture that transformers knows, and check that our attention serves it."""
     network = _network(directory, dtype, device, trust_remote_code)
@@ -157,7 +173,9 @@ def _network(directory: Path, dtype: torch.dtype, device: torch.device, trust_re
             transformers.utils.logging.enable_progress_bar()
     wrong = [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])]
     if wrong:
-        raise ModelError(f"{directory}: the weights have no fitting {sorted(wrong)[0]} ({len(wrong)} such tensors)")
+        raise ModelError(
+            f"{directory}: the weights have no fitting {sorted(wrong)[0]} ({len(wrong)} such tensors)"
+        )
     return network.eval().to(device)
 
 
@@ -176,10 +194,14 @@ def _describe(
         with torch.inference_mode():
             _run(network, tokens, torch.arange(2, device=device), probe, {})
     except (TypeError, KeyError) as error:
-        raise ModelError(f"{own.model_type!r} does not pass our attention through ({error}); it cannot be run") from None
+        raise ModelError(
+            f"{own.model_type!r} does not pass our attention through ({error}); it cannot be run"
+        ) from None
     shapes = {shape for pair in probe.shapes for shape in pair}
     if len(shapes) != 1:
-        raise ModelError(f"{own.model_type!r} has {len(shapes)} shapes of keys and values; only equal ones are supported")
+        raise ModelError(
+            f"{own.model_type!r} has {len(shapes)} shapes of keys and values; only equal ones are supported"
+        )
     [(_, kv_heads, _, head_dim)] = shapes
     table = network.get_input_embeddings().weight
     out = network.get_output_embeddings()
@@ -191,7 +213,9 @@ def _describe(
         heads=own.num_attention_heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        intermediate=getattr(own, "intermediate_size", None) or getattr(own, "n_inner", None) or 4 * own.hidden_size,
+        intermediate=getattr(own, "intermediate_size", None)
+        or getattr(own, "n_inner", None)
+        or 4 * own.hidden_size,
         max_positions=getattr(own, "max_position_embeddings", None) or 2048,
         eos=eos_ids(directory, config),
         bos=config.get("bos_token_id"),
@@ -220,7 +244,9 @@ def _check_attention(model: TransformersModel) -> None:
     model.network.set_attn_implementation("eager")
     with torch.inference_mode():
         paths = torch.tensor([[*prompt, *end] for end in ends], device=model.device) % model.config.vocab
-        theirs = torch.stack([model.network(path.unsqueeze(0), use_cache=False).logits[0, -1] for path in paths])
+        theirs = torch.stack(
+            [model.network(path.unsqueeze(0), use_cache=False).logits[0, -1] for path in paths]
+        )
     model.network.set_attn_implementation(NAME)
     worst = (ours - theirs.to(ours.dtype)).abs().max().item()
     allowed = (0.1 if model.dtype == torch.bfloat16 else 2e-3) * max(1.0, theirs.abs().max().item())

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch._C._nn import silu  # the public one has no out=
 from torch.linalg import vector_norm
 
 from outthink.core.batch import Batch
@@ -26,7 +25,7 @@ from outthink.models.attention import Attention
 from outthink.models.base import ModelConfig
 from outthink.models.config import Shape
 from outthink.models.errors import ModelError
-from outthink.models.linear import Linear
+from outthink.models.linear import Int8Linear, Linear
 from outthink.models.plan import Costs, plan
 from outthink.models.weights import Weights
 
@@ -35,15 +34,11 @@ from outthink.models.weights import Weights
 class Layer:
     """The matrices of one block; `head_gain` is the gain of qwen3's norm of query and key heads, or None."""
 
-    qkv: Linear
-    out: Linear
-    gate_up: Linear
-    down: Linear
+    qkv: Linear | Int8Linear
+    out: Linear | Int8Linear
+    gate_up: Linear | Int8Linear
+    down: Linear | Int8Linear
     head_gain: torch.Tensor | None
-
-    @property
-    def matrices(self) -> tuple[Linear, ...]:
-        return self.qkv, self.out, self.gate_up, self.down
 
 
 class Parts(NamedTuple):
@@ -63,22 +58,28 @@ class Heads(NamedTuple):
 
 
 class Row:
-    """Memory of the pass over one row and every view of it, so that a pass neither allocates nor reshapes."""
+    """Memory of the pass over one row and every view of it, so that a pass neither reshapes nor, mostly, allocates."""
 
     def __init__(self, model: LeanModel) -> None:
-        shape, first = model.shape, model.layers[0]
+        shape, layers = model.shape, model.layers
         self.x = torch.empty(1, shape.hidden, dtype=model.wide, device=model.device)
-        self.normed, self.hidden = torch.empty_like(self.x), torch.empty_like(self.x)
-        qkv, gate_up = self.x.new_empty(1, first.qkv.outputs), self.x.new_empty(1, first.gate_up.outputs)
-        self.heads = model.heads_of(qkv)
-        self.pairs = torch.view_as_complex(self.heads.turned.unflatten(-1, (-1, 2)))
-        self.query = self.heads.query.transpose(1, 2)
-        self.cells = self.heads.cells[0]
+        self.hidden = torch.empty_like(self.x)
+        self.normed = self.x.to(model.dtype, copy=True)
+        qkv, gate_up = (
+            self.x.new_empty(1, layers[0].qkv.outputs),
+            self.x.new_empty(1, layers[0].gate_up.outputs),
+        )
+        heads = model.heads_of(qkv)
+        self.turned = heads.turned
+        self.pairs = torch.view_as_complex(heads.turned.unflatten(-1, (-1, 2)))
+        self.wide_query = heads.query.transpose(1, 2)
+        self.query = self.wide_query.to(model.dtype)  # the same memory if the type is the same
+        self.cells = heads.cells[0]
         self.gate, self.up = gate_up.chunk(2, 1)
-        self.inner = torch.empty_like(self.up)
-        self.qkv = [layer.qkv.bind_row(self.normed, qkv) for layer in model.layers]
-        self.gate_up = [layer.gate_up.bind_row(self.normed, gate_up) for layer in model.layers]
-        self.down = [layer.down.bind_row(self.inner, self.hidden) for layer in model.layers]
+        self.inner = torch.empty_like(self.up, dtype=model.dtype)
+        self.qkv = [layer.qkv.bind_row(self.normed, qkv) for layer in layers]
+        self.gate_up = [layer.gate_up.bind_row(self.normed, gate_up) for layer in layers]
+        self.down = [layer.down.bind_row(self.inner, self.hidden) for layer in layers]
 
 
 class LeanModel:
@@ -90,11 +91,12 @@ class LeanModel:
         self.dtype, self.device = self.embed.dtype, self.embed.device
         self.wide = torch.float64 if self.dtype == torch.float64 else torch.float32
         self.floor = torch.tensor([(shape.hidden * shape.eps) ** 0.5], dtype=self.wide, device=self.device)
-        self.head_floor = torch.tensor([(shape.head_dim * shape.eps) ** 0.5], dtype=self.wide, device=self.device)
+        self.head_floor = torch.tensor(
+            [(shape.head_dim * shape.eps) ** 0.5], dtype=self.wide, device=self.device
+        )
         self.turns = shape.rope.table(min(1024, shape.max_positions), self.dtype).to(self.device)
         self.costs = Costs().scaled(shape.heads * shape.head_dim)
-        fast = all(linear.single is not None for layer in self.layers for linear in layer.matrices)
-        self.row = Row(self) if fast else None
+        self.row = Row(self)
 
     def new_store(self, slots: int) -> Store:
         """An empty cache of that many slots."""
@@ -109,9 +111,11 @@ class LeanModel:
             return torch.empty(0, self.shape.vocab, dtype=self.wide, device=self.device)
         table = self._turns(max(batch.positions))
         attention = Attention(plan(batch, self.costs), store, rows, self.shape.group)
-        if rows == 1 and self.row is not None:
+        if rows == 1:
             return self._logits(self._one_row(self.row, batch, store, table, attention), batch.wanted)
-        tokens, positions, slots = torch.tensor([batch.tokens, batch.positions, batch.slots], device=self.device)
+        tokens, positions, slots = torch.tensor(
+            [batch.tokens, batch.positions, batch.slots], device=self.device
+        )
         turns = table.index_select(0, positions).unsqueeze(1)
         x = self.embed.index_select(0, tokens).to(self.wide)
         for index, layer in enumerate(self.layers):
@@ -135,12 +139,14 @@ class LeanModel:
             if layer.head_gain is None:
                 row.pairs.mul_(turns)
             else:
-                self._turn(row.heads.turned, turns, layer.head_gain)
+                self._turn(row.turned, turns, layer.head_gain)
             cells[index].copy_(row.cells)
-            x.add_(layer.out.row(attention.run_row(index, row.query), row.hidden))
+            if row.query is not row.wide_query:
+                row.query.copy_(row.wide_query)
+            x.add_(layer.out(attention.run_row(index, row.query)))
             self._norm(x, row.normed)
             row.gate_up[index]()
-            silu(row.gate, out=row.inner).mul_(row.up)
+            torch.mul(F.silu(row.gate, inplace=True), row.up, out=row.inner)
             row.down[index]()
             x.add_(row.hidden)
         return x
@@ -199,10 +205,12 @@ class LeanModel:
         return self.turns
 
 
-def read_parts(shape: Shape, weights: Weights, dtype: torch.dtype, device: torch.device) -> Parts:
-    """Read, fold and lay out the weights of a lean model."""
+def read_parts(
+    shape: Shape, weights: Weights, dtype: torch.dtype, device: torch.device, int8: bool = False
+) -> Parts:
+    """Read, fold and lay out the weights of a lean model; `int8` rounds the matrices of the layers."""
     embed = weights.get("model.embed_tokens.weight", shape.vocab, shape.hidden)
-    layers = [_layer(shape, weights, index, dtype, device) for index in range(shape.layers)]
+    layers = [_layer(shape, weights, index, dtype, device, int8) for index in range(shape.layers)]
     gain = weights.get("model.norm.weight", shape.hidden)
     head = embed if shape.tied else weights.get("lm_head.weight", shape.vocab, shape.hidden)
     return Parts(layers, embed.to(device, dtype), Linear(_fold(head, gain), None, dtype, device))
@@ -213,7 +221,9 @@ def _fold(weight: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
     return weight.double() * (gain.double() * len(gain) ** 0.5)
 
 
-def _layer(shape: Shape, weights: Weights, index: int, dtype: torch.dtype, device: torch.device) -> Layer:
+def _layer(
+    shape: Shape, weights: Weights, index: int, dtype: torch.dtype, device: torch.device, int8: bool
+) -> Layer:
     prefix = f"model.layers.{index}."
     hidden, inner = shape.hidden, shape.intermediate
     query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -222,7 +232,11 @@ def _layer(shape: Shape, weights: Weights, index: int, dtype: torch.dtype, devic
         return weights.get(f"{prefix}{name}.weight", outputs, inputs).double()
 
     def bias(names: dict[str, int], present: bool) -> list[torch.Tensor] | None:
-        return [weights.get(f"{prefix}{n}.bias", size).double() for n, size in names.items()] if present else None
+        return (
+            [weights.get(f"{prefix}{n}.bias", size).double() for n, size in names.items()]
+            if present
+            else None
+        )
 
     def by_group(rows: torch.Tensor) -> torch.Tensor:
         """Query heads from (kv_head, group) to (group, kv_head) order."""
@@ -248,8 +262,9 @@ def _layer(shape: Shape, weights: Weights, index: int, dtype: torch.dtype, devic
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         head_gain = (torch.cat(spread) * shape.head_dim**0.5).to(device, wide)
 
-    def linear(weight: torch.Tensor, parts: list[torch.Tensor] | None) -> Linear:
-        return Linear(weight, None if parts is None else torch.cat(parts), dtype, device)
+    def linear(weight: torch.Tensor, parts: list[torch.Tensor] | None) -> Linear | Int8Linear:
+        whole = None if parts is None else torch.cat(parts)
+        return Int8Linear(weight, whole, device) if int8 else Linear(weight, whole, dtype, device)
 
     if qkv_bias:
         qkv_bias = [by_group(pairs(qkv_bias[0])), pairs(qkv_bias[1]), qkv_bias[2]]

@@ -16,7 +16,13 @@ from outthink.models.llama import LeanModel, read_parts
 from outthink.models.tokenizer import Tokenizer
 from outthink.models.weights import Weights
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+    "int8": torch.float32,
+}
+"""Names of number types, and in which type a model of that name computes what is not a matrix of a layer."""
 
 
 def load(
@@ -47,7 +53,9 @@ def load_model(
         raise ModelError(f"dtype {dtype!r} is not known; use one of {', '.join(DTYPES)}")
     target = _device(device)
     config = read_config(directory)
-    if not_lean(config):
+    if reason := not_lean(config):
+        if dtype == "int8":
+            raise ModelError(f"{reason}, and int8 needs one; use dtype='bfloat16'")
         return load_transformers(directory, config, DTYPES[dtype], target, trust_remote_code)
     return _lean(directory, config, dtype, target)
 
@@ -67,7 +75,7 @@ def _lean(directory: Path, config: dict[str, Any], dtype: str, device: torch.dev
     """The lean model of a directory."""
     shape = parse_shape(config)
     with Weights(directory) as weights:
-        parts = read_parts(shape, weights, DTYPES[dtype], device)
+        parts = read_parts(shape, weights, DTYPES[dtype], device, int8=dtype == "int8")
         _refuse_unused(weights, shape)
         described = _describe(shape, directory, config, weights.params)
     return LeanModel(shape, replace(described, dtype=dtype, device=str(device)), parts)

@@ -95,7 +95,9 @@ class _Node:
     last: int
     extents: list[Extent]
     square: Extent | None = None
-    visible: list[int] = field(default_factory=list)  # of rows first, first + 1, ...: how much of square each sees
+    visible: list[int] = field(
+        default_factory=list
+    )  # of rows first, first + 1, ...: how much of square each sees
     kids: list[_Node] = field(default_factory=list)
     slots: int = 0  # distinct slots in the subtree
     nodes: int = 1
@@ -115,8 +117,9 @@ def plan(batch: Batch, costs: Costs = Costs()) -> list[Item]:
     if len(batch) == 1:
         return _chain_items(_thread(batch, 0), 0, 1, costs)
     roots = _forest(batch)
-    threads = _count_threads(roots)
-    for node in _children_first(roots):
+    nodes = _parents_first(roots)
+    threads = sum(node.last - node.first == 1 for node in nodes)
+    for node in reversed(nodes):
         _choose(node, costs, threads)
     top = _Node(0, len(batch), [], kids=roots)
     _choose(top, costs, threads)
@@ -160,7 +163,9 @@ def _own_rows(batch: Batch) -> dict[int, range]:
     own: dict[int, range] = {}
     for row, (at, visible) in enumerate(zip(batch.segment, batch.visible, strict=True)):
         if not 0 < visible <= batch.segments[at].length:
-            raise ValueError(f"row {row} sees {visible} of the {batch.segments[at].length} slots of its segment")
+            raise ValueError(
+                f"row {row} sees {visible} of the {batch.segments[at].length} slots of its segment"
+            )
         seen = own.get(at)
         if seen is not None and seen.stop != row:
             raise ValueError(f"rows of segment {at} are not neighbours: {seen} and {row}")
@@ -171,18 +176,21 @@ def _own_rows(batch: Batch) -> dict[int, range]:
 def _node(batch: Batch, at: int, own: range | None, kids: list[_Node]) -> _Node:
     """The node of one segment above the nodes below it."""
     _, start, length = batch.segments[at]
-    kids = sorted(kids, key=lambda kid: kid.first)
+    if own is not None and not kids and len(own) == 1:
+        seen = batch.visible[own.start]
+        return _Node(own.start, own.stop, [Extent(start, seen)], slots=seen)
+    kids.sort(key=_first_row)
     _check_order(at, own, kids)
     if own is None:
         if len(kids) == 1:
             _prepend(kids[0].extents, Extent(start, length))
             kids[0].slots += length
             return kids[0]
-        return _measured(_Node(kids[0].first, kids[-1].last, [Extent(start, length)] if length else [], kids=kids))
+        return _measured(
+            _Node(kids[0].first, kids[-1].last, [Extent(start, length)] if length else [], kids=kids)
+        )
     visible = batch.visible[own.start : own.stop]
     last = kids[-1].last if kids else own.stop
-    if last - own.start == 1:
-        return _measured(_Node(own.start, last, [Extent(start, visible[0])]))
     # What all rows see comes first; the rest is a square in which own rows see a part and rows below see all.
     shared = min(visible) - 1
     seen = length if kids else max(visible)
@@ -192,12 +200,17 @@ def _node(batch: Batch, at: int, own: range | None, kids: list[_Node]) -> _Node:
     return _measured(node)
 
 
+def _first_row(node: _Node) -> int:
+    return node.first
+
+
 def _check_order(at: int, own: range | None, kids: list[_Node]) -> None:
     """Rows below a segment must be one range, its own rows first."""
-    edges = ([(own.start, own.stop)] if own else []) + [(kid.first, kid.last) for kid in kids]
-    for (_, stop), (start, _) in zip(edges, edges[1:]):
-        if stop != start:
+    stop = own.stop if own else kids[0].first
+    for kid in kids:
+        if kid.first != stop:
             raise ValueError(f"rows below segment {at} are not one range in depth-first order")
+        stop = kid.last
 
 
 def _measured(node: _Node) -> _Node:
@@ -208,21 +221,17 @@ def _measured(node: _Node) -> _Node:
     return node
 
 
-def _children_first(roots: list[_Node]) -> list[_Node]:
-    """All nodes, every node after the nodes below it."""
-    order: list[_Node] = list(roots)
+def _parents_first(roots: list[_Node]) -> list[_Node]:
+    """All nodes, every node before the nodes below it."""
+    order = list(roots)
     for node in order:
-        order.extend(node.kids)
-    return order[::-1]
-
-
-def _count_threads(roots: list[_Node]) -> int:
-    return sum(node.rows == 1 for node in _children_first(roots))
+        order += node.kids
+    return order
 
 
 def _choose(node: _Node, costs: Costs, threads: int) -> None:
     """Set the cheapest way of this node and its cost."""
-    if node.rows == 1:
+    if node.last - node.first == 1:
         node.cost = costs.item / threads + node.slots * (costs.lone + costs.copy)
         return
     shared = sum(extent.length for extent in node.extents)
@@ -255,7 +264,7 @@ def _emit(top: _Node, costs: Costs) -> tuple[list[Item], list[tuple[int, list[Ex
     lone: list[tuple[int, list[Extent]]] = []
     todo = [top]
     for node in todo:
-        if node.rows == 1:
+        if node.last - node.first == 1:
             lone.append((node.first, node.extents))
             continue
         if node.way != "mask":
@@ -311,7 +320,10 @@ def _masked(top: _Node, whole: bool) -> Masked:
             column += width
         if node.square:
             own = len(node.visible)
-            boxes += [Box(node.first + i, node.first + i + 1, column, column + n) for i, n in enumerate(node.visible)]
+            boxes += [
+                Box(node.first + i, node.first + i + 1, column, column + n)
+                for i, n in enumerate(node.visible)
+            ]
             if node.kids:
                 boxes.append(Box(node.first + own, node.last, column, column + node.square.length))
             extents.append(node.square)
@@ -324,19 +336,28 @@ def _fans(lone: list[tuple[int, list[Extent]]], costs: Costs) -> list[Item]:
     """Batched products for the threads: a fan pads to its longest chain, so very unequal lengths part."""
     if not lone:
         return []
-    if len(lone) == 1:
-        return _chain_items(lone[0][1], lone[0][0], lone[0][0] + 1, costs)
-    sized = sorted(((sum(e.length for e in chain), row, chain) for row, chain in lone), reverse=True)
-    groups: list[list[tuple[int, int, list[Extent]]]] = [[]]
-    for entry in sized:
-        group = groups[-1]
-        if group and (group[0][0] - entry[0]) * len(sized) * costs.lone > costs.item and entry[0] * 2 < group[0][0]:
-            groups.append(group := [])
-        group.append(entry)
-    return [item for group in groups for item in _fan(sorted(group, key=lambda e: e[1]), costs)]
+    sized = sorted((_Thread(_length(chain), row, chain) for row, chain in lone), reverse=True)
+    groups = [[sized[0]]]
+    for thread in sized[1:]:
+        longest = groups[-1][0].slots
+        if thread.slots * 2 < longest and (longest - thread.slots) * len(sized) * costs.lone > costs.item:
+            groups.append([])
+        groups[-1].append(thread)
+    return [item for group in groups for item in _fan(group, costs)]
 
 
-def _fan(group: list[tuple[int, int, list[Extent]]], costs: Costs) -> list[Item]:
+class _Thread(NamedTuple):
+    slots: int
+    row: int
+    chain: list[Extent]
+
+
+def _length(chain: list[Extent]) -> int:
+    return chain[0].length if len(chain) == 1 else sum(extent.length for extent in chain)
+
+
+def _fan(group: list[_Thread], costs: Costs) -> list[Item]:
     if len(group) == 1:
-        return _chain_items(group[0][2], group[0][1], group[0][1] + 1, costs)
-    return [Fan([row for _, row, _ in group], [chain for _, _, chain in group])]
+        return _chain_items(group[0].chain, group[0].row, group[0].row + 1, costs)
+    group.sort(key=lambda thread: thread.row)
+    return [Fan([thread.row for thread in group], [thread.chain for thread in group])]

@@ -82,8 +82,12 @@ def parse_rope(config: Mapping[str, Any], dim: int, positions: int) -> Rope:
     if kind == "dynamic":
         positions = int(options.get("original_max_position_embeddings") or positions)
     if kind == "yarn" and not options.get("original_max_position_embeddings"):
-        options["original_max_position_embeddings"] = config.get("original_max_position_embeddings") or positions
-    return Rope(base, dim, positions, kind, tuple(sorted((k, v) for k, v in options.items() if v is not None)))
+        options["original_max_position_embeddings"] = (
+            config.get("original_max_position_embeddings") or positions
+        )
+    return Rope(
+        base, dim, positions, kind, tuple(sorted((k, v) for k, v in options.items() if v is not None))
+    )
 
 
 def _llama3(plain: torch.Tensor, options: Mapping[str, Any]) -> torch.Tensor:

@@ -21,7 +21,9 @@ Message = Mapping[str, Any]
 class Tokenizer:
     """The tokenizer of a model directory: tokenizer.json, its special tokens and its chat template."""
 
-    def __init__(self, core: tokenizers.Tokenizer, settings: Mapping[str, Any], template: str | None = None) -> None:
+    def __init__(
+        self, core: tokenizers.Tokenizer, settings: Mapping[str, Any], template: str | None = None
+    ) -> None:
         self.core = core
         self.settings = settings
         self.template = template
@@ -99,7 +101,9 @@ class Tokenizer:
                 **{name: text for name, text in special.items() if text is not None},
             )
         except (TemplateError, TypeError, ValueError) as error:
-            raise ModelError(f"the chat template refuses these messages ({error}); send others or plain text") from None
+            raise ModelError(
+                f"the chat template refuses these messages ({error}); send others or plain text"
+            ) from None
 
     def _text(self, name: str) -> str | None:
         """A special token of the settings, given as a string or as a record."""
@@ -129,7 +133,9 @@ def _convert(directory: Path) -> tokenizers.Tokenizer:
         return tokenizers.Tokenizer.from_str(slow.backend_tokenizer.to_str())
     except Exception as error:  # every tokenizer class fails in its own way
         line = " ".join(str(error).split())[:200]
-        raise ModelError(f"{directory} has no tokenizer.json, nor another tokenizer that can be read ({line})") from None
+        raise ModelError(
+            f"{directory} has no tokenizer.json, nor another tokenizer that can be read ({line})"
+        ) from None
 
 
 def _template(directory: Path, settings: Mapping[str, Any]) -> str | None:

@@ -30,7 +30,9 @@ class Weights:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         self.files.clear()
 
     def __contains__(self, name: str) -> bool:
@@ -39,18 +41,24 @@ class Weights:
     def get(self, name: str, *shape: int) -> torch.Tensor:
         """The tensor of that name; ModelError when it is missing, unreadable, not floating point or misshapen."""
         if name not in self.where:
-            raise ModelError(f"{self.directory}: the weights have no {name}; the checkpoint does not fit its config.json")
+            raise ModelError(
+                f"{self.directory}: the weights have no {name}; the checkpoint does not fit its config.json"
+            )
         try:
             tensor: torch.Tensor = self.files[str(self.where[name])].get_tensor(name)
         except (SafetensorError, OSError) as error:
-            raise ModelError(f"{self.where[name]}: {name} cannot be read ({error}); download the file again") from None
+            raise ModelError(
+                f"{self.where[name]}: {name} cannot be read ({error}); download the file again"
+            ) from None
         if tuple(tensor.shape) != shape:
             raise ModelError(
                 f"{self.where[name]}: {name} has shape {list(tensor.shape)}, config.json says {list(shape)}; "
                 "the two belong to different models"
             )
         if not tensor.is_floating_point():
-            raise ModelError(f"{self.where[name]}: {name} is {tensor.dtype}, not floating point; give original weights")
+            raise ModelError(
+                f"{self.where[name]}: {name} is {tensor.dtype}, not floating point; give original weights"
+            )
         self.used[name] = tensor.numel()
         return tensor
 
@@ -70,7 +78,9 @@ def _index(directory: Path) -> dict[str, Path]:
         return {}
     path = directory / "model.safetensors.index.json"
     if not path.exists():
-        raise ModelError(f"{directory} has neither model.safetensors nor {path.name}; only safetensors are read")
+        raise ModelError(
+            f"{directory} has neither model.safetensors nor {path.name}; only safetensors are read"
+        )
     table = read_json(path).get("weight_map")
     if not isinstance(table, dict) or not all(isinstance(file, str) for file in table.values()):
         raise ModelError(f"{path} has no weight_map; download it again")

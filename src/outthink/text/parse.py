@@ -189,6 +189,8 @@ def _leaf(text: str) -> Value:
         return Value("words", text.replace("+", "").replace(" ", ""))
     if re.fullmatch(r"[\dA-Z]+ ?_ ?\{? ?\d+ ?\}?|[^A-Za-z\\]*\d:\d.*", text):
         return Value("words", re.sub(r"[\s{}]", "", text).casefold())
+    if re.fullmatch(r"(?:[\d\s.+*/()-]|\\cdot )+", text):  # arithmetic that is none, such as an open bracket
+        return Value("words", re.sub(r"\s", "", text))
     if _is_words(text):
         return Value("words", text.casefold())
     return Value("expression", _squeeze(text))

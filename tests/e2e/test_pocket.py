@@ -1,0 +1,138 @@
+"""The embedded model from a question to a receipt, through the public door."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+import outthink as ot
+from outthink.bench.tasks import load as load_task
+from outthink.core.types import Want
+from outthink.engine.engine import Engine
+from outthink.engine.request import Request
+
+STRATEGIES: list[Any] = [
+    ot.strategy.Greedy(),
+    ot.strategy.Vote(n=6),
+    ot.strategy.Short(m=2, k=5),
+    ot.strategy.BestOfN(ot.verify.Certainty(), n=4),
+    ot.strategy.WeightedVote(ot.verify.Likelihood(), n=4, weight="exp"),
+    ot.strategy.AdaptiveVote(n=8, wave=3),
+]
+SAMPLING = ot.Sampling(temperature=0.8, max_tokens=60)
+
+
+@pytest.fixture(scope="module")
+def exact() -> Engine:
+    return ot.load("pocket", dtype="float64", threads=1)
+
+
+def requests(n: int = 1) -> list[Request]:
+    problems = [load_task(name).problem("test", i) for name in ("steps", "countdown") for i in range(n)]
+    return [Request(s, p, seed=7, sampling=SAMPLING) for s in STRATEGIES for p in problems]
+
+
+def told(answer: ot.Answer | None) -> tuple[Any, ...]:
+    assert answer is not None and answer.receipt is not None
+    return answer.text, answer.final, answer.finish, answer.tokens, answer.receipt.logical
+
+
+def test_same_answers_in_any_batch_and_company(exact: Engine) -> None:
+    """float64, where the bits of a logit are far below what could part two draws."""
+    asked = requests()
+    alone = [told(exact.run(r)) for r in asked]
+    for max_batch, max_rows, concurrency in ((1, 16, 1), (7, 40, 5), (256, 512, 24)):
+        lm = ot.load("pocket", dtype="float64", threads=1, max_batch=max_batch, max_rows=max_rows)
+        found = {id(d.request): told(d.answer) for d in lm.map(asked, concurrency)}
+        assert [found[id(r)] for r in asked] == alone
+        lm.main.tree.check()
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """Greedy decoding without the fast path: look at the tip, append the likeliest token."""
+
+    async def __call__(self, root: ot.Branch, /) -> ot.Answer:
+        eos = root.place.eos
+        while len(root) < 60:
+            token = (await root.look(Want(top=1))).top[0][0]
+            await root.extend([token])
+            if token in eos:
+                break
+        return ot.Answer(root.text(), tokens=len(root))
+
+
+def test_the_fast_path_equals_the_coroutine(exact: Engine) -> None:
+    for index in range(3):
+        problem = load_task("steps").problem("test", index)
+        slow = exact.run(Request(ByHand(), problem))
+        fast = exact.run(Request(ot.strategy.Greedy(), problem, sampling=replace(SAMPLING, max_tokens=60)))
+        assert (slow.text, slow.tokens) == (fast.text, fast.tokens)
+
+
+def test_greedy_text_is_that_of_transformers() -> None:
+    transformers = pytest.importorskip("transformers")
+    import torch
+
+    path = ot.embedded()["pocket"]
+    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    lm = ot.load("pocket", threads=1)
+    for index in range(3):
+        problem = load_task("procedures").problem("test", index)
+        chat = [{"role": "user", "content": problem.prompt}]
+        ids = tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        with torch.inference_mode():
+            out = model.generate(**ids, do_sample=False, max_new_tokens=80)
+        theirs = tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
+        ours = lm.run(Request(ot.strategy.Greedy(), problem, sampling=replace(SAMPLING, max_tokens=80)))
+        assert ours.text == theirs
+
+
+def test_thinking_beats_one_sample() -> None:
+    """What the product is about, on 24 problems: a verifier finds right answers among samples."""
+    lm = ot.load("pocket", threads=1)
+    task = load_task("steps")
+    problems = [task.problem("test", i) for i in range(24)]
+    right = {}
+    for strategy in (ot.strategy.Once(), ot.strategy.BestOfN(ot.verify.Steps(), n=12)):
+        asked = [Request(strategy, p, seed=1, sampling=replace(SAMPLING, max_tokens=300)) for p in problems]
+        right[repr(strategy)] = sum(
+            task.check(d.request.problem, d.answer.final) for d in lm.map(asked) if d.answer
+        )
+    one, many = right.values()
+    assert many >= one + 3, right
+
+
+@pytest.mark.parametrize("cap", [1, 2, 17, 60])
+def test_a_budget_is_kept_and_said(cap: int) -> None:
+    lm = ot.load("pocket", threads=1)
+    problem = load_task("steps").problem("test", 0)
+    answer = ot.run(ot.strategy.Vote(n=8), problem, lm, budget=ot.Budget(written=cap), sampling=SAMPLING)
+    assert answer.receipt is not None
+    assert answer.receipt.actual.written == answer.receipt.logical.written == cap
+    assert answer.receipt.finish == f"budget: written={cap} in run"
+
+
+def test_the_receipt_counts_what_the_model_did() -> None:
+    lm = ot.load("pocket", threads=1)
+    rows = 0
+    forward = lm.main.backend.model.forward  # type: ignore[attr-defined]
+
+    def counted(batch: Any, store: Any) -> Any:
+        nonlocal rows
+        rows += len(batch)
+        return forward(batch, store)
+
+    lm.main.backend.model.forward = counted  # type: ignore[attr-defined]
+    for strategy in STRATEGIES:
+        rows = 0
+        answer = ot.run(strategy, load_task("paths").problem("test", 1), lm, sampling=SAMPLING, seed=3)
+        assert answer.receipt is not None and answer.receipt.actual.positions == rows
+        assert math.isclose(answer.receipt.actual.positions, answer.receipt.logical.positions, rel_tol=0.6)
+    lm.main.tree.check()
