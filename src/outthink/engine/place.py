@@ -159,7 +159,7 @@ class Place:
             if node.computed == offset - 1 and 1 < offset <= node.cap and node not in plan.ranges:
                 plan.ranges[node] = [
                     (offset - 1, offset)
-                ]  # a decode step in room that it has: most of all calls
+                ]  # a decode step: most of all calls
                 plan.rows[work] = 1
                 plan.room -= 1
             elif not self._cover(plan, work, cursor, cursor.length):
