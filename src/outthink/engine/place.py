@@ -157,9 +157,7 @@ class Place:
             cursor = work.branch.cursor
             node, offset = cursor.node, cursor.offset
             if node.computed == offset - 1 and 1 < offset <= node.cap and node not in plan.ranges:
-                plan.ranges[node] = [
-                    (offset - 1, offset)
-                ]  # a decode step: most of all calls
+                plan.ranges[node] = [(offset - 1, offset)]  # a decode step: most of all calls
                 plan.rows[work] = 1
                 plan.room -= 1
             elif not self._cover(plan, work, cursor, cursor.length):
