@@ -1,4 +1,4 @@
-"""Warps see the exact prefix of each row: what is drawn under them equals enumeration by hand, across forks too."""
+"""Warps see the exact prefix of each row: draws under them equal enumeration by hand, across forks too."""
 
 from __future__ import annotations
 
