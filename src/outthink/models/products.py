@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from outthink.kv.store import Store
-from outthink.models.plan import Causal, Extent, Fan, Masked, Product
+from outthink.models.items import Causal, Extent, Fan, Masked, Product
 
 SHARED_CACHE = 24 << 20  # bytes; a cache that is read once a pass and exceeds this comes from memory
 CORE_CACHE = 512 << 10  # bytes gathered at a time from such a cache
