@@ -1,4 +1,4 @@
-"""The forest of a batch as the planner sees it: nodes with rows below them, chains with the same rows in one."""
+"""The forest of a batch as the planner sees it: nodes with rows below, chains with the same rows in one."""
 
 from __future__ import annotations
 

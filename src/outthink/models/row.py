@@ -1,8 +1,9 @@
 """The pass over one row, where calls cost more than arithmetic.
 
 Everything that does not change from pass to pass is made once: memory, every view of it, and calls bound to
-both. What is left is 14 operations a layer. The stream keeps sqrt(width eps) as one element more than it has, so
-that its norm is that of RMSNorm without another operation; matrices add their products to the stream themselves.
+both. What is left is 14 operations a layer. The stream keeps sqrt(width eps) as one element more than it has,
+so that its norm is that of RMSNorm without another operation; matrices add their products to the stream
+themselves.
 """
 
 from __future__ import annotations
