@@ -40,6 +40,8 @@ def test_torch_numpy_and_python_give_the_same_numbers() -> None:
         assert fast[row, item].item() == rng.gumbel(KEYS[row], row, item)
     row, item = (fast > 1).nonzero(as_tuple=True)
     assert torch.equal(noise.entries(KEYS, indices, row, item, 300), fast[row, item])
+    few = noise.MANY - 1
+    assert torch.equal(noise.rows(KEYS[:few], indices[:few], 300), fast[:few])
 
 
 @pytest.mark.parametrize("axis", ["key", "index", "item"])

@@ -23,7 +23,9 @@ def _signed(x: int) -> int:
     return x - 2**32 if x >= 2**31 else x
 
 
-_C1, _C2 = np.uint32(rng.C1), np.uint32(rng.C2)
+MANY = 8  # rows from which their words are computed together
+
+_C1, _C2, _GOLDEN = np.uint32(rng.C1), np.uint32(rng.C2), np.uint32(rng.GOLDEN)
 _S15, _S16 = np.uint32(15), np.uint32(16)
 
 
@@ -40,8 +42,19 @@ def _item_words_on(vocab: int, device: str) -> torch.Tensor:
 
 def _row_words(keys: Sequence[int], indices: Sequence[int]) -> tuple[Words, Words]:
     """Two [rows, 1] arrays: rng.row_words of every row."""
-    words = np.array([rng.row_words(k, i) for k, i in zip(keys, indices, strict=True)], dtype=np.uint32)
-    return words[:, :1], words[:, 1:]
+    if len(keys) < MANY:
+        words = np.array([rng.row_words(k, i) for k, i in zip(keys, indices, strict=True)], dtype=np.uint32)
+        return words[:, :1], words[:, 1:]
+    key, index = np.array(keys, dtype=np.uint64)[:, None], np.array(indices, dtype=np.uint32)[:, None]
+    low, high = key.astype(np.uint32), (key >> np.uint64(32)).astype(np.uint32)
+    return _mix(low ^ _mix(index + _GOLDEN)), _mix(high ^ _mix(index * _GOLDEN + _C1))
+
+
+def _mix(x: Words) -> Words:
+    """rng.mix of every word."""
+    x = (x ^ (x >> _S16)) * _C1
+    x = (x ^ (x >> _S15)) * _C2
+    return x ^ (x >> _S15)
 
 
 def _bits(x: Words, b: Words) -> Words:
@@ -65,11 +78,17 @@ def _gumbel(bits: Words) -> NDArray[np.float32]:
     return u.astype(np.float32)
 
 
-def rows(keys: Sequence[int], indices: Sequence[int], vocab: int, device: str = "cpu") -> torch.Tensor:
-    """[rows, vocab] float32 noise: entry (r, v) is rng.gumbel(keys[r], indices[r], v)."""
+def dense(keys: Sequence[int], indices: Sequence[int], vocab: int) -> NDArray[np.float32]:
+    """[rows, vocab] noise: entry (r, v) is rng.gumbel(keys[r], indices[r], v)."""
     a, b = _row_words(keys, indices)
+    return _gumbel(_bits(_item_words(vocab) + a, b))
+
+
+def rows(keys: Sequence[int], indices: Sequence[int], vocab: int, device: str = "cpu") -> torch.Tensor:
+    """The same as a tensor."""
     if device == "cpu":
-        return torch.from_numpy(_gumbel(_bits(_item_words(vocab) + a, b)))
+        return torch.from_numpy(dense(keys, indices, vocab))
+    a, b = _row_words(keys, indices)
     words = [torch.from_numpy(w.view(np.int32)).to(device) for w in (a, b)]
     return _gumbel_on(_item_words_on(vocab, device) + words[0], words[1])
 
