@@ -5,8 +5,8 @@
 A decode step over branches of one prompt of 200 tokens, each with 64 tokens of its own: ms per pass at 1, 4,
 16 and 64 rows, with the share of time in matrices and attention. transformers evaluates the same rows as a
 batch with a cache of 264 tokens each. Rivals take turns, and the medians are compared, because other work on
-the machine slows both. On a busy machine `--threads 1 --clock cpu` counts the time on the core instead of
-the time on the wall. Without --directory: random weights of 4.7M parameters.
+the machine slows both. On a busy machine `--threads 1 --clock cpu` counts the time on the core instead of the
+time on the wall. Without --directory: random weights of 4.7M parameters.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from outthink.core.batch import Batch, Segment
 from outthink.models.loader import load_model
 
 PROMPT, TAIL, GAP = 200, 64, 80
-POCKET = dict(
-    vocab_size=1024,
-    hidden_size=256,
-    intermediate_size=704,
-    num_hidden_layers=6,
-    num_attention_heads=8,
-    num_key_value_heads=4,
-    max_position_embeddings=2048,
-    tie_word_embeddings=True,
-)
+POCKET = {
+    "vocab_size": 1024,
+    "hidden_size": 256,
+    "intermediate_size": 704,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": True,
+}
 
 
 def branches(rows: int) -> Batch:

@@ -68,6 +68,8 @@ def load(
     from outthink.backends.load import load_backend
     from outthink.engine.engine import Engine
 
+    if threads is not None and threads < 1:
+        raise BadInput(f"threads={threads}: give at least 1, or leave it out to have it measured")
     if not cache > 0:
         raise BadInput(f"cache={cache}: give the GiB that keys and values may take, more than 0")
     backend = load_backend(name, dtype, device, threads, trust_remote_code)

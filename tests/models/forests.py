@@ -1,4 +1,4 @@
-"""Random forests of branches, evaluated in random passes; the bookkeeping that an engine would do, kept naive."""
+"""Random forests of branches, evaluated in random passes; an engine's bookkeeping, kept naive."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Forest:
         return batch, rows
 
     def passes(self, random: Random) -> list[tuple[Batch, list[tuple[int, int]]]]:
-        """Split all work into random passes; a branch waits until its parent is done or finishes in the same pass."""
+        """Split all work into random passes; a branch starts when its parent is done, or in the same pass."""
         result = []
         while any(branch.done < len(branch.tokens) for branch in self.branches):
             take = self._some_work(random)

@@ -29,21 +29,21 @@ def convert(source: Path, target: Path) -> None:
     save_file(
         _tensors(numbers, dim, inner, layers, heads, kv_heads, abs(vocab)), target / "model.safetensors"
     )
-    config = dict(
-        model_type="llama",
-        vocab_size=abs(vocab),
-        hidden_size=dim,
-        intermediate_size=inner,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=positions,
-        rms_norm_eps=1e-5,
-        rope_theta=10000.0,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
+    config = {
+        "model_type": "llama",
+        "vocab_size": abs(vocab),
+        "hidden_size": dim,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "max_position_embeddings": positions,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": True,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
     (target / "config.json").write_text(json.dumps(config))
     _tokenizer(source / "tok512.bin").save(str(target / "tokenizer.json"))
     special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -53,7 +53,7 @@ def convert(source: Path, target: Path) -> None:
 def _tensors(
     numbers: np.ndarray, dim: int, inner: int, layers: int, heads: int, kv_heads: int, vocab: int
 ) -> dict[str, torch.Tensor]:
-    """The tensors in file order, under their usual names; query and key rows from interleaved to half-split."""
+    """The tensors in file order by name; query and key rows go from interleaved to half-split."""
     at = 0
 
     def take(*shape: int) -> torch.Tensor:

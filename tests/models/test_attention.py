@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from outthink.core.batch import Batch, Segment
 from outthink.kv.store import Store
-from outthink.models.attention import Attention, attend
-from outthink.models.attention import _attend_plain as attend_plain
-from outthink.models.plan import Causal, Costs, Fan, Item, Masked, Product, plan
+from outthink.models import products
+from outthink.models.attention import Attention
+from outthink.models.plan import Causal, Costs, Extent, Fan, Item, Masked, Product, plan
+from outthink.models.products import attend, attend_plain
 
 COSTS = [
     Costs(),
@@ -51,7 +52,7 @@ def covered(item: Item) -> list[tuple[int, int]]:
             slots = [slot for start, length in item.extents for slot in range(start, start + length)]
             return [(r, slots[c]) for box in item.boxes for r in range(*box[:2]) for c in range(*box[2:])]
         case Fan():
-            chains = zip(item.rows, item.chains)
+            chains = zip(item.rows, item.chains, strict=True)
             return [(row, slot) for row, chain in chains for s, n in chain for slot in range(s, s + n)]
 
 
@@ -62,10 +63,10 @@ def random_batch(seed: int, branches: int, longest: int) -> tuple[Batch, int]:
     return random.choice(forest.passes(random))[0], forest.slots
 
 
-forests = dict(
-    seed=st.integers(0, 10**6), branches=st.integers(1, 14), longest=st.sampled_from([1, 4, 20]),
-    costs=st.sampled_from(COSTS),
-)  # fmt: skip
+forests = {
+    "seed": st.integers(0, 10**6), "branches": st.integers(1, 14), "longest": st.sampled_from([1, 4, 20]),
+    "costs": st.sampled_from(COSTS),
+}  # fmt: skip
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -94,14 +95,21 @@ def expected(batch: Batch, query: torch.Tensor, cells: torch.Tensor) -> torch.Te
 def test_attention_equals_one_softmax_per_row(
     dtype: torch.dtype, tolerance: float, seed: int, branches: int, longest: int, costs: Costs, group: int
 ) -> None:
+    check_attention(dtype, tolerance, seed, branches, longest, costs, group)
+
+
+def check_attention(
+    dtype: torch.dtype, tolerance: float, seed: int, branches: int, longest: int, costs: Costs, group: int
+) -> None:
+    """A random pass over random cells gives what one softmax per row gives."""
     batch, slots = random_batch(seed, branches, longest)
     torch.manual_seed(seed)
     store = Store(2, slots, 2, 8, dtype, "cpu")
     store.data.copy_(2 * torch.randn(store.data.shape))
     query = torch.randn(len(batch), group, 2, 8).to(dtype)
-    attention = Attention(plan(batch, costs), store, len(batch), group)
+    bound = Attention(plan(batch, costs), store, len(batch), group)
     for layer in range(2):
-        out = attention.run(layer, query)
+        out = bound.run(layer, query)
         torch.testing.assert_close(
             out.double(), expected(batch, query, store.data[layer]), atol=tolerance, rtol=0
         )
@@ -137,6 +145,28 @@ def test_fans(batch: Batch, slots: int) -> None:
     assert any(isinstance(item, Fan) for item in items)
     out = Attention(items, store, len(batch), 2).run(0, query)
     torch.testing.assert_close(out, expected(batch, query, store.data[0]), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_fans_from_memory_go_a_few_rows_at_a_time(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "SHARED_CACHE", 0)
+    monkeypatch.setattr(products, "CORE_CACHE", rows * 6 * 2 * 2 * 8 * 8)
+    batch, slots = even_fan([0, 10, 20, 40, 50], [3, 5, 4, 6, 1], 60)
+    store = Store(1, slots, 2, 8, torch.float64, "cpu")
+    store.data.normal_()
+    query = torch.randn(5, 2, 2, 8, dtype=torch.float64)
+    bound = Attention(
+        [Fan([0, 1, 2, 3, 4], [[Extent(s.start, s.length)] for s in batch.segments])], store, 5, 2
+    )
+    torch.testing.assert_close(bound.run(0, query), expected(batch, query, store.data[0]), atol=1e-12, rtol=0)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(**forests)
+def test_plain_products_give_the_same_attention(seed: int, branches: int, longest: int, costs: Costs) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "attend", attend_plain)
+        check_attention(torch.float64, 1e-12, seed, branches, longest, costs, group=2)
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -36,9 +36,7 @@ def check_family(path: Path, seed: int, branches: int = 9, tolerance: float = 1e
     logits = evaluate(load(path).model, forest, random)
     assert logits
     for key, row in logits.items():
-        torch.testing.assert_close(
-            row, expected[key], atol=tolerance, rtol=0, msg=lambda text: f"{key}: {text}"
-        )
+        torch.testing.assert_close(row, expected[key], atol=tolerance, rtol=0, msg=f"{key}")
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -23,9 +23,8 @@ def _signed(x: int) -> int:
     return x - 2**32 if x >= 2**31 else x
 
 
-MANY = 8  # rows from which their words are computed together
-
-_C1, _C2, _GOLDEN = np.uint32(rng.C1), np.uint32(rng.C2), np.uint32(rng.GOLDEN)
+_C1, _C2 = np.uint32(rng.C1), np.uint32(rng.C2)
+FEW = 8  # rows; below it Python is faster than numpy's calls
 _S15, _S16 = np.uint32(15), np.uint32(16)
 
 
@@ -42,19 +41,25 @@ def _item_words_on(vocab: int, device: str) -> torch.Tensor:
 
 def _row_words(keys: Sequence[int], indices: Sequence[int]) -> tuple[Words, Words]:
     """Two [rows, 1] arrays: rng.row_words of every row."""
-    if len(keys) < MANY:
+    if len(keys) < FEW:
         words = np.array([rng.row_words(k, i) for k, i in zip(keys, indices, strict=True)], dtype=np.uint32)
         return words[:, :1], words[:, 1:]
-    key, index = np.array(keys, dtype=np.uint64)[:, None], np.array(indices, dtype=np.uint32)[:, None]
-    low, high = key.astype(np.uint32), (key >> np.uint64(32)).astype(np.uint32)
-    return _mix(low ^ _mix(index + _GOLDEN)), _mix(high ^ _mix(index * _GOLDEN + _C1))
+    key = np.array(keys, dtype=np.uint64)
+    index = np.array(indices, dtype=np.uint64)
+    golden, c1 = np.uint64(rng.GOLDEN), np.uint64(rng.C1)
+    a = _mix(key.astype(np.uint32) ^ _mix((index + golden).astype(np.uint32)))
+    b = _mix((key >> np.uint64(32)).astype(np.uint32) ^ _mix((index * golden + c1).astype(np.uint32)))
+    return a[:, None], b[:, None]
 
 
 def _mix(x: Words) -> Words:
-    """rng.mix of every word."""
-    x = (x ^ (x >> _S16)) * _C1
-    x = (x ^ (x >> _S15)) * _C2
-    return x ^ (x >> _S15)
+    """rng.mix, in place."""
+    x ^= x >> _S16
+    x *= _C1
+    x ^= x >> _S15
+    x *= _C2
+    x ^= x >> _S15
+    return x
 
 
 def _bits(x: Words, b: Words) -> Words:

@@ -25,23 +25,15 @@ def pack(planned: Mapping[Node, list[tuple[int, int]]], wanted: set[Place]) -> t
         index = len(batch.segments)
         children = below.get(node)
         ranges = planned.get(node)
-        length = len(node.tokens) if children else _longest(ranges)
+        length = len(node.tokens) if children else max(high for _, high in ranges or [(0, 0)])
         batch.segments.append(Segment(parent, node.start, length))
-        for low, high in union(ranges) if ranges else ():
-            if high - low == 1:
-                _one_row(batch, node, index, high, wanted, where)
-            else:
-                _rows(batch, node, index, low, high, wanted, where)
+        if ranges and len(ranges) == 1 and ranges[0][1] - ranges[0][0] == 1:
+            _row(batch, node, index, ranges[0][1], wanted, where)
+        elif ranges:
+            _rows(batch, node, index, ranges, wanted, where)
         if children:
             stack.extend((child, index) for child in reversed(children))
     return batch, where
-
-
-def _longest(ranges: list[tuple[int, int]] | None) -> int:
-    """The end of the range that goes furthest."""
-    if not ranges:
-        return 0
-    return ranges[0][1] if len(ranges) == 1 else max(high for _, high in ranges)
 
 
 def _skeleton(planned: Mapping[Node, list[tuple[int, int]]]) -> tuple[dict[Node, list[Node]], list[Node]]:
@@ -62,40 +54,40 @@ def _skeleton(planned: Mapping[Node, list[tuple[int, int]]]) -> tuple[dict[Node,
     return below, roots
 
 
+def _row(
+    batch: Batch, node: Node, index: int, upto: int, wanted: set[Place], where: dict[Place, int]
+) -> None:
+    """The same as `_rows` for one row: a decode step."""
+    at = upto - 1
+    if (node, upto) in wanted:
+        where[(node, upto)] = len(batch.wanted)
+        batch.wanted.append(len(batch.tokens))
+    batch.tokens.append(node.tokens[at])
+    batch.positions.append(node.first + at)
+    batch.slots.append(node.start + at)
+    batch.segment.append(index)
+    batch.visible.append(upto)
+
+
 def _rows(
     batch: Batch,
     node: Node,
     index: int,
-    low: int,
-    high: int,
+    ranges: list[tuple[int, int]],
     wanted: set[Place],
     where: dict[Place, int],
 ) -> None:
-    """Rows of a node's tokens [low, high)."""
-    batch.tokens += node.tokens[low:high]
-    batch.positions += range(node.first + low, node.first + high)
-    batch.slots += range(node.start + low, node.start + high)
-    batch.segment += [index] * (high - low)
-    batch.visible += range(low + 1, high + 1)
-    first = len(batch.tokens) - (high - low) - low - 1
-    for upto in range(low + 1, high + 1):
-        if (node, upto) in wanted:
-            where[(node, upto)] = len(batch.wanted)
-            batch.wanted.append(first + upto)
-
-
-def _one_row(
-    batch: Batch, node: Node, index: int, upto: int, wanted: set[Place], where: dict[Place, int]
-) -> None:
-    """The row of a node's token number `upto`: what most rows of most passes are."""
-    if (node, upto) in wanted:
-        where[(node, upto)] = len(batch.wanted)
-        batch.wanted.append(len(batch.tokens))
-    batch.tokens.append(node.tokens[upto - 1])
-    batch.positions.append(node.first + upto - 1)
-    batch.slots.append(node.start + upto - 1)
-    batch.segment.append(index)
-    batch.visible.append(upto)
+    for low, high in union(ranges):
+        batch.tokens += node.tokens[low:high]
+        batch.positions += range(node.first + low, node.first + high)
+        batch.slots += range(node.start + low, node.start + high)
+        batch.segment += [index] * (high - low)
+        batch.visible += range(low + 1, high + 1)
+        first = len(batch.tokens) - (high - low) - low - 1
+        for upto in range(low + 1, high + 1):
+            if (node, upto) in wanted:
+                where[(node, upto)] = len(batch.wanted)
+                batch.wanted.append(first + upto)
 
 
 def union(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -37,7 +37,7 @@ class ModelConfig:
 
     @property
     def bytes(self) -> int:
-        """Bytes of weights that a pass reads: all of them, but of an embedding table only the rows that occur."""
+        """Bytes of weights that a pass reads: all, but of an embedding table only the rows that occur."""
         table = self.vocab * self.hidden
         matrices = self.params - table * (1 if self.tied else 2)
         return matrices * (1 if self.dtype == "int8" else self._size) + table * self._size

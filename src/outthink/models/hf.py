@@ -1,9 +1,10 @@
-"""Any other causal architecture: transformers computes everything but attention, which follows our plan and store.
+"""Any other causal architecture: transformers computes all but attention, which follows our plan and store.
 
-An attention function registered with transformers receives queries, keys and values of all packed rows, layer by
-layer; it writes keys and values into the store and attends by the plan of the pass. Nothing else is changed, so an
-architecture works if all of its layers call the attention interface with plain softmax attention. That is not
-assumed but checked at load: a branching pass must give the logits of the model's own attention.
+An attention function registered with transformers receives queries, keys and values of all packed rows, layer
+by layer; it writes keys and values into the store and attends by the plan of the pass. Nothing else is
+changed, so an architecture works if all of its layers call the attention interface with plain softmax
+attention. That is not assumed but checked at load: a branching pass must give the logits of the model's own
+attention.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class TransformersModel:
 
     @torch.inference_mode()
     def forward(self, batch: Batch, store: Store) -> torch.Tensor:
-        """Logits of the wanted rows, [len(wanted), vocab]; keys and values of all rows go into their slots."""
+        """Logits of the wanted rows, [len(wanted), vocab]; keys and values of all rows go into slots."""
         if not len(batch):
             return torch.empty(0, self.config.vocab, dtype=self.wide, device=self.device)
         position = max(batch.positions)

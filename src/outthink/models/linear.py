@@ -13,10 +13,10 @@ TWO_LAYOUTS_BELOW = 16 << 20  # bytes: only small matrices are kept in a second 
 class Linear:
     """`y = x W^T + b` for rows `x`; W is given as `[outputs, inputs]`.
 
-    On CPUs the matrix is packed once into oneDNN's blocked layout, which is fastest from two rows on. In float32 a
-    small matrix is also kept for single rows: with one thread transposed (a sum of rows streams memory best), with
-    several cut into one block of outputs per thread, because a batch of products is shared among threads and a
-    single matrix-vector product is not.
+    On CPUs the matrix is packed once into oneDNN's blocked layout, which is fastest from two rows on. In
+    float32 a small matrix is also kept for single rows: with one thread transposed (a sum of rows streams
+    memory best), with several cut into one block of outputs per thread, because a batch of products is shared
+    among threads and a single matrix-vector product is not.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class Linear:
 class Int8Linear:
     """`y = x W^T + b` in 8-bit integers: one scale per output of W, one per row of x, found as the row comes.
 
-        y_ij = (sum_k round(x_ik / s_i) round(w_jk / t_j)) s_i t_j + b_j,    s_i = max_k |x_ik| / 127, t_j likewise
+        y_ij = s_i t_j sum_k round(x_ik / s_i) round(w_jk / t_j) + b_j,    s_i = max_k |x_ik| / 127, t_j alike
 
-    Sums of integers are exact, so a row's result does not depend on the rows beside it. Rounding W and x costs about
-    1 % of the size of y; only the head's logits and the residual stream stay in floating point.
+    Sums of integers are exact, so a row's result does not depend on the rows beside it. Rounding W and x
+    costs about 1 % of the size of y; only the head's logits and the residual stream stay in floating point.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, device: torch.device) -> None:

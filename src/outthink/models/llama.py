@@ -1,4 +1,4 @@
-"""The lean forward of the Llama family (llama, mistral, qwen2, qwen3): packed rows, one attention plan a pass.
+"""The lean forward of the Llama family (llama, mistral, qwen2, qwen3): packed rows, one plan a pass.
 
 What is done once at load, in float64 before rounding, so that a pass has few operations:
 
@@ -58,7 +58,7 @@ class Heads(NamedTuple):
 
 
 class Row:
-    """Memory of the pass over one row and every view of it, so that a pass neither reshapes nor, mostly, allocates."""
+    """Memory of the pass over one row and every view of it, so that a pass hardly reshapes or allocates."""
 
     def __init__(self, model: LeanModel) -> None:
         shape, layers = model.shape, model.layers
@@ -105,7 +105,7 @@ class LeanModel:
 
     @torch.inference_mode()
     def forward(self, batch: Batch, store: Store) -> torch.Tensor:
-        """Logits of the wanted rows, [len(wanted), vocab]; keys and values of all rows go into their slots."""
+        """Logits of the wanted rows, [len(wanted), vocab]; keys and values of all rows go into slots."""
         rows = len(batch)
         if not rows:
             return torch.empty(0, self.shape.vocab, dtype=self.wide, device=self.device)
@@ -170,7 +170,7 @@ class LeanModel:
         )
 
     def _turn(self, heads: torch.Tensor, turns: torch.Tensor, gain: torch.Tensor | None) -> None:
-        """Rotary embedding of query and key heads in place, in float32 at least; qwen3 norms the heads before."""
+        """Turn query and key heads in place, in float32 at least; qwen3 norms the heads before."""
         wide = heads.to(self.wide)
         if gain is not None:
             size = vector_norm(wide, 2, -1, True).hypot_(self.head_floor)
@@ -197,7 +197,7 @@ class LeanModel:
         if position >= len(self.turns):
             if position >= self.shape.max_positions:
                 raise ModelError(
-                    f"position {position} is beyond the {self.shape.max_positions} positions that this model may use "
+                    f"position {position} is beyond the {self.shape.max_positions} positions of this model "
                     f"(set by {self.shape.limit}); shorten the prompt or the answer"
                 )
             length = min(max(2 * len(self.turns), position + 1), self.shape.max_positions)
@@ -258,7 +258,9 @@ def _layer(
     head_gain = None
     if shape.head_norm:
         gains = [weights.get(f"{prefix}self_attn.{n}_norm.weight", shape.head_dim).double() for n in "qk"]
-        spread = [pairs(gain).expand(n, -1) for gain, n in zip(gains, (shape.heads, shape.kv_heads))]
+        spread = [
+            pairs(gain).expand(n, -1) for gain, n in zip(gains, (shape.heads, shape.kv_heads), strict=True)
+        ]
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         head_gain = (torch.cat(spread) * shape.head_dim**0.5).to(device, wide)
 

@@ -32,7 +32,7 @@ def load(
     threads: int | None = None,
     trust_remote_code: bool = False,
 ) -> Loaded:
-    """Load model and tokenizer; llama, mistral, qwen2 and qwen3 by the lean forward, others through transformers.
+    """Load model and tokenizer: llama, mistral, qwen2 and qwen3 lean, others through transformers.
 
     `threads` sets torch's thread count for the process. Raises ModelError with one line on what is wrong.
     """
@@ -105,6 +105,6 @@ def _refuse_unused(weights: Weights, shape: Shape) -> None:
     known = ("rotary_emb.inv_freq", "lm_head.weight") if shape.tied else ("rotary_emb.inv_freq",)
     if unknown := [name for name in weights.unused() if not name.endswith(known)]:
         raise ModelError(
-            f"{weights.directory}: a {shape.family} model has no use for {unknown[0]} ({len(unknown)} such tensors); "
+            f"{weights.directory}: a {shape.family} model has no use for {unknown[0]} ({len(unknown)} such); "
             "config.json and weights belong to different models"
         )

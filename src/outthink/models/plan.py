@@ -1,16 +1,17 @@
 """Which rows attend to which cache extents in which product; integers only.
 
-A row sees a chain of extents. Rows that share extents should read them once, rows that share nothing should ride in
-one batched product, and small bushy subtrees are cheapest as one masked product over all their slots. No single rule
-wins, so the planner goes through the forest bottom-up and takes at each node the cheapest of three ways, by costs
-that were measured (`Costs`):
+A row sees a chain of extents. Rows that share extents should read them once, rows that share nothing should
+ride in one batched product, and small bushy subtrees are cheapest as one masked product over all their slots.
+No single rule wins, so the planner goes through the forest bottom-up and takes at each node the cheapest of
+three ways, by costs that were measured (`Costs`):
 
     split   the node's extents as one product over all rows below, then every child on its own
     pool    the node's extents as one product, then everything below as one masked product
     mask    everything, the node's own extents too, as one masked product
 
-A subtree with a single row is a *thread*; all threads of the pass ride together in a fan. Every row is covered by at
-least one item, and the items of a row partition what it sees, so that merging by log-sum-exp is exact.
+A subtree with a single row is a *thread*; all threads of the pass ride together in a fan. Every row is
+covered by at least one item, and the items of a row partition what it sees, so that merging by log-sum-exp is
+exact.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Causal(NamedTuple):
 
 
 class Box(NamedTuple):
-    """Rows `[top, bottom)` see columns `[left, right)`; rows are batch rows, columns count the item's extents."""
+    """Rows `[top, bottom)` of the batch see columns `[left, right)` of the item's extents."""
 
     top: int
     bottom: int
@@ -73,9 +74,9 @@ Item = Product | Causal | Masked | Fan
 
 
 class Costs(NamedTuple):
-    """Microseconds, for one layer; the defaults hold for one query width of 256 (heads x head_dim) on a CPU core."""
+    """Microseconds for one layer; defaults for a query width (heads x head_dim) of 256 on a CPU core."""
 
-    item: float = 22.0  # any product: call, merge
+    item: float = 30.0  # any product: call, merge
     pair: float = 0.018  # one row times one slot in a shared or masked product
     lone: float = 0.09  # one row times one slot in a fan
     copy: float = 0.026  # gathering one slot
@@ -89,7 +90,7 @@ class Costs(NamedTuple):
 
 @dataclass(slots=True)
 class _Node:
-    """Rows `[first, last)`, all of which see `extents`; some sit in `square`, the others below see all of it."""
+    """Rows `[first, last)`, which all see `extents`; some sit in `square`, the others see all of it."""
 
     first: int
     last: int
@@ -109,7 +110,10 @@ class _Node:
         return self.last - self.first
 
 
-def plan(batch: Batch, costs: Costs = Costs()) -> list[Item]:
+DEFAULT_COSTS = Costs()
+
+
+def plan(batch: Batch, costs: Costs = DEFAULT_COSTS) -> list[Item]:
     """Items that together cover what every row sees, products near the roots first.
 
     Raises ValueError when the rows below a segment are not one range (the batch is not in depth-first order).

@@ -1,10 +1,10 @@
-"""Rotary position embedding: inverse frequencies of every scaling that the lean families use, and their table.
+"""Rotary position embedding: inverse frequencies of the usual scalings, and the table of turns.
 
 Plain:    f_i = base^(-2 i / d), i = 0 .. d/2 - 1; a pair (x_i, x_{i + d/2}) turns by position x f_i.
 Linear:   f_i / factor.
 Llama 3:  long wavelengths divide by factor, short ones stay, those between are interpolated.
-YaRN:     interpolated and plain frequencies blended by a ramp over the dimensions; cos and sin grow by a factor.
-Dynamic:  plain up to the original length; beyond it the frequencies would change under cached keys, so it is refused.
+YaRN:     interpolated and plain frequencies blended by a ramp over dimensions; cos and sin grow.
+Dynamic:  plain up to the original length; beyond, frequencies would change under cached keys: refused.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _NEEDS = {
 
 
 def parse_rope(config: Mapping[str, Any], dim: int, positions: int) -> Rope:
-    """Read the rope settings of a config.json, old spelling (rope_theta, rope_scaling) or new (rope_parameters)."""
+    """Rope settings of a config.json, in old spelling (rope_theta, rope_scaling) or new (rope_parameters)."""
     options = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     base = float(options.pop("rope_theta", None) or config.get("rope_theta") or 10000.0)
     kind = str(options.pop("rope_type", None) or options.pop("type", None) or "default")
@@ -91,7 +91,7 @@ def parse_rope(config: Mapping[str, Any], dim: int, positions: int) -> Rope:
 
 
 def _llama3(plain: torch.Tensor, options: Mapping[str, Any]) -> torch.Tensor:
-    """Wavelengths above original/low divide by factor, below original/high stay, between: linear in frequency."""
+    """Wavelengths above original/low divide by factor, below original/high stay, others are between."""
     low, high, factor = options["low_freq_factor"], options["high_freq_factor"], options["factor"]
     original = options["original_max_position_embeddings"]
     wavelength = 2 * math.pi / plain
@@ -100,7 +100,7 @@ def _llama3(plain: torch.Tensor, options: Mapping[str, Any]) -> torch.Tensor:
 
 
 def _yarn(plain: torch.Tensor, rope: Rope, options: Mapping[str, Any]) -> tuple[torch.Tensor, float]:
-    """Blend of plain and interpolated frequencies: plain where a head turns often over the original length."""
+    """Plain frequencies where a head turns often over the original length, else interpolated ones."""
     original, factor = options["original_max_position_embeddings"], options["factor"]
 
     def dimension(turns: float) -> float:

@@ -157,9 +157,9 @@ def _refuse(message: str) -> NoReturn:
 class Detokenizer:
     """Text of a growing list of tokens, piece by piece, never half a character.
 
-    A token may be part of a character (byte-level vocabularies), and a token's text may depend on the one before
-    (sentencepiece drops the space of the first word). So a few settled tokens are decoded again as context, and text
-    that ends in U+FFFD waits for the tokens that complete it.
+    A token may be part of a character (byte-level vocabularies), and a token's text may depend on the one
+    before (sentencepiece drops the space of the first word). So a few settled tokens are decoded again as
+    context, and text that ends in U+FFFD waits for the tokens that complete it.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:

@@ -25,7 +25,7 @@ class Weights:
             self.files[str(path)] = _open(path)
         if not self.where:
             [(name, file)] = self.files.items()
-            self.where = {tensor: Path(name) for tensor in file.keys()}
+            self.where = {tensor: Path(name) for tensor in file.keys()}  # noqa: SIM118 - not a dict
 
     def __enter__(self) -> Self:
         return self
@@ -39,7 +39,7 @@ class Weights:
         return name in self.where
 
     def get(self, name: str, *shape: int) -> torch.Tensor:
-        """The tensor of that name; ModelError when it is missing, unreadable, not floating point or misshapen."""
+        """The tensor of that name; ModelError when missing, unreadable, not floating point or misshapen."""
         if name not in self.where:
             raise ModelError(
                 f"{self.directory}: the weights have no {name}; the checkpoint does not fit its config.json"
