@@ -43,7 +43,7 @@ def arguments() -> argparse.Namespace:
 
 def lines(given: argparse.Namespace) -> list[speed.Line]:
     """What is written in the contest; short work is done more often."""
-    rounds, new = (1, 8) if given.quick else (given.rounds, 128)
+    rounds, new = (1, 8) if given.quick else (given.rounds, 100)
     most = 8 if given.quick else 64
     return [
         speed.Line(1, greedy=True, rounds=2 * rounds, new=new),
@@ -55,18 +55,20 @@ def lines(given: argparse.Namespace) -> list[speed.Line]:
 
 
 def load(given: argparse.Namespace, folder: Path) -> list[speed.Bench]:
-    """A bench for every number of threads and dtype; models are loaded once a dtype."""
+    """A bench for every number of threads and dtype."""
     directory = locate(given.model)
     if not llama.missing():
         speed.export_all(directory, folder)
-    engines = {dtype: ot.load(given.model, dtype=dtype, threads=given.threads[0]) for dtype in given.dtypes}
     networks = {dtype: Transformers.load(directory, dtype) for dtype in given.dtypes}
-    prompts = Prompts(next(iter(engines.values())).main.tokenizer)
-    return [
-        speed.Bench(dtype, threads, engines[dtype], networks[dtype], prompts, folder)
-        for threads in given.threads
-        for dtype in given.dtypes
-    ]
+    benches = []
+    for threads in given.threads:
+        for dtype in given.dtypes:
+            engine = ot.load(
+                given.model, dtype=dtype, threads=threads
+            )  # weights are laid out for the threads
+            prompts = benches[0].prompts if benches else Prompts(engine.main.tokenizer)
+            benches.append(speed.Bench(dtype, threads, engine, networks[dtype], prompts, folder))
+    return benches
 
 
 def main() -> None:
@@ -91,11 +93,12 @@ def main() -> None:
         first = [bench for bench in benches if bench.threads == given.threads[0]]
         engines = {bench.dtype: bench.engine for bench in first}
         prompts, rounds = first[0].prompts, 1 if given.quick else given.rounds
+        new = 16 if given.quick else 100
         parts = {
             "tokens per second": lambda: speed.measure(benches, lines(given), say),
-            "concurrent requests": lambda: speed.concurrency(benches, rounds, new=16 if given.quick else 128),
+            "concurrent requests": lambda: speed.concurrency(benches, rounds, new=new),
             "time outside the forward": lambda: overhead.measure(
-                engines, prompts, rounds, 32 if given.quick else 128
+                engines, prompts, rounds, 2 * new if given.quick else new
             ),
             "positions": lambda: positions.measure(first[0].engine.main.backend, 4 if given.quick else 16),
             "memory": memory.measure,

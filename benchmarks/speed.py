@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -45,7 +45,7 @@ class Line:
     greedy: bool = False
     stops: bool = False
     rounds: int = 5
-    new: int = 128
+    new: int = 100
 
     def __str__(self) -> str:
         if self.greedy:
@@ -63,6 +63,7 @@ class Bench:
     network: Transformers
     prompts: Prompts
     folder: Path  # of GGUF files
+    best: dict[int, llama.Setting] = field(default_factory=dict)  # by branches
 
     def files(self) -> list[Path]:
         return [self.folder / f"{name}.gguf" for name in FILES[self.dtype]]
@@ -118,21 +119,26 @@ def fastest(bench: Bench, branches: int, eos: int) -> Iterator[llama.LlamaCpp | 
     if llama.missing():
         yield None
         return
-    work = Work(bench.prompts.long(200), branches, 32 if branches > 1 else 64)
-    best: tuple[float, llama.Setting] | None = None
-    for setting in llama.settings(bench.files(), branches):
-        rival = llama.LlamaCpp(setting, bench.threads)
-        rival.write(work)
-        took = min(_seconds(lambda rival=rival: rival.write(work)) for _ in range(2))
-        rival.close()
-        best = min(best, (took, setting), key=lambda pair: pair[0]) if best else (took, setting)
-    assert best is not None
-    chosen = llama.LlamaCpp(best[1], bench.threads)
+    if branches not in bench.best:
+        bench.best[branches] = _best_setting(bench, branches)
+    chosen = llama.LlamaCpp(bench.best[branches], bench.threads)
     chosen.eos = eos
     try:
         yield chosen
     finally:
         chosen.close()
+
+
+def _best_setting(bench: Bench, branches: int) -> llama.Setting:
+    """Try all settings on a little work; the shorter time of two."""
+    work = Work(bench.prompts.long(200), branches, 24 if branches > 1 else 64)
+    times: dict[llama.Setting, float] = {}
+    for setting in llama.settings(bench.files(), branches):
+        rival = llama.LlamaCpp(setting, bench.threads)
+        rival.write(work)
+        times[setting] = min(_seconds(lambda rival=rival: rival.write(work)) for _ in range(2))
+        rival.close()
+    return min(times, key=lambda setting: times[setting])
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -207,7 +213,7 @@ def _targets(dtype: str, line: Line, scores: dict[str, Score]) -> list[Target]:
     return found
 
 
-def concurrency(benches: list[Bench], rounds: int = 5, many: int = 8, new: int = 128) -> Section:
+def concurrency(benches: list[Bench], rounds: int = 5, many: int = 8, new: int = 100) -> Section:
     """Requests with different prompts at once, against one alone."""
     section = Section(
         "Concurrent requests",

@@ -42,6 +42,8 @@ def test_torch_numpy_and_python_give_the_same_numbers() -> None:
     assert torch.equal(noise.rows(KEYS[:3], far, 9), noise.rows(KEYS, far + indices[3:], 9)[:3])
     row, item = (fast > 1).nonzero(as_tuple=True)
     assert torch.equal(noise.entries(KEYS, indices, row, item, 300), fast[row, item])
+    few = noise.FEW - 1
+    assert torch.equal(noise.rows(KEYS[:few], indices[:few], 300), fast[:few])
 
 
 @pytest.mark.parametrize("axis", ["key", "index", "item"])

@@ -83,11 +83,17 @@ def _gumbel(bits: Words) -> NDArray[np.float32]:
     return u.astype(np.float32)
 
 
-def rows(keys: Sequence[int], indices: Sequence[int], vocab: int, device: str = "cpu") -> torch.Tensor:
-    """[rows, vocab] float32 noise: entry (r, v) is rng.gumbel(keys[r], indices[r], v)."""
+def dense(keys: Sequence[int], indices: Sequence[int], vocab: int) -> NDArray[np.float32]:
+    """[rows, vocab] noise: entry (r, v) is rng.gumbel(keys[r], indices[r], v)."""
     a, b = _row_words(keys, indices)
+    return _gumbel(_bits(_item_words(vocab) + a, b))
+
+
+def rows(keys: Sequence[int], indices: Sequence[int], vocab: int, device: str = "cpu") -> torch.Tensor:
+    """The same as a tensor."""
     if device == "cpu":
-        return torch.from_numpy(_gumbel(_bits(_item_words(vocab) + a, b)))
+        return torch.from_numpy(dense(keys, indices, vocab))
+    a, b = _row_words(keys, indices)
     words = [torch.from_numpy(w.view(np.int32)).to(device) for w in (a, b)]
     return _gumbel_on(_item_words_on(vocab, device) + words[0], words[1])
 

@@ -72,7 +72,7 @@ class Limits:
         return bool(starved) and self._exhaust(*starved[0].blocker())
 
     def _spent(self, working: Iterable[Work]) -> bool:
-        for scope in {work.task.scope for work in working}:
+        for scope in dict.fromkeys(work.task.scope for work in working):
             found = scope.spent_out()
             if found is not None:
                 return self._exhaust(*found)
