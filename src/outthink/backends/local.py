@@ -53,6 +53,7 @@ class LocalBackend:
         )
         self.watch: Watch | None = None  # set where the number of threads is ours to choose
         self.notes: list[str] = []  # what a receipt should say
+        self._ring: torch.Tensor | None = None
         self._queue: deque[tuple[PassJob, Inbox]] = deque()
 
     @property
@@ -97,14 +98,29 @@ class LocalBackend:
     @torch.inference_mode()
     def _run(self, job: PassJob) -> PassResult:
         began = time.perf_counter()
-        need = max(s.start + s.length for s in job.batch.segments)
+        need = max((s.start + s.length for s in job.batch.segments), default=0)
         if need > self.store.slots:
             self.store.grow(need)
         for moves in job.moves:
             self.store.move(moves)
-        logits = self.model.forward(job.batch, self.store)
+        logits = self._beside_kept(job, self.model.forward(job.batch, self.store))
         seconds = time.perf_counter() - began
         if self.watch is not None and self.watch.passed(len(job.batch), seconds):
             self.notes.append("passes became many times slower with several threads: one is used from now on")
         drawn = self.draw(logits, job.draws) if job.draws else []
         return PassResult(drawn, read(logits, job.reads), seconds)
+
+    def _beside_kept(self, job: PassJob, logits: torch.Tensor) -> torch.Tensor:
+        """Put reused rows of logits after the new ones, and keep the new ones: row `number` of a ring."""
+        ring = self._ring
+        if ring is None or ring.dtype != logits.dtype:
+            ring = self._ring = logits.new_empty(self.about.kept_rows, self.about.vocab)
+        wanted = len(job.batch.wanted)
+        reused = [number % len(ring) for number in job.reuse]
+        both = torch.cat([logits, ring[reused]]) if reused else logits
+        if job.keep and wanted:
+            first = job.keep % len(ring)
+            until = min(first + wanted, len(ring))
+            ring[first:until] = logits[: until - first]
+            ring[: wanted - (until - first)] = logits[until - first :]
+        return both

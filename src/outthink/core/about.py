@@ -20,6 +20,10 @@ class Prices(NamedTuple):
         return n * self.flops_row + self.flops_context * n * (low + high + 1) / 2
 
 
+MOST_KEPT_ROWS = 16384
+MOST_KEPT_BYTES = 2**26
+
+
 class About(NamedTuple):
     """A model's name and limits."""
 
@@ -28,3 +32,8 @@ class About(NamedTuple):
     context: int  # positions that the model accepts
     eos: frozenset[int]
     prices: Prices
+
+    @property
+    def kept_rows(self) -> int:
+        """How many rows of logits a backend keeps, the latest ones, for drawing from them again."""
+        return min(MOST_KEPT_ROWS, MOST_KEPT_BYTES // (4 * self.vocab))

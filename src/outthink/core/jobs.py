@@ -53,6 +53,10 @@ class PassJob:
     moves: list[list[Move]] = field(
         default_factory=list
     )  # before the pass, each list read all, then written all
+    keep: int = 0  # above 0: keep the logits of the wanted rows, numbered from here on
+    reuse: list[int] = field(
+        default_factory=list
+    )  # kept logits, as if they were wanted rows after the others
     number: int = field(default_factory=_numbers.__next__)
 
 

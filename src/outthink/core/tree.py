@@ -39,7 +39,18 @@ class Node:
     """A run of tokens below `parent`, the first of them at position `first`; cache at `[start, start +
     cap)`."""
 
-    __slots__ = ("parent", "first", "tokens", "computed", "start", "cap", "children", "cursors", "kept")
+    __slots__ = (
+        "parent",
+        "first",
+        "tokens",
+        "computed",
+        "start",
+        "cap",
+        "children",
+        "cursors",
+        "kept",
+        "rows",
+    )
 
     def __init__(self, parent: Node | None, first: int, tokens: list[int]) -> None:
         self.parent = parent
@@ -50,6 +61,7 @@ class Node:
         self.cap = 0
         self.children: dict[int, Node] = {}
         self.cursors: set[Cursor] = set()
+        self.rows = [0] * len(tokens)  # the number of each token's row of logits, where a backend has kept it
         self.kept = 0  # leading tokens that stay cached, evictable, when nobody refers to them
 
     def __repr__(self) -> str:
@@ -114,6 +126,7 @@ class Tree:
                 raise AssertionError("a cursor left its place in a split")
         elif not node.children and node is not self.root:
             node.tokens.append(token)
+            node.rows.append(0)
             cursor.offset = offset + 1
             self._busy(node)
             return
@@ -257,7 +270,8 @@ class Tree:
         lower.children, node.children = node.children, {lower.tokens[0]: lower}
         for child in lower.children.values():
             child.parent = lower
-        del node.tokens[at:]
+        lower.rows = node.rows[at:]
+        del node.tokens[at:], node.rows[at:]
         lower.computed, node.computed = max(0, node.computed - at), min(node.computed, at)
         lower.kept, node.kept = max(0, node.kept - at), min(node.kept, at)
         lower.start, lower.cap = node.start + min(at, node.cap), max(0, node.cap - at)
@@ -316,7 +330,7 @@ class Tree:
         if upto < len(node.tokens):
             if upto == 0 and node.parent is not None:
                 self._unlink(node, node.parent)
-            del node.tokens[upto:]
+            del node.tokens[upto:], node.rows[upto:]
             node.kept = min(node.kept, upto)
 
     def nodes(self) -> Iterator[Node]:
@@ -346,7 +360,7 @@ class Tree:
     def _check_node(self, node: Node) -> None:
         parent = node.parent
         assert node.computed <= len(node.tokens) and node.computed <= node.cap, f"cache beyond tokens: {node}"
-        assert node.kept <= len(node.tokens), f"kept beyond tokens: {node}"
+        assert node.kept <= len(node.tokens) == len(node.rows), f"kept beyond tokens: {node}"
         assert all(c.node is node and 0 <= c.offset <= len(node.tokens) for c in node.cursors), (
             f"stray cursor: {node}"
         )

@@ -190,13 +190,13 @@ class Engine:
 
     def _landed(self, place: Place, flight: Flight, result: Any, began: float) -> None:
         if isinstance(result, BaseException):
-            for work in flight.plan.rows:
+            for work in [*flight.plan.rows, *flight.writers]:
                 self.desk.fail(work, result)
             return
         listens = type(self.trace)
         ended = place.land(flight, result)
         if listens.wrote is not Trace.wrote:
-            for (stretch, _, _), drawn in zip(flight.plan.draws, result.drawn, strict=True):
+            for stretch, drawn in zip(flight.writers, result.drawn, strict=True):
                 self.trace.wrote(stretch.branch, [drawn.token])
         for work in ended:
             try:

@@ -59,6 +59,9 @@ class Plan:
     draws: list[tuple[Stretch, Node, int]] = field(default_factory=list)
     reads: list[tuple[Reading, int, Node, int]] = field(default_factory=list)
     rows: dict[Work, int] = field(default_factory=dict)  # new rows by who brought them
+    again: list[tuple[Stretch, int]] = field(
+        default_factory=list
+    )  # draws from logits that the backend has kept
 
 
 @dataclass(slots=True)
@@ -68,6 +71,8 @@ class Flight:
     plan: Plan
     job: PassJob
     cost: Cost
+    writers: list[Stretch]  # one for each draw
+    where: dict[tuple[Node, int], int]  # wanted rows
 
 
 class Place:
@@ -88,6 +93,8 @@ class Place:
         self.max_rows = max_rows  # rows in a pass
         self.works: dict[Work, None] = {}
         self.served: dict[int, int] = {}
+        self.rows = 1  # the number of the next row of logits that is kept
+        self.kept_rows = about.kept_rows
         self.is_tight = False
         self.culprit: Any = None  # the work that was looked at last: the one that does not fit
 
@@ -102,13 +109,19 @@ class Place:
         plan.room += self.max_rows // 4 if far else 0
         self._admit_all(plan, far, taken)
         batch, where = pack(plan.ranges, plan.wanted)
+        new = len(batch.wanted)
+        draws = [stretch.draw(where[(node, upto)]) for stretch, node, upto in plan.draws]
         job = PassJob(
             batch,
-            [stretch.draw(where[(node, upto)]) for stretch, node, upto in plan.draws],
+            draws + [stretch.draw(new + i) for i, (stretch, _) in enumerate(plan.again)],
             [Read(where[(node, upto)], reading.left[i].want) for reading, i, node, upto in plan.reads],
             [moves for moves in plan.moves if moves],
+            keep=self.rows if new <= self.kept_rows // 4 else 0,
+            reuse=[number for _, number in plan.again],
         )
-        flight = Flight(plan, job, self.backend.price(job))
+        self.rows += new
+        writers = [stretch for stretch, _, _ in plan.draws] + [stretch for stretch, _ in plan.again]
+        flight = Flight(plan, job, self.backend.price(job), writers, where)
         self.backend.submit([job], inbox)
         return flight
 
@@ -156,6 +169,9 @@ class Place:
         if isinstance(work, Stretch):
             cursor = work.branch.cursor
             node, offset = cursor.node, cursor.offset
+            if offset and node.rows[offset - 1] > self.rows - 1 - self.kept_rows and node.rows[offset - 1]:
+                plan.again.append((work, node.rows[offset - 1]))
+                return
             if node.computed == offset - 1 and 1 < offset <= node.cap and node not in plan.ranges:
                 plan.ranges[node] = [(offset - 1, offset)]  # a decode step: most of all calls
                 plan.rows[work] = 1
@@ -224,8 +240,11 @@ class Place:
         """Take a pass's results; the work that has ended by them."""
         for node, ranges in flight.plan.ranges.items():
             self.tree.mark(node, max(high for _, high in ranges))
+        if flight.job.keep:
+            for (node, upto), row in flight.where.items():
+                node.rows[upto - 1] = flight.job.keep + row
         ended: list[Work] = []
-        for (stretch, _, _), drawn in zip(flight.plan.draws, result.drawn, strict=True):
+        for stretch, drawn in zip(flight.writers, result.drawn, strict=True):
             if stretch in self.works and (stretch.push(drawn) or stretch.is_starved()):
                 ended.append(stretch)
         for (reading, i, _, _), dist in zip(flight.plan.reads, result.dists, strict=True):

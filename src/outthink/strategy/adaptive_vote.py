@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from outthink.core.branch import Branch
 from outthink.core.protocols import Strategy
@@ -54,18 +54,16 @@ class AdaptiveVote:
         return elect(answers)
 
     async def _wave(self, root: Branch, before: list[Answer]) -> list[Answer]:
-        """One more wave; its branches end with it, so their cache does not pile up."""
+        """One more wave. Its branches stay open: what the next wave writes alike is not computed again."""
         ended: dict[int, Answer] = {}
 
         async def one(i: int, branch: Branch) -> None:
-            ended[i] = replace(await self.inner(branch), branch=None)
+            ended[i] = await self.inner(branch)
             so_far = [*before, *(ended[k] for k in sorted(ended))]
             root.offer(elect(so_far), rank=len(so_far))
 
         branches = root.fork(min(self.wave, self.n - len(before)))
         await gather(*(one(i, branch) for i, branch in enumerate(branches)))
-        for branch in branches:
-            branch.close()
         return [ended[i] for i in range(len(branches))]
 
     def _decided(self, answers: list[Answer]) -> bool:
