@@ -17,7 +17,7 @@ import torch
 from outthink.kv.store import Store
 from outthink.models.items import Causal, Extent, Fan, Masked, Product
 
-SHARED_CACHE = 24 << 20  # bytes; a cache that is read once a pass and exceeds this comes from memory
+SHARED_CACHE = 16 << 20  # bytes; weights want room there too, so a larger cache comes from memory
 CORE_CACHE = 512 << 10  # bytes gathered at a time from such a cache
 
 _flash_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
