@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 # Where another build of torch comes from: TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu"
 TORCH_FLAGS ?=
 PYTEST_ARGS ?=
-BENCH_ARGS ?= --task steps --strategies "greedy; vote(n=8)" --out runs/bench
+BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test bench lint types format clean
@@ -42,8 +42,10 @@ format: install  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install  ## compare strategies: make bench BENCH_ARGS='--task steps --strategies "vote(n=16)"'
-	$(BIN)/outthink bench $(BENCH_ARGS)
+bench: install  ## side by side with transformers and llama.cpp, which it builds first: benchmarks/RESULTS.md
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]' \
+		|| echo "llama.cpp cannot be built here: its column will be left out"
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 clean:  ## remove caches and .venv; runs/ stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,9 +1,9 @@
 """Write the model card of an exported folder from its checkpoint's state and its measured results.
 
-    python recipes/card.py --model src/outthink/weights/pocket --runs MINI/last.pt RUN/last.pt --results r.json
+    python recipes/card.py --model FOLDER --runs MINI/last.pt RUN/last.pt --results result.json
 
-`--runs` names the checkpoints of all runs that led to the weights, in order. Where two result files hold the same
-family and level, the later one counts.
+`--runs` names the checkpoints of all runs that led to the weights, in order. Where two result files hold
+the same family and level, the later one counts.
 """
 
 from __future__ import annotations

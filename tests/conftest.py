@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("outthink", deadline=None)  # a machine may be busy
+settings.load_profile("outthink")
 
 ROOT = Path(__file__).resolve().parents[1]
 

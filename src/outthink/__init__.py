@@ -59,7 +59,8 @@ def load(
     cache: float = 1.0,
     trust_remote_code: bool = False,
 ) -> Engine:
-    """An engine on a model: an embedded one by name (`embedded()`), a Hugging Face-format directory, or "toy".
+    """An engine on a model: an embedded one by name (`embedded()`), a Hugging Face-format directory, or
+    "toy".
 
     `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
     values, in GiB. Raises BadInput with one line that says what to do.
@@ -67,6 +68,8 @@ def load(
     from outthink.backends.load import load_backend
     from outthink.engine.engine import Engine
 
+    if threads is not None and threads < 1:
+        raise BadInput(f"threads={threads}: give at least 1, or leave it out to have it measured")
     if not cache > 0:
         raise BadInput(f"cache={cache}: give the GiB that keys and values may take, more than 0")
     backend = load_backend(name, dtype, device, threads, trust_remote_code)

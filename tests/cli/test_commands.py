@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 from conftest import Run
+
+from outthink.bench.summary import Row
+from outthink.cli.output import headlines, safe
 
 SHORT = ("--max-tokens", "12")
 
@@ -172,9 +176,39 @@ def test_batch_and_concurrency_do_not_change_results(outthink: Run, model: str, 
         out = tmp_path / str(number)
         given = ("bench", "--n", "3", "--strategies", "sample; vote(n=3)", "--model", model, "--json", *SHORT)
         assert outthink(*given, "--out", str(out), *more).code == 0
-        lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-        contents.append([{**line, "receipt": line["receipt"]["logical"]} for line in lines])
+        contents.append(_without_times(out))
     assert contents[0] == contents[1] == contents[2]
+
+
+def test_solve_says_whether_a_tasks_answer_is_right(outthink: Run, model: str) -> None:
+    ran = outthink("solve", "--task", "steps", "--model", model, *SHORT)
+    assert "no answer found   wrong" in ran.out
+    assert "wrong" not in outthink("solve", "2 + 2?", "--model", model, *SHORT).out
+
+
+def test_headlines_say_what_is_gained_and_for_how_much() -> None:
+    rows = [row("a", "greedy", 0.25, 50), row("a", "vote", 0.5, 400), row("a", "short", 0.5, 300)]
+    assert headlines(rows) == ["a: from 25.0 % to 50.0 % with short, for 6.0 times the tokens"]
+    assert headlines([row("a", "greedy", 0.5, 50), row("a", "vote", 0.5, 400)]) == [
+        "a: nothing here beats greedy"
+    ]
+
+
+def row(task: str, strategy: str, accuracy: float, written: float) -> Row:
+    return Row(task, strategy, 10, accuracy, 0, 1, written, 0, 0, 0, 0, 0)
+
+
+def test_control_characters_are_shown_not_obeyed() -> None:
+    assert safe("a\x1b[2J\r\x7f\x9b\n\tb") == "a\u241b[2J\u240d\u2421\ufffd\n\tb"
+
+
+def test_a_terminal_that_lacks_a_sign_gets_another() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "outthink", "methods"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"},
+    )
+    assert ran.returncode == 0 and ran.stderr == b"" and b"vote" in ran.stdout
 
 
 def test_help_is_quick() -> None:
@@ -185,3 +219,21 @@ def test_help_is_quick() -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
     assert time.perf_counter() - began < 10
+
+
+def test_resuming_on_a_model_ends_with_the_same_content(outthink: Run, model: str, tmp_path: Path) -> None:
+    given = ("bench", "--n", "4", "--strategies", "sample; vote(n=3)", "--model", model, "--json", *SHORT)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert outthink(*given, "--out", str(whole)).code == 0
+    cut.mkdir()
+    (cut / "bench.json").write_bytes((whole / "bench.json").read_bytes())
+    lines = (whole / "results.jsonl").read_bytes().splitlines(keepends=True)
+    (cut / "results.jsonl").write_bytes(b"".join([lines[5], lines[0], lines[3][:40]]))
+    ran = outthink(*given, "--out", str(cut), "--resume")
+    assert ran.code == 0 and "6 answers in" in ran.err
+    assert _without_times(cut) == _without_times(whole)
+
+
+def _without_times(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    return [{**line, "receipt": line["receipt"]["logical"]} for line in lines]

@@ -94,3 +94,12 @@ def test_distinct_tokens_count_once() -> None:
 def test_a_budget_that_buys_nothing_is_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         Budget(**bad)  # type: ignore[arg-type]
+
+
+def test_adding_costs_forgets_no_field() -> None:
+    from dataclasses import fields
+
+    total = Cost(**{f.name: i + 1 for i, f in enumerate(fields(Cost))})
+    total.add(total.copy())
+    for i, f in enumerate(fields(Cost)):
+        assert getattr(total, f.name) == (i + 1) * (1 if f.name == "cache_bytes" else 2), f.name

@@ -38,8 +38,12 @@ def test_torch_numpy_and_python_give_the_same_numbers() -> None:
     assert torch.equal(fast, on_device)
     for row, item in itertools.product(range(0, 64, 9), range(0, 300, 17)):
         assert fast[row, item].item() == rng.gumbel(KEYS[row], row, item)
+    far = [10**6 + i for i in range(3)]
+    assert torch.equal(noise.rows(KEYS[:3], far, 9), noise.rows(KEYS, far + indices[3:], 9)[:3])
     row, item = (fast > 1).nonzero(as_tuple=True)
     assert torch.equal(noise.entries(KEYS, indices, row, item, 300), fast[row, item])
+    few = noise.FEW - 1
+    assert torch.equal(noise.rows(KEYS[:few], indices[:few], 300), fast[:few])
 
 
 @pytest.mark.parametrize("axis", ["key", "index", "item"])

@@ -84,7 +84,9 @@ def test_greedy_text_is_that_of_transformers() -> None:
     for index in range(3):
         problem = load_task("procedures").problem("test", index)
         chat = [{"role": "user", "content": problem.prompt}]
-        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        ids = tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
         with torch.inference_mode():
             out = model.generate(**ids, do_sample=False, max_new_tokens=80)
         theirs = tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)

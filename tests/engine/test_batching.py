@@ -105,6 +105,21 @@ def test_written_is_never_overspent(strategy: Any) -> None:
         assert answer.receipt.actual.written <= cap
 
 
+def test_the_two_books_agree_on_a_cold_engine() -> None:
+    """Without a warm cache or speculation, what is asked for is what is computed."""
+    for strategy in STRATEGIES:
+        one = engine()
+        prices = one.main.prices._replace(flops_row=3.0, flops_head=7.0, flops_context=0.5)
+        one.main.prices = prices
+        one.main.backend.about = one.main.backend.about._replace(prices=prices)
+        receipt = one.run(ask(strategy, Budget())).receipt
+        assert receipt is not None
+        if not isinstance(strategy, AdaptiveVote):  # waves draw from the prompt's last row again
+            assert receipt.logical.positions == receipt.actual.positions, strategy
+            assert receipt.logical.flops == receipt.actual.flops, strategy
+        assert receipt.logical.written == receipt.actual.written, strategy
+
+
 def test_positions_are_distinct_tokens() -> None:
     """64 samples of a prompt evaluate each distinct token once, in logic and in fact."""
     one = engine()

@@ -39,6 +39,16 @@ def test_gsm8k(tmp_path: Path) -> None:
         "1/3=0.33",
     ]
     assert task.check_steps(problem, steps) == [True, False, False, False, True, True, True]
+    pieces = [
+        "1 + 2 * 3 = 7",
+        "3 / 2 = 1 1/2 hours",
+        ".5 * 2 = 1",
+        "$5 - $2 = $3",
+        "1 - 3/4 = 1/4",
+        "20 + 30 = 50%",
+    ]
+    assert task.check_steps(problem, pieces) == [True] * 6
+    assert task.check_steps(problem, ["Done. 2 + 2 = 5", "(2 + 2 = 5)", "$5 - $2 = $4"]) == [False] * 3
     assert all(task.check_steps(problem, problem.secret.solution.split("\n")))
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from outthink.backends.local import LocalBackend
-from outthink.backends.threads import Watch, choose
+from outthink.backends.threads import Watch, choose, products
 from outthink.core.about import About, Prices
 from outthink.core.errors import BadInput, UnknownName
 from outthink.models.base import ModelConfig
 
-TRY_ROWS = 8  # rows of the pass that decides how many threads are used
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
@@ -62,6 +61,9 @@ def load_backend(
     from outthink.models.loader import load
 
     path = locate(name)
+    is_ours = threads is None and device == "cpu"
+    if is_ours:
+        choose(products())  # before loading: weights are laid out for the number of threads
     loaded = load(path, dtype, device, threads, trust_remote_code)
     config = loaded.config
     eos = frozenset(config.eos) | frozenset(loaded.tokenizer.eos)
@@ -74,7 +76,5 @@ def load_backend(
     )
     backend = LocalBackend(loaded.model, loaded.tokenizer, about)
     backend.kind = f"{config.dtype} {config.device}"
-    if threads is None and device == "cpu":
-        choose(lambda: backend.try_out(TRY_ROWS))
-        backend.watch = Watch()
+    backend.watch = Watch() if is_ours else None
     return backend

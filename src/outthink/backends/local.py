@@ -11,7 +11,7 @@ import torch
 
 from outthink.backends.threads import Watch
 from outthink.core.about import About
-from outthink.core.batch import Batch, Move, Segment
+from outthink.core.batch import Batch, Move
 from outthink.core.errors import BadInput
 from outthink.core.jobs import Draw, Drawn, Inbox, Job, PassJob, PassResult
 from outthink.core.types import Can, Cost
@@ -94,14 +94,6 @@ class LocalBackend:
         return Cost(positions=len(batch), passes=1, flops=flops, bytes=moved)
 
     @torch.inference_mode()
-    def try_out(self, rows: int) -> None:
-        """Run a pass of `rows` one-token prompts on a store of its own, for timing."""
-        store = self.model.new_store(rows)
-        token = [0] * rows
-        batch = Batch(token, token, list(range(rows)), list(range(rows)), [1] * rows, list(range(rows)))
-        batch.segments = [Segment(-1, i, 1) for i in range(rows)]
-        self.model.forward(batch, store)
-
     @torch.inference_mode()
     def _run(self, job: PassJob) -> PassResult:
         began = time.perf_counter()
@@ -113,8 +105,6 @@ class LocalBackend:
         logits = self.model.forward(job.batch, self.store)
         seconds = time.perf_counter() - began
         if self.watch is not None and self.watch.passed(len(job.batch), seconds):
-            self.notes.append(
-                "passes became many times slower with several threads: one is used from now on"
-            )
+            self.notes.append("passes became many times slower with several threads: one is used from now on")
         drawn = self.draw(logits, job.draws) if job.draws else []
         return PassResult(drawn, read(logits, job.reads), seconds)

@@ -14,7 +14,7 @@ import torch
 
 TRIALS = 4
 MARGIN = 0.9  # more threads must save a tenth
-JUMP = 6.0  # a pass this much slower than the best of its size is a sign of trouble
+JUMP = 6.0  # a pass this much slower than is usual for its size is a sign of trouble
 PATIENCE = 5  # so many in a row
 
 
@@ -40,21 +40,36 @@ def _time(run: Callable[[], object], threads: int) -> float:
     return sorted(taken)[1]
 
 
+def products() -> Callable[[], object]:
+    """Work like that of a small pass: 8 rows through some matrices, about 3 ms on one core."""
+    x, weight = torch.ones(8, 512), torch.ones(2048, 512)
+
+    def run() -> None:
+        for _ in range(16):
+            torch.nn.functional.linear(x, weight)
+
+    return run
+
+
 class Watch:
-    """Lowers torch to one thread when passes become many times slower than they were."""
+    """Lowers torch to one thread when passes suddenly become many times slower than they were."""
 
     def __init__(self) -> None:
-        self._best: dict[int, float] = {}
+        self._usual: dict[int, float] = {}  # a running mean per size, so that growing contexts are no jump
         self._slow = 0
 
     def passed(self, rows: int, seconds: float) -> bool:
         """Hear of a pass; whether the thread count was lowered because of it."""
         size = rows.bit_length()
-        best = self._best[size] = min(seconds, self._best.get(size, seconds))
-        self._slow = self._slow + 1 if seconds > JUMP * best else 0
+        usual = self._usual.setdefault(size, seconds)
+        if seconds <= JUMP * usual:
+            self._usual[size] += (seconds - usual) / 8
+            self._slow = 0
+            return False
+        self._slow += 1
         if self._slow < PATIENCE or torch.get_num_threads() == 1:
             return False
         torch.set_num_threads(1)
-        self._best.clear()
+        self._usual.clear()
         self._slow = 0
         return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -14,6 +15,7 @@ import typer
 from outthink.cli.bench import bench
 from outthink.cli.demo import demo
 from outthink.cli.lists import methods, models, tasks
+from outthink.cli.output import safe
 from outthink.cli.solve import explain, solve
 from outthink.core.errors import BadInput, OutthinkError, UnknownName
 
@@ -63,6 +65,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command line; its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a sign is no reason to fail
     try:
         _check(arguments)
         parser = typer.main.get_command(app)
@@ -96,5 +101,5 @@ def _check(arguments: list[str]) -> None:
 def _complain(error: Any) -> int:
     """Say in one line what was wrong; the exit code."""
     said = error.format_message() if isinstance(error, USAGE) else str(error) or type(error).__name__
-    print("outthink: " + " ".join(said.split()), file=sys.stderr)
+    print("outthink: " + safe(" ".join(said.split())), file=sys.stderr)
     return 2 if isinstance(error, (ValueError, USAGE)) else 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from outthink.bench.plan import Plan
 from outthink.cli.options import Benching, strategies_of, takes, tasks_of
-from outthink.cli.output import console, emit, results_table
+from outthink.cli.output import console, emit, headlines, results_table
 from outthink.core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run_bench(options: Benching, load: Callable[[], Engine]) -> Conclusion:
             engine.trace = progress
             try:
                 records = run(engine, results, options.concurrency, progress.heard)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, OSError):  # OSError: the disk is full, most likely
                 progress.close()
                 told.print(f"stopped; {len(results.records)} answers are kept. Go on with:", style="yellow")
                 told.print(resuming(sys.argv[1:]), soft_wrap=True, markup=False)
@@ -73,6 +73,8 @@ def show(found: Conclusion) -> None:
     out = console()
     out.print(results_table(found.rows, found.compared))
     out.print("[dim]means per problem; vs first in points, * where zero is outside its 95 %[/]")
+    for sentence in headlines(found.rows):
+        out.print(sentence, markup=False)
     out.print(f"\nplot    {found.plot}\nreport  {found.report}", soft_wrap=True, markup=False)
 
 

@@ -65,6 +65,6 @@ def _solve(options: Asking, engine: Engine) -> dict[str, Any]:
     with LiveText(out, SHOWN) as live:
         engine.trace = live
         answer = engine.run(request)
-    show_answer(out, answer)
+    show_answer(out, answer, options.problem())
     out.print()
     return answer_json(answer)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from rich.tree import Tree
 
+from outthink.cli.output import safe
 from outthink.core.types import Answer
 from outthink.engine.trace import Trace
 from outthink.text import equivalent, final_answer
@@ -46,14 +47,14 @@ class Recorder(Trace):
         leaf = self.leaves.get(branch.path)
         if leaf is None:
             self.decode = branch.place.tokenizer.decode
-            self.leaves[branch.path] = Leaf(branch.path, branch.tokens)
+            self.leaves[branch.path] = Leaf(branch.path, list(branch.tokens))
         else:
             leaf.tokens.extend(tokens)
 
     def closed(self, branch: Branch, why: str) -> None:
         leaf = self.leaves.get(branch.path)
         if leaf is not None:
-            leaf.tokens, leaf.fate = branch.tokens, why
+            leaf.tokens, leaf.fate = list(branch.tokens), why
 
     def ended(self, run: Run, answer: Answer) -> None:
         """Branches are gone from the answers by now: texts tell whose score is whose."""
@@ -97,7 +98,7 @@ def _knot(group: list[Leaf], depth: int) -> Knot:
 
 def draw(record: Recorder, answer: Answer) -> Tree:
     """The tree of a run, the prompt at its root."""
-    tree = Tree(Text(record.prompt.strip(), "bold"), guide_style="dim")
+    tree = Tree(Text(safe(record.prompt.strip()), "bold"), guide_style="dim")
     for knot in merge(record.finished()):
         _hang(tree, knot, record.decode, answer)
     return tree
@@ -105,7 +106,7 @@ def draw(record: Recorder, answer: Answer) -> Tree:
 
 def _hang(tree: Tree, knot: Knot, decode: Callable[[Sequence[int]], str], answer: Answer) -> None:
     """Draw a stretch and all below it."""
-    text = decode(knot.tokens).strip("\n") or "⏎"
+    text = safe(decode(knot.tokens)).strip("\n") or "⏎"
     if knot.below and not knot.ending:
         label = Text.assemble((text, "cyan"), (f"   {len(knot.tokens)} tokens shared", "dim"))
     else:
@@ -124,7 +125,9 @@ def _fate(leaf: Leaf, decode: Callable[[Sequence[int]], str], answer: Answer) ->
     sign, style = _verdict(leaf, text, final, answer)
     path = ".".join(map(str, leaf.path)) or "root"
     score = "" if leaf.score is None else f", score {leaf.score:.4g}"
-    return Text(f"{sign}  branch {path}: {len(leaf.tokens)} tokens, answer {final or 'none'}{score}", style)
+    return Text(
+        f"{sign}  branch {path}: {len(leaf.tokens)} tokens, answer {safe(final or 'none')}{score}", style
+    )
 
 
 def _verdict(leaf: Leaf, text: str, final: str | None, answer: Answer) -> tuple[str, str]:

@@ -94,11 +94,12 @@ def models(options: Naming) -> None:
     if options.json:
         emit({"models": listed})
         return
-    made = table("model", "parameters", "dtype", "size", "directory", left=(0, 2, 4))
+    made, out = table("model", "parameters", "dtype", "size", left=(0, 2)), console()
     for entry in listed:
-        size = f"{amount(entry['bytes'])}B"
-        made.add_row(entry["name"], f"{entry['parameters']:,}", entry["dtype"], size, entry["directory"])
-    console().print(made)
+        made.add_row(entry["name"], f"{entry['parameters']:,}", entry["dtype"], f"{amount(entry['bytes'])}B")
+    out.print(made)
+    for entry in listed:  # not in the table, which would fold them
+        out.print(f"{entry['name']}: {entry['directory']}", style="dim", soft_wrap=True, markup=False)
 
 
 def _model(name: str, place: Path) -> dict[str, Any]:

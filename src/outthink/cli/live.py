@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from outthink.cli.output import safe
 from outthink.engine.trace import Trace
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Lane:
     kept: str = ""
 
     def text(self) -> str:
-        return self.branch.text() if self.state == "writing" else self.kept
+        return safe(self.branch.text() if self.state == "writing" else self.kept)
 
 
 class LiveText(Trace):
@@ -74,7 +75,8 @@ class LiveText(Trace):
             lane.kept, lane.state = branch.text(), why
 
     def warned(self, message: str) -> None:
-        self.console.print(Text(message, "yellow"))
+        told = self.console if self.live else Console(stderr=True)
+        told.print(Text(message, "yellow"))
 
     def _redraw(self) -> None:
         now = time.perf_counter()

@@ -170,6 +170,8 @@ def _number(name: str, text: str) -> float:
 
 def read_prompt(given: str) -> str:
     """The question: as given, or from stdin."""
+    if given == "-" and sys.stdin is None:
+        raise BadInput("there is no stdin to read the prompt from")
     if given == "-":
         try:
             given = sys.stdin.buffer.read().decode("utf-8")

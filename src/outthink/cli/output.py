@@ -15,12 +15,23 @@ if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod, RenderableType
     from rich.table import Table
 
+    from outthink.core.problem import Problem
+
 
 def console(as_json: bool = False) -> Console:
     """Where a command talks to people: stdout, or stderr where stdout is for JSON."""
     from rich.console import Console
 
     return Console(stderr=as_json, highlight=False, soft_wrap=False)
+
+
+PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+
+
+def safe(text: str) -> str:
+    """The text with control characters as pictures: what a model writes may not move the cursor."""
+    return text.translate(PICTURES)
 
 
 def emit(value: dict[str, Any]) -> None:
@@ -70,17 +81,25 @@ def receipt_table(receipt: Receipt) -> Table:
     return made
 
 
-def show_answer(out: Console, answer: Answer) -> None:
-    """The answer, what it cost, and what would give it again."""
+def show_answer(out: Console, answer: Answer, problem: Problem) -> None:
+    """The answer, whether it is right where that is known, what it cost, and what would give it again."""
     from rich.text import Text
 
-    out.print(Text(answer.text.rstrip("\n")))
+    out.print(Text(safe(answer.text).rstrip("\n")))
     out.print()
     score = "" if answer.score is None else f"   score {answer.score:.4g}"
-    final = Text("no answer found", "dim") if answer.final is None else Text(answer.final, "bold green")
-    out.print(Text.assemble(("answer ", "dim"), final, (f"{score}   {finish_of(answer)}", "dim")))
+    final = Text("no answer found", "dim") if answer.final is None else Text(safe(answer.final), "bold green")
+    verdict = _verdict(problem, answer)
+    out.print(Text.assemble(("answer ", "dim"), final, verdict, (f"{score}   {finish_of(answer)}", "dim")))
     if answer.receipt:
         show_receipt(out, answer.receipt)
+
+
+def _verdict(problem: Problem, answer: Answer) -> tuple[str, str]:
+    """What the problem's task says of the answer."""
+    if problem.task is None:
+        return "", ""
+    return ("   right", "green") if problem.task.check(problem, answer.final) else ("   wrong", "red")
 
 
 def show_receipt(out: Console, receipt: Receipt) -> None:
@@ -121,6 +140,21 @@ def results_table(rows: Iterable[Row], compared: Iterable[Difference] = ()) -> R
             made.add_row(Padding(row.strategy, (0, 0, 0, 2)), share, interval, *spent, points, style=style)
         made.add_section()
     return made
+
+
+def headlines(rows: Iterable[Row]) -> list[str]:
+    """The run in a sentence for each task: what the best strategy gains on the first, at what price."""
+    rows, said = list(rows), []
+    for task in dict.fromkeys(row.task for row in rows):
+        first, *others = [row for row in rows if row.task == task]
+        best = max([first, *others], key=lambda row: (row.accuracy, -row.written))
+        if best is first:
+            said.append(f"{task}: nothing here beats {first.strategy}")
+            continue
+        more = best.written / max(first.written, 1)
+        gain = f"{percent(first.accuracy)} to {percent(best.accuracy)}"
+        said.append(f"{task}: from {gain} with {best.strategy}, for {more:.1f} times the tokens")
+    return said
 
 
 def _points(difference: Difference | None) -> str:

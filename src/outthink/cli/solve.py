@@ -20,18 +20,19 @@ def solve(options: Asking) -> None:
 
     \b
       outthink solve "Mia has 14 coins. She buys 3 bags of 6. How many coins?"
-      outthink solve --task steps --index 3 --strategy "vote(n=16)" --budget written=4000
+      outthink solve --task steps --strategy "vote(n=16)" --budget written=4000
       cat question.txt | outthink solve - --strategy "vote(n=8)" --json
     """
     from outthink.cli.live import LiveText
+    from outthink.engine.request import as_problem
 
-    out = console(options.json)
+    out, request = console(options.json), request_of(options)
     with LiveText(out, options.strategy) as live:
-        answer = ask(options, live)
+        answer = ask(options, request, live)
     if options.json:
         emit(answer_json(answer))
     else:
-        show_answer(out, answer)
+        show_answer(out, answer, as_problem(request.problem))
 
 
 @takes(Asking)
@@ -44,10 +45,12 @@ def explain(options: Asking) -> None:
       outthink explain --task steps --strategy "vote(n=8)"
     """
     from outthink.cli.drawing import Recorder, draw, tree_json
+    from outthink.cli.live import LiveText
+    from outthink.engine.trace import Traces
 
-    record = Recorder()
-    answer = ask(options, record)
-    out = console(options.json)
+    record, out, request = Recorder(), console(options.json), request_of(options)
+    with LiveText(out, options.strategy) as live:
+        answer = ask(options, request, Traces(record, live))
     if options.json:
         emit(answer_json(answer) | {"tree": tree_json(record)})
         return
@@ -57,9 +60,8 @@ def explain(options: Asking) -> None:
         show_receipt(out, answer.receipt)
 
 
-def ask(options: Asking, trace: Trace) -> Answer:
-    """The answer to what the options ask. What they get wrong is said before a model is loaded."""
-    request = request_of(options)
+def ask(options: Asking, request: Request, trace: Trace) -> Answer:
+    """The answer to a request, on the model that the options name."""
     engine = options.load()
     engine.trace = trace
     try:
@@ -69,7 +71,7 @@ def ask(options: Asking, trace: Trace) -> Answer:
 
 
 def request_of(options: Asking) -> Request:
-    """What the options ask."""
+    """What the options ask. What they get wrong is said before a model is loaded."""
     problem = options.problem()
     strategy = spec.parse_one(options.strategy)
     budget, sampling = options.caps(), options.sampling()

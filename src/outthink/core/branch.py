@@ -257,8 +257,9 @@ class Branch:
         return Limit(self.run, name, Budget(**caps), keep)
 
     def candidate(self, answer: Answer) -> Candidate:
-        """What a verifier gets to judge."""
-        return Candidate(answer.text, self.problem, answer.final, tuple(self.tokens), self)
+        """What a verifier gets to judge: the answer, on the branch that it was written on."""
+        on = answer.branch if answer.branch is not None and not answer.branch.is_closed else self
+        return Candidate(answer.text, self.problem, answer.final, tuple(on.tokens), on)
 
     # ---- what spends
 

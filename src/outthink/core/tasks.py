@@ -21,7 +21,8 @@ from typing import Any, Protocol
 from outthink.core.errors import BudgetExceeded, Cancelled, Interrupted, Misuse
 from outthink.core.ledger import Scope
 
-SLOW_STEP = 0.05  # seconds; holding the loop longer than this is reported
+SLOW_STEP = 0.05  # seconds of processor time; holding the loop longer than this is reported
+SLOW_WAIT = 0.5  # seconds of any kind: a busy machine alone is no reason to complain
 
 
 @dataclass(slots=True)
@@ -276,7 +277,7 @@ class Trampoline:
     def _step(self, task: Task, value: Any, error: BaseException | None) -> None:
         global _current
         before, _current = _current, task
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.thread_time()
         try:
             trap = task.coroutine.throw(error) if error is not None else task.coroutine.send(value)
         except StopIteration as stop:
@@ -290,7 +291,7 @@ class Trampoline:
         finally:
             _current = before
             held = time.perf_counter() - began
-            if held > SLOW_STEP:
+            if held > SLOW_STEP and (held > SLOW_WAIT or time.thread_time() - worked > SLOW_STEP):
                 self.host.slow(task, held)
         self._wait(task, trap)
 

@@ -24,6 +24,7 @@ def _signed(x: int) -> int:
 
 
 _C1, _C2 = np.uint32(rng.C1), np.uint32(rng.C2)
+FEW = 8  # rows; below it Python is faster than numpy's calls
 _S15, _S16 = np.uint32(15), np.uint32(16)
 
 
@@ -40,8 +41,25 @@ def _item_words_on(vocab: int, device: str) -> torch.Tensor:
 
 def _row_words(keys: Sequence[int], indices: Sequence[int]) -> tuple[Words, Words]:
     """Two [rows, 1] arrays: rng.row_words of every row."""
-    words = np.array([rng.row_words(k, i) for k, i in zip(keys, indices, strict=True)], dtype=np.uint32)
-    return words[:, :1], words[:, 1:]
+    if len(keys) < FEW:
+        words = np.array([rng.row_words(k, i) for k, i in zip(keys, indices, strict=True)], dtype=np.uint32)
+        return words[:, :1], words[:, 1:]
+    key = np.array(keys, dtype=np.uint64)
+    index = np.array(indices, dtype=np.uint64)
+    golden, c1 = np.uint64(rng.GOLDEN), np.uint64(rng.C1)
+    a = _mix(key.astype(np.uint32) ^ _mix((index + golden).astype(np.uint32)))
+    b = _mix((key >> np.uint64(32)).astype(np.uint32) ^ _mix((index * golden + c1).astype(np.uint32)))
+    return a[:, None], b[:, None]
+
+
+def _mix(x: Words) -> Words:
+    """rng.mix, in place."""
+    x ^= x >> _S16
+    x *= _C1
+    x ^= x >> _S15
+    x *= _C2
+    x ^= x >> _S15
+    return x
 
 
 def _bits(x: Words, b: Words) -> Words:
@@ -65,11 +83,17 @@ def _gumbel(bits: Words) -> NDArray[np.float32]:
     return u.astype(np.float32)
 
 
-def rows(keys: Sequence[int], indices: Sequence[int], vocab: int, device: str = "cpu") -> torch.Tensor:
-    """[rows, vocab] float32 noise: entry (r, v) is rng.gumbel(keys[r], indices[r], v)."""
+def dense(keys: Sequence[int], indices: Sequence[int], vocab: int) -> NDArray[np.float32]:
+    """[rows, vocab] noise: entry (r, v) is rng.gumbel(keys[r], indices[r], v)."""
     a, b = _row_words(keys, indices)
+    return _gumbel(_bits(_item_words(vocab) + a, b))
+
+
+def rows(keys: Sequence[int], indices: Sequence[int], vocab: int, device: str = "cpu") -> torch.Tensor:
+    """The same as a tensor."""
     if device == "cpu":
-        return torch.from_numpy(_gumbel(_bits(_item_words(vocab) + a, b)))
+        return torch.from_numpy(dense(keys, indices, vocab))
+    a, b = _row_words(keys, indices)
     words = [torch.from_numpy(w.view(np.int32)).to(device) for w in (a, b)]
     return _gumbel_on(_item_words_on(vocab, device) + words[0], words[1])
 

@@ -44,12 +44,15 @@ def settle_stretch(work: Stretch, limit: int | None, discarded: bool = False) ->
         excess = min(real, max(0, work.task.contestant.written - limit))
     new = real - excess
     place, scope = work.branch.place, work.task.scope
+    heads = 0
     if new:
         rows = work.begin + work.settled + new - 1  # the last token is not evaluated
-        charge_rows(scope, place, rows, work.run.demand(work.branch, rows))
+        fresh = work.run.demand(work.branch, rows)
+        charge_rows(scope, place, rows, fresh)
+        heads = min(new, fresh)  # rows that somebody of this run drew from before are not paid for again
     work.settled = work.count
     thrown = work.count if discarded else 0
-    scope.charge(Cost(written=new, flops=new * place.prices.flops_head, discarded=max(0, thrown - excess)))
+    scope.charge(Cost(written=new, flops=heads * place.prices.flops_head, discarded=max(0, thrown - excess)))
     scope.charge_actual(Cost(written=real, discarded=thrown))
 
 

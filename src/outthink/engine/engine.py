@@ -199,7 +199,10 @@ class Engine:
             for (stretch, _, _), drawn in zip(flight.plan.draws, result.drawn, strict=True):
                 self.trace.wrote(stretch.branch, [drawn.token])
         for work in ended:
-            self.desk.done(work)
+            try:
+                self.desk.done(work)
+            except Exception as error:  # of a tokenizer, say: one request's, not the engine's
+                self.desk.fail(work, error)
         seconds = self.clock() - began
         charge_pass(flight, seconds, place.cache_bytes)
         if listens.passed is not Trace.passed:

@@ -72,8 +72,8 @@ class Limits:
         return bool(starved) and self._exhaust(*starved[0].blocker())
 
     def _spent(self, working: Iterable[Work]) -> bool:
-        for work in working:
-            found = work.task.scope.spent_out()
+        for scope in dict.fromkeys(work.task.scope for work in working):
+            found = scope.spent_out()
             if found is not None:
                 return self._exhaust(*found)
         return False

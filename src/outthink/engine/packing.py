@@ -27,7 +27,9 @@ def pack(planned: Mapping[Node, list[tuple[int, int]]], wanted: set[Place]) -> t
         ranges = planned.get(node)
         length = len(node.tokens) if children else max(high for _, high in ranges or [(0, 0)])
         batch.segments.append(Segment(parent, node.start, length))
-        if ranges:
+        if ranges and len(ranges) == 1 and ranges[0][1] - ranges[0][0] == 1:
+            _row(batch, node, index, ranges[0][1], wanted, where)
+        elif ranges:
             _rows(batch, node, index, ranges, wanted, where)
         if children:
             stack.extend((child, index) for child in reversed(children))
@@ -50,6 +52,21 @@ def _skeleton(planned: Mapping[Node, list[tuple[int, int]]]) -> tuple[dict[Node,
             below.setdefault(parent, []).append(at)
             at = parent
     return below, roots
+
+
+def _row(
+    batch: Batch, node: Node, index: int, upto: int, wanted: set[Place], where: dict[Place, int]
+) -> None:
+    """The same as `_rows` for one row: a decode step."""
+    at = upto - 1
+    if (node, upto) in wanted:
+        where[(node, upto)] = len(batch.wanted)
+        batch.wanted.append(len(batch.tokens))
+    batch.tokens.append(node.tokens[at])
+    batch.positions.append(node.first + at)
+    batch.slots.append(node.start + at)
+    batch.segment.append(index)
+    batch.visible.append(upto)
 
 
 def _rows(

@@ -121,8 +121,11 @@ class Place:
             works = [works[i] for i in fair(list(map(_waiting, works)), self.served)]
             for work in works[: self.max_batch]:
                 self.served[work.run.number] = self.served.get(work.run.number, 0) + 1
-        near = [work for work in works if _is_near(work)]
-        return near, [work for work in works if not _is_near(work)] if len(near) < len(works) else []
+        near: list[Work] = []
+        far: list[Work] = []
+        for work in works:
+            (near if _is_near(work) else far).append(work)
+        return near, far
 
     def _admit_all(self, plan: Plan, works: list[Work], taken: int) -> int:
         for work in works:
@@ -152,10 +155,16 @@ class Place:
     def _add(self, plan: Plan, work: Work) -> None:
         if isinstance(work, Stretch):
             cursor = work.branch.cursor
-            if self._cover(plan, work, cursor, cursor.length):
-                row = _row(cursor, cursor.length)
-                plan.wanted.add(row)
-                plan.draws.append((work, *row))
+            node, offset = cursor.node, cursor.offset
+            if node.computed == offset - 1 and 1 < offset <= node.cap and node not in plan.ranges:
+                plan.ranges[node] = [(offset - 1, offset)]  # a decode step: most of all calls
+                plan.rows[work] = 1
+                plan.room -= 1
+            elif not self._cover(plan, work, cursor, cursor.length):
+                return
+            row = _row(cursor, cursor.length)
+            plan.wanted.add(row)
+            plan.draws.append((work, *row))
             return
         for i, ask in work.left.items():
             if not self._cover(plan, work, ask.cursor, ask.length):

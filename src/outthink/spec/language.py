@@ -79,7 +79,7 @@ def show(part: Any) -> str:
 
 @dataclass(frozen=True)
 class Description:
-    """What a person wants to know of a part: its first docstring line, fields as `name=default`, paper."""
+    """What a person wants to know of a part: its docstring's first sentence, its fields, its paper."""
 
     name: str
     summary: str
@@ -92,7 +92,8 @@ def describe(kind: type) -> Description:
     doc = textwrap.dedent(kind.__doc__ or "").strip()
     paper = re.search(r"arXiv[:\s]\s*(\d{4}\.\d{4,5})", doc)
     listed = tuple(f.name + _default(f) for f in _settable(kind))
-    return Description(name_of(kind), doc.partition("\n")[0], listed, f"arXiv:{paper[1]}" if paper else "")
+    first = re.split(r"(?<=[.!?])\s", " ".join(doc.partition("\n\n")[0].split()))[0]
+    return Description(name_of(kind), first, listed, f"arXiv:{paper[1]}" if paper else "")
 
 
 def _tree(text: str) -> ast.Module:

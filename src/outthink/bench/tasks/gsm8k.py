@@ -14,8 +14,10 @@ from outthink.text import equivalent
 
 FIELDS = ("question", "answer")
 NUMBER = r"[0-9][0-9,]{0,14}(?:\.[0-9]{1,6})?"
-EQUATION = re.compile(rf"(?<![0-9.*/+-])({NUMBER}) ?([-+*/]) ?\$?({NUMBER}) ?= ?\$?({NUMBER})")
+EQUATION = re.compile(rf"({NUMBER}) ?([-+*/]) ?\$?({NUMBER}) ?= ?\$?({NUMBER})")
 NOTE = re.compile(r"<<([^<>=]{1,80})=([^<>=]{1,40})>>")
+PIECE_BEFORE = (*"+-*/x×–)^", *"0123456789")
+PIECE_AFTER = (*"+-*/x×–%^", *"0123456789")
 LAST = re.compile(rf"-?\.?{NUMBER}|-?\.[0-9]+")
 
 
@@ -50,6 +52,17 @@ def equation_holds(a: str, op: str, b: str, c: str) -> bool:
         return True
     value = compute(x, op, y)
     return value is not None and close(value, z)
+
+
+def equations(text: str) -> list[tuple[str, str, str, str]]:
+    """Every `a op b = c` that is no piece of something longer, such as `2 + a op b = c` or `a op b = c/3`."""
+    found = []
+    for match in EQUATION.finditer(text):
+        before, after = text[: match.start()].rstrip(" $"), text[match.end() :].lstrip(" ")
+        inside = text[: match.start()].endswith((".", ",")) or before.endswith(PIECE_BEFORE)
+        if not inside and not after.startswith(PIECE_AFTER):
+            found.append((match[1], match[2], match[3], match[4]))
+    return found
 
 
 def note_holds(left: str, right: str) -> bool:
@@ -92,6 +105,6 @@ class Gsm8k:
             return self.check(problem, answer)
         text = line[: 10 * LONGEST_LINE]
         plain = NOTE.sub(" ", text)
-        return all(equation_holds(*found) for found in EQUATION.findall(plain)) and all(
+        return all(equation_holds(*found) for found in equations(plain)) and all(
             note_holds(*found) for found in NOTE.findall(text)
         )

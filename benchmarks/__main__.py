@@ -1,0 +1,116 @@
+"""All benchmarks in one run, written to RESULTS.md.
+
+python -m benchmarks [--model pocket] [--threads 2 1] [--rounds 5] [--out benchmarks/RESULTS.md] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import outthink as ot
+from benchmarks import llama_cpp_rival as llama
+from benchmarks import memory, overhead, positions, report, speed
+from benchmarks.machine import Watch, describe
+from benchmarks.prompts import Prompts
+from benchmarks.theirs import Transformers
+from outthink.backends.load import locate
+
+HERE = Path(__file__).resolve().parent
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="pocket", help="an embedded model or a plain Llama directory")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=sorted({os.cpu_count() or 1, 1}, reverse=True)
+    )
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], choices=list(speed.FILES))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md")
+    parser.add_argument("--remark", action="append", default=[], help="a line for the top of the results")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")
+    return parser.parse_args()
+
+
+def lines(given: argparse.Namespace) -> list[speed.Line]:
+    """What is written in the contest; short work is done more often."""
+    rounds, new = (1, 8) if given.quick else (given.rounds, 100)
+    most = 8 if given.quick else 64
+    return [
+        speed.Line(1, greedy=True, rounds=2 * rounds, new=new),
+        speed.Line(1, rounds=2 * rounds, new=new),
+        speed.Line(16, rounds=rounds, new=new),
+        speed.Line(most, rounds=rounds, new=new),
+        speed.Line(16, stops=True, rounds=rounds, new=2 * new),
+    ]
+
+
+def load(given: argparse.Namespace, folder: Path) -> list[speed.Bench]:
+    """A bench for every number of threads and dtype."""
+    directory = locate(given.model)
+    if not llama.missing():
+        speed.export_all(directory, folder)
+    networks = {dtype: Transformers.load(directory, dtype) for dtype in given.dtypes}
+    benches = []
+    for threads in given.threads:
+        for dtype in given.dtypes:
+            engine = ot.load(
+                given.model, dtype=dtype, threads=threads
+            )  # weights are laid out for the threads
+            prompts = benches[0].prompts if benches else Prompts(engine.main.tokenizer)
+            benches.append(speed.Bench(dtype, threads, engine, networks[dtype], prompts, folder))
+    return benches
+
+
+def main() -> None:
+    given = arguments()
+    watch, began, sections = Watch(), time.perf_counter(), []
+    machine = [
+        *describe(),
+        f"Threads: {', '.join(map(str, given.threads))}; targets are judged at {given.threads[0]}.",
+    ]
+    missing = llama.missing()
+    machine.append(f"llama.cpp is left out: {missing}." if missing else f"llama.cpp: {llama.system_info()}.")
+
+    def say(text: str) -> None:
+        print(f"{time.perf_counter() - began:6.0f} s  {text}", file=sys.stderr, flush=True)
+
+    def save() -> None:
+        ran = f"The run took {(time.perf_counter() - began) / 60:.1f} minutes."
+        report.write(given.out, report.render([*machine, ran, *watch.lines()], sections, given.remark))
+
+    with tempfile.TemporaryDirectory() as folder:
+        benches = load(given, Path(folder))
+        first = [bench for bench in benches if bench.threads == given.threads[0]]
+        engines = {bench.dtype: bench.engine for bench in first}
+        prompts, rounds = first[0].prompts, 1 if given.quick else given.rounds
+        new = 16 if given.quick else 100
+        parts = {
+            "tokens per second": lambda: speed.measure(benches, lines(given), say),
+            "concurrent requests": lambda: speed.concurrency(benches, rounds, new=new),
+            "time outside the forward": lambda: overhead.measure(
+                engines, prompts, rounds, 2 * new if given.quick else new
+            ),
+            "positions": lambda: positions.measure(first[0].engine.main.backend, 4 if given.quick else 16),
+            "memory": memory.measure,
+        }
+        for name, part in parts.items():
+            say(name)
+            torch.set_num_threads(given.threads[0])
+            with watch.section(name):
+                sections.append(part())
+            save()
+    say(f"written to {given.out}")
+
+
+if __name__ == "__main__":
+    main()

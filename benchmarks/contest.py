@@ -1,0 +1,84 @@
+"""Rivals take turns at the same work; what counts is tokens written over seconds."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from benchmarks.prompts import Prompt
+
+
+@dataclass(frozen=True)
+class Work:
+    """Write on `branches` branches of a prompt, `new` tokens each, or to the end of text if `stops`."""
+
+    prompt: Prompt
+    branches: int
+    new: int
+    greedy: bool = False
+    stops: bool = False
+    seed: int = 0
+
+
+class Rival(Protocol):
+    """One way to do the work."""
+
+    name: str
+
+    def write(self, work: Work) -> int:
+        """Do the work, prompt included; how many tokens were written. Raises if it did less than asked."""
+        ...
+
+
+@dataclass
+class Score:
+    """What one rival did in every round."""
+
+    tokens: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Total tokens over total seconds."""
+        return sum(self.tokens) / sum(self.seconds)
+
+    @property
+    def rates(self) -> list[float]:
+        return [t / s for t, s in zip(self.tokens, self.seconds, strict=True)]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How much faster one is than another: the median over rounds, and the worst and best round."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, ours: Score, theirs: Score) -> Ratio:
+        """Round by round."""
+        each = [a / b for a, b in zip(ours.rates, theirs.rates, strict=True)]
+        return cls(statistics.median(each), min(each), max(each))
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def contest(rivals: Sequence[Rival], rounds: int, work: Callable[[int], Work]) -> dict[str, Score]:
+    """Every round is new work for all; each round another begins. One round before them is not counted."""
+    scores = {rival.name: Score() for rival in rivals}
+    for turn in range(rounds + 1):
+        todo = work(turn)
+        for shift in range(len(rivals)):
+            rival = rivals[(turn + shift) % len(rivals)]
+            began = time.perf_counter()
+            written = rival.write(todo)
+            seconds = time.perf_counter() - began
+            if turn:
+                scores[rival.name].tokens.append(written)
+                scores[rival.name].seconds.append(seconds)
+    return scores

@@ -1,0 +1,41 @@
+"""The engine as a user has it: a request in, an answer with its receipt out."""
+
+from __future__ import annotations
+
+import outthink as ot
+from benchmarks.contest import Work
+from outthink.engine.engine import Engine
+from outthink.engine.request import Request
+
+COLD = 0.8  # this share of a prompt must have been evaluated: prompts of one task begin alike
+
+
+class Ours:
+    """outthink: `Vote` over `Once`, `Once` for one branch, `Greedy`."""
+
+    name = "outthink"
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.bytes = 0.0  # that receipts say were moved
+
+    def write(self, work: Work) -> int:
+        answer = self.engine.run(request(work))
+        assert answer.receipt is not None
+        spent = answer.receipt.actual
+        self.bytes += spent.bytes
+        if spent.positions < COLD * len(work.prompt.tokens) + work.new - 1:
+            raise AssertionError(f"{spent.positions} positions: the prompt was in the cache already")
+        if not work.stops and spent.written != work.branches * work.new:
+            raise AssertionError(f"{spent.written} tokens written, not {work.branches} x {work.new}")
+        return spent.written
+
+
+def request(work: Work) -> Request:
+    """The work as a request."""
+    sampling = ot.Sampling(temperature=0.8, max_tokens=work.new, ignore_eos=not work.stops)
+    if work.greedy:
+        strategy: object = ot.strategy.Greedy()
+    else:
+        strategy = ot.strategy.Vote(n=work.branches) if work.branches > 1 else ot.strategy.Once()
+    return Request(strategy, work.prompt.text, seed=work.seed, sampling=sampling)

@@ -1,0 +1,75 @@
+"""RESULTS.md: sections of tables, and every target with whether it was reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HEAD = """# Results
+
+Written by `python -m benchmarks` (`make bench`); do not edit. All rivals run in one process, one after
+another in every round, with the same weights, threads, prompt and number of tokens.
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something to reach: `value` at least (`>=`) or at most (`<=`) `bound`; no value, not measured."""
+
+    what: str
+    value: float | None
+    bound: float
+    at_least: bool = True
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        if self.value is None:
+            return "not measured"
+        reached = self.value >= self.bound if self.at_least else self.value <= self.bound
+        return "reached" if reached else "**missed**"
+
+    def row(self) -> list[str]:
+        """For the table of targets."""
+        sign = "at least" if self.at_least else "at most"
+        value = "-" if self.value is None else f"{self.value:.3g}"
+        return [self.what, f"{sign} {self.bound:g}", value, self.verdict, self.note]
+
+
+@dataclass
+class Section:
+    """One part of the results."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]] = field(default_factory=list)
+    before: list[str] = field(default_factory=list)  # paragraphs
+    after: list[str] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def render(machine: Sequence[str], sections: Sequence[Section], remarks: Sequence[str] = ()) -> str:
+    """The whole document."""
+    targets = [target.row() for section in sections for target in section.targets]
+    parts = [HEAD, "## Machine", "\n".join(f"- {line}" for line in machine)]
+    parts += [f"**{remark}**" for remark in remarks]
+    parts += ["## Targets", table(["what", "target", "measured", "", ""], targets)]
+    for section in sections:
+        parts += [f"## {section.title}", *section.before]
+        if section.rows:
+            parts.append(table(section.header, section.rows))
+        parts += section.after
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Replace the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

@@ -1,0 +1,101 @@
+"""The laws of each family, over every part in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cases import STRATEGIES, VERIFIERS, WRONG_FIELDS
+
+from outthink import spec
+from outthink.backends.toy import ALPHABET, hashed, toy
+from outthink.bench import tasks
+from outthink.bench.tasks import load
+from outthink.core.branch import Branch
+from outthink.core.problem import Problem, Secret
+from outthink.core.types import Answer, Candidate, Score
+from outthink.testing.contracts import check_strategy, check_task, check_verifier
+
+VOCAB = len(ALPHABET)
+PROBLEM = Problem("ab", secret=Secret(reference="a"))
+GENERATED = ("countdown", "paths", "procedures", "steps")
+
+
+def backend() -> Any:
+    return toy(hashed(VOCAB, scale=6.0, seed=2), VOCAB, context=48)
+
+
+def each(table: dict[str, list[Any]]) -> list[Any]:
+    return [pytest.param(part, id=repr(part)) for parts in table.values() for part in parts]
+
+
+@pytest.mark.parametrize(("family", "table"), [("strategy", STRATEGIES), ("verify", VERIFIERS)])
+def test_every_file_has_a_case(family: str, table: dict[str, list[Any]]) -> None:
+    assert sorted(table) == sorted(spec.names(family))
+
+
+@pytest.mark.parametrize("strategy", each(STRATEGIES))
+def test_strategy(strategy: Any) -> None:
+    check_strategy(strategy, backend, PROBLEM)
+
+
+@pytest.mark.parametrize("verifier", each(VERIFIERS))
+def test_verifier(verifier: Any) -> None:
+    task = load("steps")
+    problem = task.problem("test", 0)
+    texts = [problem.secret.solution, "1 + 1 = 3\nA: 3\n", "abc", ""]
+    check_verifier(
+        verifier, [Candidate(t, problem, "3" if "A:" in t else None) for t in texts], lambda: toy_for(texts)
+    )
+
+
+def toy_for(texts: list[str]) -> Any:
+    """A toy that reads any of these texts: what it does not know becomes a letter."""
+    local = backend()
+    encode = local.tokenizer.encode
+    local.tokenizer.encode = lambda text, special=True: encode(
+        "".join(c if c in ALPHABET[1:] else "a" for c in text)
+    )
+    return local
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_task(name: str) -> None:
+    assert set(GENERATED) <= set(tasks.names())
+    check_task(load(name))
+
+
+@pytest.mark.parametrize("part", each(STRATEGIES) + each(VERIFIERS))
+def test_a_part_prints_as_its_configuration(part: Any) -> None:
+    family = "strategy" if type(part).__module__.startswith("outthink.strategy") else "verify"
+    assert spec.parse(repr(part), family) == part
+    assert repr(part).startswith(type(part).__module__.rpartition(".")[2] + "(")
+
+
+@pytest.mark.parametrize(("kind", "fields", "message"), WRONG_FIELDS)
+def test_fields_have_ranges(kind: type, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**fields)
+
+
+def test_the_checks_can_fail() -> None:
+    from dataclasses import dataclass
+
+    @dataclass(frozen=True)
+    class ByBatch:
+        async def __call__(self, root: Branch, /) -> Answer:
+            await root.generate()
+            return Answer(str(root.place.max_batch))  # type: ignore[attr-defined]
+
+    with pytest.raises(AssertionError, match="max_batch=1 changes it"):
+        check_strategy(ByBatch(), backend, PROBLEM)
+
+    @dataclass(frozen=True)
+    class ByPlace:
+        records = ()
+
+        async def __call__(self, candidates: Any, /) -> list[Score]:
+            return [Score(float(i)) for i, _ in enumerate(candidates)]
+
+    with pytest.raises(AssertionError, match="alone"):
+        check_verifier(ByPlace(), [Candidate("a"), Candidate("b")], backend)

@@ -1,0 +1,127 @@
+"""Who goes next: fairness between requests, prompts in chunks beside decode steps, and cache that is
+short."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from outthink.backends.toy import hashed, toy
+from outthink.core.branch import Branch
+from outthink.core.types import Answer, Sampling
+from outthink.engine.engine import Engine
+from outthink.engine.request import Request, Run
+from outthink.engine.scheduler import Waiting, fair, first_come
+from outthink.engine.trace import PassInfo, Trace, Traces
+from outthink.strategy.once import Once
+from outthink.strategy.vote import Vote
+
+LONG = Sampling(temperature=1.0, max_tokens=12, ignore_eos=True)
+
+
+class Log(Trace):
+    """Remembers what happened, in order."""
+
+    def __init__(self) -> None:
+        self.passes: list[PassInfo] = []
+        self.wrote_by: list[tuple[int, ...]] = []
+        self.events: list[str] = []
+
+    def started(self, run: Run) -> None:
+        self.events.append("started")
+
+    def born(self, branch: Branch) -> None:
+        self.events.append(f"born {branch.path}")
+
+    def wrote(self, branch: Branch, tokens: Sequence[int]) -> None:
+        self.wrote_by.append(branch.path)
+
+    def closed(self, branch: Branch, why: str) -> None:
+        self.events.append(f"closed {branch.path} {why}")
+
+    def offered(self, run: Run, answer: Answer) -> None:
+        self.events.append("offered")
+
+    def passed(self, info: PassInfo) -> None:
+        self.passes.append(info)
+
+    def ended(self, run: Run, answer: Answer) -> None:
+        self.events.append("ended")
+
+
+def engine(**options: Any) -> Engine:
+    return Engine(toy(hashed(4, seed=1), 4, context=400), **options)
+
+
+def test_requests_take_turns() -> None:
+    waiting = [Waiting(0, 5, (i,)) for i in range(4)] + [Waiting(1, 0, (0,)), Waiting(2, 3, (0,))]
+    assert fair(waiting, {}) == [0, 4, 5, 1, 2, 3]
+    assert fair(waiting, {0: 2, 1: 1}) == [5, 4, 0, 1, 2, 3]
+
+
+def test_within_a_request_the_least_written_goes_first() -> None:
+    assert fair([Waiting(0, 3, (0,)), Waiting(0, 1, (2,)), Waiting(0, 1, (1,))], {}) == [2, 1, 0]
+
+
+def test_short_cache_is_served_in_order_of_arrival() -> None:
+    assert first_come([Waiting(2, 0, (0,)), Waiting(0, 9, (1,)), Waiting(0, 9, (0,))]) == [2, 1, 0]
+
+
+def test_a_wide_request_does_not_starve_a_narrow_one() -> None:
+    lm = engine(max_batch=4)
+    wide = lm.start(Request(Vote(n=40), "ab", sampling=LONG))
+    narrow = lm.start(Request(Once(), "ba", seed=1, sampling=LONG))
+    turns = 0
+    while not narrow.is_done:
+        lm.turn()
+        turns += 1
+    assert turns < 40 and not wide.is_done
+    lm.close()
+
+
+def test_a_long_prompt_is_read_in_chunks_beside_decode_steps() -> None:
+    log = Log()
+    lm = engine(max_batch=8, max_rows=16, trace=log)
+    short = lm.start(Request(Once(), "ab", sampling=LONG))
+    lm.turn()
+    long = lm.start(Request(Once(), "abc" * 60, sampling=LONG))
+    while not short.is_done:
+        lm.turn()
+    assert not long.is_done
+    assert all(info.rows <= 16 for info in log.passes)
+    assert len([p for p in log.passes if p.drawn and p.rows > 4]) >= 8  # both kinds of rows in one pass
+    lm.close()
+
+
+def test_a_prompt_is_kept_until_its_room_is_needed() -> None:
+    lm = engine(slots=120)
+    ask = Request(Once(), "abc" * 20, sampling=Sampling(max_tokens=4))
+    rows = []
+    for request in (ask, ask, Request(Once(), "cba" * 30, sampling=Sampling(max_tokens=4)), ask):
+        before = lm.main.backend.model.rows  # type: ignore[attr-defined]
+        lm.run(request)
+        rows.append(lm.main.backend.model.rows - before)  # type: ignore[attr-defined]
+        lm.main.tree.check()
+    first, again, _, evicted = rows
+    assert again <= 5 < 60 <= first == evicted
+
+
+def test_cancelled_work_frees_its_cache_at_once() -> None:
+    lm = engine()
+    run = lm.start(Request(Vote(n=8), "ab", sampling=LONG))
+    for _ in range(6):
+        lm.turn()
+    assert lm.main.tree.filled > 20
+    lm.abort(run)
+    assert lm.main.tree.filled == 2  # the prompt, evictable
+    lm.main.tree.check()
+
+
+def test_events_come_in_order_and_to_every_listener() -> None:
+    one, two = Log(), Log()
+    lm = engine(trace=Traces(one, two))
+    lm.run(Request(Vote(n=2), "ab", sampling=Sampling(temperature=1.0, max_tokens=3)))
+    assert one.events == two.events and one.wrote_by == two.wrote_by and one.passes
+    assert one.events[:4] == ["born ()", "started", "born (0,)", "born (1,)"]
+    assert one.events.count("offered") == 2 and one.events[-2:] == ["ended", "closed () done"]
+    assert {e for e in one.events if e.startswith("closed (")} >= {"closed (0,) done", "closed (1,) done"}
