@@ -181,6 +181,12 @@ def test_plain_products_equal_the_kernel(causal: bool) -> None:
         torch.testing.assert_close(ours, kernel)
 
 
+def test_extents_beyond_the_store_are_refused() -> None:
+    store = Store(1, 4, 1, 8, torch.float32, "cpu")
+    with pytest.raises(ValueError, match="beyond the 4 slots"):
+        Attention([Product(0, 1, [Extent(2, 3)])], store, torch.zeros(1, 1, 1, 8))
+
+
 def test_rows_out_of_depth_first_order_are_refused() -> None:
     segments = [Segment(-1, 0, 4), Segment(0, 4, 2), Segment(0, 6, 2), Segment(1, 8, 1)]
     with pytest.raises(ValueError, match="depth-first"):

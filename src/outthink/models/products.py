@@ -81,6 +81,8 @@ class _Cells:
     """The cache rows of a list of extents, per layer: a view where there is one extent, else one copy."""
 
     def __init__(self, store: Store, extents: Sequence[Extent]) -> None:
+        if extents[-1].start + extents[-1].length > store.slots:
+            raise ValueError(f"{extents[-1]} is beyond the {store.slots} slots of the store; grow it first")
         self.extents = extents
         self.data = store.layers
         if len(extents) == 1:
@@ -88,8 +90,8 @@ class _Cells:
             cells = store.data[:, start : start + length].permute(2, 0, 3, 1, 4).unsqueeze(2)
             self.keys, self.values = cells[0].unbind(0), cells[1].unbind(0)
         elif len(extents) > 4:
-            slots = [slot for start, length in extents for slot in range(start, start + length)]
-            self.slots = torch.tensor(slots, device=store.data.device)
+            slots = np.concatenate([np.arange(start, start + length) for start, length in extents])
+            self.slots = torch.from_numpy(slots).to(store.data.device)
 
     def read(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values, each [1, kv_heads, s, head_dim]."""
@@ -258,7 +260,11 @@ def _spacing(chains: list[list[Extent]], longest: int, slots: int) -> int:
 
 
 def _padded(chains: list[list[Extent]], longest: int) -> np.ndarray:
-    """Slots of every chain, flat, short ones padded with their own first slot."""
+    """Slots of every chain, flat, short ones padded with a slot that they have."""
+    if all(len(chain) == 1 for chain in chains):
+        first = np.array([chain[0].start for chain in chains])
+        last = np.array([chain[0].start + chain[0].length - 1 for chain in chains])
+        return np.minimum(first[:, None] + np.arange(longest), last[:, None]).reshape(-1)
     slots = np.empty((len(chains), longest), dtype=np.int64)
     for row, chain in zip(slots, chains, strict=True):
         at = 0
