@@ -108,9 +108,9 @@ def check_attention(
     store = Store(2, slots, 2, 8, dtype, "cpu")
     store.data.copy_(2 * torch.randn(store.data.shape))
     query = torch.randn(len(batch), group, 2, 8).to(dtype)
-    bound = Attention(plan(batch, costs), store, len(batch), group)
+    bound = Attention(plan(batch, costs), store, query)
     for layer in range(2):
-        out = bound.run(layer, query)
+        out = bound.run(layer)
         torch.testing.assert_close(
             out.double(), expected(batch, query, store.data[layer]), atol=tolerance, rtol=0
         )
@@ -144,7 +144,7 @@ def test_fans(batch: Batch, slots: int) -> None:
     query = torch.randn(len(batch), 2, 2, 8, dtype=torch.float64)
     items = plan(batch, Costs(item=0.1))
     assert any(isinstance(item, Fan) for item in items)
-    out = Attention(items, store, len(batch), 2).run(0, query)
+    out = Attention(items, store, query).run(0)
     torch.testing.assert_close(out, expected(batch, query, store.data[0]), atol=1e-12, rtol=0)
 
 
@@ -156,10 +156,9 @@ def test_fans_from_memory_go_a_few_rows_at_a_time(rows: int, monkeypatch: pytest
     store = Store(1, slots, 2, 8, torch.float64, "cpu")
     store.data.normal_()
     query = torch.randn(5, 2, 2, 8, dtype=torch.float64)
-    bound = Attention(
-        [Fan([0, 1, 2, 3, 4], [[Extent(s.start, s.length)] for s in batch.segments])], store, 5, 2
-    )
-    torch.testing.assert_close(bound.run(0, query), expected(batch, query, store.data[0]), atol=1e-12, rtol=0)
+    fan = Fan([0, 1, 2, 3, 4], [[Extent(s.start, s.length)] for s in batch.segments])
+    bound = Attention([fan], store, query)
+    torch.testing.assert_close(bound.run(0), expected(batch, query, store.data[0]), atol=1e-12, rtol=0)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -180,6 +179,12 @@ def test_plain_products_equal_the_kernel(causal: bool) -> None:
         strict=True,
     ):
         torch.testing.assert_close(ours, kernel)
+
+
+def test_extents_beyond_the_store_are_refused() -> None:
+    store = Store(1, 4, 1, 8, torch.float32, "cpu")
+    with pytest.raises(ValueError, match="beyond the 4 slots"):
+        Attention([Product(0, 1, [Extent(2, 3)])], store, torch.zeros(1, 1, 1, 8))
 
 
 def test_rows_out_of_depth_first_order_are_refused() -> None:

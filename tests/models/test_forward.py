@@ -121,6 +121,19 @@ def test_int8_is_close_and_does_not_depend_on_neighbours(save_tiny: Any, family:
     assert torch.equal(model.layers[0].qkv(x)[2:3], model.layers[0].qkv(x[2:3]))
 
 
+def test_int8_reads_the_cache_of_its_bfloat16_target(save_tiny: Any) -> None:
+    target, draft = (load(save_tiny("llama"), dtype=dtype).model for dtype in ("bfloat16", "int8"))
+    tokens = [5, 9, 2, 7, 11, 3]
+    whole, _ = Forest([Branch(-1, tokens)], 6).batch({0: 6})
+    whole.wanted = [5]
+    store = target.new_store(6)
+    expected = target.forward(whole, store)[0]
+    last, _ = Forest([Branch(-1, tokens, done=5)], 6).batch({0: 1})
+    last.wanted = [0]
+    logits = draft.forward(last, store)[0]
+    assert (logits - expected).pow(2).mean().sqrt() < 0.1 * expected.std()
+
+
 def test_shards_are_one_model(save_tiny: Any) -> None:
     path = save_tiny("llama", shard="30KB")
     assert len(list(path.glob("*.safetensors"))) > 1

@@ -13,44 +13,34 @@ import torch
 
 from outthink.kv.store import Store
 from outthink.models.items import Causal, Fan, Item, Masked, Product
-from outthink.models.products import BoundItem, CausalPart, FanPart, MaskedPart, Part, ProductPart, attend
+from outthink.models.products import BoundItem, CausalPart, FanPart, MaskedPart, Part, ProductPart
 
 
 class Attention:
-    """A plan bound to a store, for one pass: `run(layer, query)` for every layer."""
+    """A plan bound to a store and to the memory of the queries, for one pass.
 
-    def __init__(self, items: Sequence[Item], store: Store, rows: int, group: int) -> None:
-        self.shape = (rows, group, store.data.shape[3], store.data.shape[4])
-        self.items = [(_bind(item, store, group), _where(item, store.data.device)) for item in items]
+    `query` is [rows, group, kv_heads, head_dim], in one piece; a layer writes its queries there, then runs.
+    """
+
+    def __init__(self, items: Sequence[Item], store: Store, query: torch.Tensor) -> None:
+        self.shape = query.shape
+        self.items = [(_bind(item, store, query), _where(item, store.data.device)) for item in items]
         self.only = self.items[0][0] if len(self.items) == 1 else None
-        self.row = self.only if rows == 1 and isinstance(self.only, ProductPart) else None
 
-    def run(self, layer: int, query: torch.Tensor, scale: float | None = None) -> torch.Tensor:
-        """Queries [rows, group, kv_heads, head_dim] -> [rows, group * kv_heads * head_dim]."""
+    def run(self, layer: int, scale: float | None = None) -> torch.Tensor:
+        """Outputs [rows, group * kv_heads * head_dim] for the queries of a layer."""
         rows = self.shape[0]
         if self.only is not None:
-            return self.only.run(layer, query, scale).out.reshape(rows, -1)
-        total: Part | None = None
-        for item, where in self.items:
-            part = item.run(layer, query, scale)
-            if total is None:
-                total = self._first(part, where)
-            else:
-                _merge(total, part, where)
-        assert total is not None
+            return self.only.run(layer, scale).out.reshape(rows, -1)
+        (first, where), *others = self.items
+        total = self._first(first.run(layer, scale), where)
+        for item, where in others:
+            _merge(total, item.run(layer, scale), where)
         return total.out.view(rows, -1)
 
-    def run_row(self, layer: int, folded: torch.Tensor) -> torch.Tensor:
-        """The same for one row whose queries are folded already, [1, kv_heads, group, head_dim].
-
-        The result has the right numbers in the right order of memory, whatever its shape.
-        """
-        if self.row is None:
-            return self.run(layer, folded.transpose(1, 2))
-        key, value = self.row.cells.read(layer)
-        out, _ = attend(folded, key, value)
-        # The kernel's output has the strides of its query; another kernel may do as it likes.
-        return out if out.stride() == folded.stride() else out.transpose(1, 2).contiguous()
+    def run_row(self, layer: int) -> torch.Tensor:
+        """The same for a single row, not necessarily in this shape, but in this order of memory."""
+        return self.only.flat(layer) if isinstance(self.only, ProductPart) else self.run(layer)
 
     def _first(self, part: Part, where: slice | torch.Tensor) -> Part:
         """Accumulators that hold the first part; rows it does not cover have weight zero."""
@@ -74,16 +64,16 @@ def _merge(total: Part, part: Part, where: slice | torch.Tensor) -> None:
         total.lse[where] = torch.logaddexp(lse, part.lse)
 
 
-def _bind(item: Item, store: Store, group: int) -> BoundItem:
+def _bind(item: Item, store: Store, query: torch.Tensor) -> BoundItem:
     match item:
         case Product():
-            return ProductPart(item, store)
+            return ProductPart(item, store, query)
         case Causal():
-            return CausalPart(item, store)
+            return CausalPart(item, store, query)
         case Masked():
-            return MaskedPart(item, store, group)
+            return MaskedPart(item, store, query)
         case Fan():
-            return FanPart(item, store)
+            return FanPart(item, store, query)
 
 
 def _where(item: Item, device: torch.device) -> slice | torch.Tensor:

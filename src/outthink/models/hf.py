@@ -34,6 +34,7 @@ class _Pass:
     """What the attention function needs in one pass; layers are counted as they call."""
 
     attention: Attention
+    query: torch.Tensor  # where the attention looks for queries: [rows, group, kv_heads, head_dim]
     layers: Sequence[torch.Tensor]
     slots: torch.Tensor
     position: int  # the largest
@@ -72,8 +73,8 @@ def attention_function(
     layer, step.layer = step.layer, step.layer + 1
     step.layers[layer].index_copy_(0, step.slots, torch.stack((key[0], value[0])).permute(2, 0, 1, 3))
     kv_heads, rows, dim = key.shape[1:]
-    grouped = query[0].unflatten(0, (kv_heads, -1)).permute(2, 1, 0, 3).contiguous()
-    out = step.attention.run(layer, grouped, scaling)
+    step.query.copy_(query[0].unflatten(0, (kv_heads, -1)).permute(2, 1, 0, 3))
+    out = step.attention.run(layer, scaling)
     return out.view(rows, -1, kv_heads, dim).transpose(1, 2).reshape(1, rows, -1, dim), None
 
 
@@ -104,13 +105,14 @@ class TransformersModel:
                 f"position {position} is beyond the {self.config.max_positions} positions of this model; "
                 "shorten the prompt or the answer"
             )
-        attention = Attention(
-            plan(batch, self.costs), store, len(batch), self.config.heads // self.config.kv_heads
-        )
+        config = self.config
+        shape = (len(batch), config.heads // config.kv_heads, config.kv_heads, config.head_dim)
+        query = torch.empty(shape, dtype=self.dtype, device=self.device)
+        attention = Attention(plan(batch, self.costs), store, query)
         tokens, positions, slots = torch.tensor(
             [batch.tokens, batch.positions, batch.slots], device=self.device
         )
-        step = _Pass(attention, store.layers, slots, position)
+        step = _Pass(attention, query, store.layers, slots, position)
         wanted = torch.tensor(batch.wanted or [0], device=self.device)
         logits = _run(self.network, tokens, positions, step, {"logits_to_keep": wanted} if self.keeps else {})
         if not self.keeps:

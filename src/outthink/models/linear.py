@@ -88,6 +88,7 @@ class Int8Linear:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """[rows, inputs] -> [rows, outputs], float32."""
+        x = x.float()
         scale = torch.linalg.vector_norm(x, float("inf"), 1, True).clamp_min_(1e-30).div_(127)
         whole = torch.div(x, scale).round_().to(torch.int8)
         out = self._product(whole).mul(scale).mul_(self.scale)

@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch.linalg import vector_norm
+from torch.nn.functional import silu
 
 from outthink.core.batch import Batch
 from outthink.kv.store import Store
@@ -24,11 +24,13 @@ from outthink.models.attention import Attention
 from outthink.models.base import ModelConfig
 from outthink.models.config import Shape
 from outthink.models.errors import ModelError
-from outthink.models.layer import Layer, heads_of, turn
+from outthink.models.layer import Layer, turn
 from outthink.models.linear import Int8Linear, Linear
 from outthink.models.plan import Costs, plan
-from outthink.models.row import RowPass
+from outthink.models.row import RowPass, Rows
 from outthink.models.weights import Weights
+
+KEPT_ROWS = 256  # memory of passes up to this size is kept for the next one
 
 
 class Parts(NamedTuple):
@@ -53,6 +55,7 @@ class LeanModel:
         )
         self.turns = shape.rope.table(min(1024, shape.max_positions), self.dtype).to(self.device)
         self.costs = Costs().scaled(shape.heads * shape.head_dim)
+        self.rows: Rows | None = None
         self.row = RowPass(shape, self.layers, self.dtype, self.head_floor)
 
     def new_store(self, slots: int) -> Store:
@@ -67,35 +70,50 @@ class LeanModel:
         if not rows:
             return torch.empty(0, self.shape.vocab, dtype=self.wide, device=self.device)
         table = self._turns(max(batch.positions))
-        attention = Attention(plan(batch, self.costs), store, rows, self.shape.group)
-        if rows == 1:
+        if rows == 1 and store.data.dtype == self.dtype:
+            attention = Attention(plan(batch, self.costs), store, self.row.rows.query)
             cells = store.data[:, batch.slots[0]].unbind(0)
-            embedding = self.embed[batch.tokens[0]]
-            return self._logits(
-                self.row.run(embedding, table[batch.positions[0]], cells, attention), batch.wanted
-            )
-        tokens, positions, slots = torch.tensor(
-            [batch.tokens, batch.positions, batch.slots], device=self.device
-        )
-        turns = table.index_select(0, positions).unsqueeze(1)
-        x = self.embed.index_select(0, tokens).to(self.wide)
-        for index, layer in enumerate(self.layers):
-            heads = heads_of(self.shape, layer.qkv(self._norm(x)))
-            turn(heads.turned, turns, layer.head_gain, self.head_floor)
-            store.layers[index].index_copy_(0, slots, heads.cells)
-            x += layer.out(attention.run(index, heads.query.contiguous()))
-            x += layer.down(self._swiglu(layer.gate_up(self._norm(x))))
+            turns = table[batch.positions[0]]
+            x = self.row.run(self.embed[batch.tokens[0]], turns, cells, attention)
+        else:
+            x = self._many_rows(batch, store, table)
         return self._logits(x, batch.wanted)
+
+    def _many_rows(self, batch: Batch, store: Store, table: torch.Tensor) -> torch.Tensor:
+        """The stream [rows, hidden] behind the last layer."""
+        rows = self._memory(len(batch), store.data.dtype)
+        attention = Attention(plan(batch, self.costs), store, rows.query)
+        numbers = torch.tensor([batch.tokens, batch.positions, batch.slots], device=self.device)
+        tokens, positions, slots = numbers
+        turns = table.index_select(0, positions).unsqueeze(1)
+        rows.x.copy_(self.embed.index_select(0, tokens))
+        for index, layer in enumerate(self.layers):
+            rows.qkv.copy_(layer.qkv(rows.norm()))
+            if layer.head_gain is None:
+                rows.pairs.mul_(turns)
+            else:
+                turn(rows.turned, turns, layer.head_gain, self.head_floor)
+            store.layers[index].index_copy_(0, slots, rows.cells.to(store.data.dtype))
+            rows.query.copy_(rows.wide_query)
+            rows.x.add_(layer.out(attention.run(index)))
+            gate, up = layer.gate_up(rows.norm()).chunk(2, 1)
+            rows.x.add_(layer.down(torch.mul(silu(gate, inplace=True), up, out=rows.inner)))
+        return rows.x
+
+    def _memory(self, count: int, cache: torch.dtype) -> Rows:
+        """Memory for that many rows; that of the last pass, if it is not large, serves again."""
+        rows = self.rows
+        if rows is None or len(rows.x) != count or rows.query.dtype != cache:
+            rows = Rows(self.shape, count, self.dtype, self.floor)
+            if cache != self.dtype:
+                rows.query = rows.query.to(cache)
+            self.rows = rows if count <= KEPT_ROWS else None
+        return rows
 
     def _norm(self, x: torch.Tensor) -> torch.Tensor:
         """x / hypot(|x|, sqrt(width eps)); the rest of RMSNorm is in the next matrix."""
         size = vector_norm(x, 2, -1, True).hypot_(self.floor)
         return torch.div(x, size, out=torch.empty(x.shape, dtype=self.dtype, device=self.device))
-
-    def _swiglu(self, gate_up: torch.Tensor) -> torch.Tensor:
-        """silu(gate) * up."""
-        half = self.shape.intermediate
-        return F.silu(gate_up[:, :half]).mul_(gate_up[:, half:])
 
     def _logits(self, x: torch.Tensor, wanted: list[int]) -> torch.Tensor:
         """The head, for the wanted rows only."""

@@ -17,7 +17,7 @@ import torch
 from outthink.kv.store import Store
 from outthink.models.items import Causal, Extent, Fan, Masked, Product
 
-SHARED_CACHE = 24 << 20  # bytes; a cache that is read once a pass and exceeds this comes from memory
+SHARED_CACHE = 16 << 20  # bytes; weights want room there too, so a larger cache comes from memory
 CORE_CACHE = 512 << 10  # bytes gathered at a time from such a cache
 
 _flash_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -31,10 +31,10 @@ class Part(NamedTuple):
 
 
 class BoundItem(Protocol):
-    """An item of the plan with its index tensors, masks and cache views made; used once per layer."""
+    """An item of the plan with indices, masks and views of queries and cache made; runs once a layer."""
 
-    def run(self, layer: int, query: torch.Tensor, scale: float | None) -> Part:
-        """Attend with the item's rows of the queries of all rows."""
+    def run(self, layer: int, scale: float | None) -> Part:
+        """Attend with the queries that are then in the memory it was made for."""
         ...
 
 
@@ -81,6 +81,8 @@ class _Cells:
     """The cache rows of a list of extents, per layer: a view where there is one extent, else one copy."""
 
     def __init__(self, store: Store, extents: Sequence[Extent]) -> None:
+        if extents[-1].start + extents[-1].length > store.slots:
+            raise ValueError(f"{extents[-1]} is beyond the {store.slots} slots of the store; grow it first")
         self.extents = extents
         self.data = store.layers
         if len(extents) == 1:
@@ -88,8 +90,8 @@ class _Cells:
             cells = store.data[:, start : start + length].permute(2, 0, 3, 1, 4).unsqueeze(2)
             self.keys, self.values = cells[0].unbind(0), cells[1].unbind(0)
         elif len(extents) > 4:
-            slots = [slot for start, length in extents for slot in range(start, start + length)]
-            self.slots = torch.tensor(slots, device=store.data.device)
+            slots = np.concatenate([np.arange(start, start + length) for start, length in extents])
+            self.slots = torch.from_numpy(slots).to(store.data.device)
 
     def read(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values, each [1, kv_heads, s, head_dim]."""
@@ -105,9 +107,9 @@ class _Cells:
 
 
 def _folded(query: torch.Tensor) -> torch.Tensor:
-    """Queries [rows, group, kv, d] as one batch [1, kv, rows * group, d]."""
+    """A view of queries [rows, group, kv, d] as one batch [1, kv, rows * group, d]."""
     rows, group, heads, dim = query.shape
-    return query.reshape(1, rows * group, heads, dim).transpose(1, 2)
+    return query.view(1, rows * group, heads, dim).transpose(1, 2)
 
 
 def _unfolded(out: torch.Tensor, lse: torch.Tensor, rows: int) -> Part:
@@ -122,49 +124,57 @@ def _unfolded(out: torch.Tensor, lse: torch.Tensor, rows: int) -> Part:
 class ProductPart:
     """Rows that all see the same extents."""
 
-    def __init__(self, item: Product, store: Store) -> None:
-        self.first, self.last = item.first, item.last
+    def __init__(self, item: Product, store: Store, query: torch.Tensor) -> None:
+        self.rows = item.last - item.first
+        self.query = _folded(query[item.first : item.last])
         self.cells = _Cells(store, item.extents)
 
-    def run(self, layer: int, query: torch.Tensor, scale: float | None) -> Part:
+    def run(self, layer: int, scale: float | None) -> Part:
         key, value = self.cells.read(layer)
-        out, lse = attend(_folded(query[self.first : self.last]), key, value, scale=scale)
-        return _unfolded(out, lse, self.last - self.first)
+        out, lse = attend(self.query, key, value, scale=scale)
+        return _unfolded(out, lse, self.rows)
+
+    def flat(self, layer: int) -> torch.Tensor:
+        """The output for a single row: right numbers in the right order of memory, whatever the shape."""
+        key, value = self.cells.read(layer)
+        out, _ = attend(self.query, key, value)
+        # The kernel's output has the strides of its query; another kernel may do as it likes.
+        return out if out.stride() == self.query.stride() else out.transpose(1, 2).contiguous()
 
 
 class CausalPart:
     """Rows that see one slot more each; heads are not folded, because the kernel's mask counts queries."""
 
-    def __init__(self, item: Causal, store: Store) -> None:
-        self.first, self.last = item.first, item.last
+    def __init__(self, item: Causal, store: Store, query: torch.Tensor) -> None:
+        self.query = query[item.first : item.last].permute(2, 1, 0, 3)
         self.cells = _Cells(store, [Extent(item.start, item.last - item.first)])
 
-    def run(self, layer: int, query: torch.Tensor, scale: float | None) -> Part:
+    def run(self, layer: int, scale: float | None) -> Part:
         key, value = self.cells.read(layer)
-        rows = query[self.first : self.last].permute(2, 1, 0, 3)
-        shape = (rows.shape[0], rows.shape[1], *key.shape[2:])
+        shape = (*self.query.shape[:2], *key.shape[2:])
         key, value = key.transpose(0, 1).expand(shape), value.transpose(0, 1).expand(shape)
-        out, lse = attend(rows, key, value, causal=True, scale=scale)
+        out, lse = attend(self.query, key, value, causal=True, scale=scale)
         return Part(out.permute(2, 1, 0, 3), lse.permute(2, 1, 0).unsqueeze(-1))
 
 
 class MaskedPart:
     """Rows against a union of slots, each row seeing some of them."""
 
-    def __init__(self, item: Masked, store: Store, group: int) -> None:
-        self.first, self.last = item.first, item.last
+    def __init__(self, item: Masked, store: Store, query: torch.Tensor) -> None:
+        self.rows = item.last - item.first
+        self.query = _folded(query[item.first : item.last])
         self.cells = _Cells(store, item.extents)
         columns = sum(extent.length for extent in item.extents)
-        mask = np.full((self.last - self.first, columns), -np.inf, dtype=np.float32)
+        mask = np.full((self.rows, columns), -np.inf, dtype=np.float32)
         for top, bottom, left, right in item.boxes:
-            mask[top - self.first : bottom - self.first, left:right] = 0.0
-        dense = torch.from_numpy(mask.repeat(group, 0))
+            mask[top - item.first : bottom - item.first, left:right] = 0.0
+        dense = torch.from_numpy(mask.repeat(query.shape[1], 0))
         self.mask = dense.to(store.data.device, store.data.dtype).unsqueeze(0).unsqueeze(0)
 
-    def run(self, layer: int, query: torch.Tensor, scale: float | None) -> Part:
+    def run(self, layer: int, scale: float | None) -> Part:
         key, value = self.cells.read(layer)
-        out, lse = attend(_folded(query[self.first : self.last]), key, value, self.mask, scale=scale)
-        return _unfolded(out, lse, self.last - self.first)
+        out, lse = attend(self.query, key, value, self.mask, scale=scale)
+        return _unfolded(out, lse, self.rows)
 
 
 class FanPart:
@@ -176,10 +186,12 @@ class FanPart:
     1370 us). On CPUs bfloat16 cells are widened: the kernel takes 1.3 times as long for many narrow ones.
     """
 
-    def __init__(self, item: Fan, store: Store) -> None:
+    def __init__(self, item: Fan, store: Store, query: torch.Tensor) -> None:
         first, last = item.rows[0], item.rows[-1] + 1
-        self.range = (first, last) if last - first == len(item.rows) else None
-        self.rows = torch.tensor(item.rows, device=store.data.device)
+        self.rows = None
+        self.query = query[first:last]
+        if last - first > len(item.rows):
+            self.query, self.rows = query, torch.tensor(item.rows, device=store.data.device)
         lengths = [sum(extent.length for extent in chain) for chain in item.chains]
         self.longest = max(lengths)
         cpu = store.data.device.type == "cpu"
@@ -198,12 +210,12 @@ class FanPart:
             slots = torch.from_numpy(_padded(item.chains, self.longest)).to(store.data.device)
             self.slots = slots.split(self.few * self.longest)
 
-    def run(self, layer: int, query: torch.Tensor, scale: float | None) -> Part:
-        rows = query[self.range[0] : self.range[1]] if self.range else query.index_select(0, self.rows)
+    def run(self, layer: int, scale: float | None) -> Part:
+        rows = self.query if self.rows is None else self.query.index_select(0, self.rows)
         rows = rows.transpose(1, 2).to(self.wide)
         parts = [self._attend(layer, rows, index, scale) for index in range(max(1, len(self.slots)))]
         out, lse = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
-        return Part(out.transpose(1, 2).to(query.dtype), lse.transpose(1, 2).unsqueeze(-1))
+        return Part(out.transpose(1, 2).to(self.query.dtype), lse.transpose(1, 2).unsqueeze(-1))
 
     def _attend(
         self, layer: int, rows: torch.Tensor, index: int, scale: float | None
@@ -248,7 +260,11 @@ def _spacing(chains: list[list[Extent]], longest: int, slots: int) -> int:
 
 
 def _padded(chains: list[list[Extent]], longest: int) -> np.ndarray:
-    """Slots of every chain, flat, short ones padded with their own first slot."""
+    """Slots of every chain, flat, short ones padded with a slot that they have."""
+    if all(len(chain) == 1 for chain in chains):
+        first = np.array([chain[0].start for chain in chains])
+        last = np.array([chain[0].start + chain[0].length - 1 for chain in chains])
+        return np.minimum(first[:, None] + np.arange(longest), last[:, None]).reshape(-1)
     slots = np.empty((len(chains), longest), dtype=np.int64)
     for row, chain in zip(slots, chains, strict=True):
         at = 0
