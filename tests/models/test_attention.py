@@ -15,7 +15,8 @@ from outthink.core.batch import Batch, Segment
 from outthink.kv.store import Store
 from outthink.models import products
 from outthink.models.attention import Attention
-from outthink.models.plan import Causal, Costs, Extent, Fan, Item, Masked, Product, plan
+from outthink.models.items import Causal, Extent, Fan, Item, Masked, Product
+from outthink.models.plan import Costs, plan
 from outthink.models.products import attend, attend_plain
 
 COSTS = [

@@ -82,4 +82,4 @@ def test_model_loads_in_bfloat16_and_answers(folder: Path) -> None:
 def test_card_states_measurements(folder: Path) -> None:
     card = (folder / "README.md").read_text()
     assert "license: apache-2.0" in card and "pass@32" in card
-    assert all(card.count(f"| {family} |") == 8 for family in ("steps", "countdown", "paths", "procedures"))
+    assert all(card.count(f"\n| {family} |") == 8 for family in ("steps", "countdown", "paths", "procedures"))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from outthink.kv.store import Store
-from outthink.models.plan import Causal, Fan, Item, Masked, Product
+from outthink.models.items import Causal, Fan, Item, Masked, Product
 from outthink.models.products import BoundItem, CausalPart, FanPart, MaskedPart, Part, ProductPart, attend
 
 
@@ -41,12 +41,16 @@ class Attention:
         return total.out.view(rows, -1)
 
     def run_row(self, layer: int, folded: torch.Tensor) -> torch.Tensor:
-        """The same for one row whose queries are folded already, [1, kv_heads, group, head_dim]."""
+        """The same for one row whose queries are folded already, [1, kv_heads, group, head_dim].
+
+        The result has the right numbers in the right order of memory, whatever its shape.
+        """
         if self.row is None:
             return self.run(layer, folded.transpose(1, 2))
         key, value = self.row.cells.read(layer)
         out, _ = attend(folded, key, value)
-        return out.transpose(1, 2).reshape(1, -1)
+        # The kernel's output has the strides of its query; another kernel may do as it likes.
+        return out if out.stride() == folded.stride() else out.transpose(1, 2).contiguous()
 
     def _first(self, part: Part, where: slice | torch.Tensor) -> Part:
         """Accumulators that hold the first part; rows it does not cover have weight zero."""

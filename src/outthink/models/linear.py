@@ -53,6 +53,15 @@ class Linear:
         blocks = self.single.shape[0]
         return partial(torch.bmm, x.expand(blocks, 1, self.inputs), self.single, out=out.view(blocks, 1, -1))
 
+    def bind_sum(self, total: torch.Tensor) -> Callable[[torch.Tensor], object]:
+        """Later calls add the product of a row, which lies in memory in one piece, to `total`."""
+        inputs, single = self.inputs, self.single
+        if single is None or self.bias is not None:
+            return lambda row: total.add_(self(row.as_strided((1, inputs), (inputs, 1))))
+        blocks = single.shape[0]
+        view = total.view(blocks, 1, -1)
+        return lambda row: view.baddbmm_(row.as_strided((blocks, 1, inputs), (0, inputs, 1)), single)
+
     def _row(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """One row by the layout for single rows."""
         assert self.single is not None
@@ -87,6 +96,10 @@ class Int8Linear:
     def bind_row(self, x: torch.Tensor, out: torch.Tensor) -> Callable[[], object]:
         """Later calls multiply the row that is then in `x` into `out`."""
         return lambda: out.copy_(self(x))
+
+    def bind_sum(self, total: torch.Tensor) -> Callable[[torch.Tensor], object]:
+        """Later calls add the product of a row, which lies in memory in one piece, to `total`."""
+        return lambda row: total.add_(self(row.as_strided((1, self.inputs), (self.inputs, 1))))
 
     def _product(self, whole: torch.Tensor) -> torch.Tensor:
         """The integer product; CUDA wants more than 16 rows, and a multiple of 8."""

@@ -12,7 +12,6 @@ The residual stream is float32 (float64 in float64 models), whatever the weights
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -25,20 +24,11 @@ from outthink.models.attention import Attention
 from outthink.models.base import ModelConfig
 from outthink.models.config import Shape
 from outthink.models.errors import ModelError
+from outthink.models.layer import Layer, heads_of, turn
 from outthink.models.linear import Int8Linear, Linear
 from outthink.models.plan import Costs, plan
+from outthink.models.row import RowPass
 from outthink.models.weights import Weights
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """The matrices of one block; `head_gain` is the gain of qwen3's norm of query and key heads, or None."""
-
-    qkv: Linear | Int8Linear
-    out: Linear | Int8Linear
-    gate_up: Linear | Int8Linear
-    down: Linear | Int8Linear
-    head_gain: torch.Tensor | None
 
 
 class Parts(NamedTuple):
@@ -47,39 +37,6 @@ class Parts(NamedTuple):
     layers: list[Layer]
     embed: torch.Tensor
     head: Linear
-
-
-class Heads(NamedTuple):
-    """Views of one projection's rows: heads to turn, queries by group, cache cells (keys, then values)."""
-
-    turned: torch.Tensor  # [rows, heads + kv_heads, head_dim]
-    query: torch.Tensor  # [rows, group, kv_heads, head_dim]
-    cells: torch.Tensor  # [rows, 2, kv_heads, head_dim]
-
-
-class Row:
-    """Memory of the pass over one row and every view of it, so that a pass hardly reshapes or allocates."""
-
-    def __init__(self, model: LeanModel) -> None:
-        shape, layers = model.shape, model.layers
-        self.x = torch.empty(1, shape.hidden, dtype=model.wide, device=model.device)
-        self.hidden = torch.empty_like(self.x)
-        self.normed = self.x.to(model.dtype, copy=True)
-        qkv, gate_up = (
-            self.x.new_empty(1, layers[0].qkv.outputs),
-            self.x.new_empty(1, layers[0].gate_up.outputs),
-        )
-        heads = model.heads_of(qkv)
-        self.turned = heads.turned
-        self.pairs = torch.view_as_complex(heads.turned.unflatten(-1, (-1, 2)))
-        self.wide_query = heads.query.transpose(1, 2)
-        self.query = self.wide_query.to(model.dtype)  # the same memory if the type is the same
-        self.cells = heads.cells[0]
-        self.gate, self.up = gate_up.chunk(2, 1)
-        self.inner = torch.empty_like(self.up, dtype=model.dtype)
-        self.qkv = [layer.qkv.bind_row(self.normed, qkv) for layer in layers]
-        self.gate_up = [layer.gate_up.bind_row(self.normed, gate_up) for layer in layers]
-        self.down = [layer.down.bind_row(self.inner, self.hidden) for layer in layers]
 
 
 class LeanModel:
@@ -96,7 +53,7 @@ class LeanModel:
         )
         self.turns = shape.rope.table(min(1024, shape.max_positions), self.dtype).to(self.device)
         self.costs = Costs().scaled(shape.heads * shape.head_dim)
-        self.row = Row(self)
+        self.row = RowPass(shape, self.layers, self.dtype, self.head_floor)
 
     def new_store(self, slots: int) -> Store:
         """An empty cache of that many slots."""
@@ -112,72 +69,28 @@ class LeanModel:
         table = self._turns(max(batch.positions))
         attention = Attention(plan(batch, self.costs), store, rows, self.shape.group)
         if rows == 1:
-            return self._logits(self._one_row(self.row, batch, store, table, attention), batch.wanted)
+            cells = store.data[:, batch.slots[0]].unbind(0)
+            embedding = self.embed[batch.tokens[0]]
+            return self._logits(
+                self.row.run(embedding, table[batch.positions[0]], cells, attention), batch.wanted
+            )
         tokens, positions, slots = torch.tensor(
             [batch.tokens, batch.positions, batch.slots], device=self.device
         )
         turns = table.index_select(0, positions).unsqueeze(1)
         x = self.embed.index_select(0, tokens).to(self.wide)
         for index, layer in enumerate(self.layers):
-            heads = self.heads_of(layer.qkv(self._norm(x)))
-            self._turn(heads.turned, turns, layer.head_gain)
+            heads = heads_of(self.shape, layer.qkv(self._norm(x)))
+            turn(heads.turned, turns, layer.head_gain, self.head_floor)
             store.layers[index].index_copy_(0, slots, heads.cells)
             x += layer.out(attention.run(index, heads.query.contiguous()))
             x += layer.down(self._swiglu(layer.gate_up(self._norm(x))))
         return self._logits(x, batch.wanted)
 
-    def _one_row(
-        self, row: Row, batch: Batch, store: Store, table: torch.Tensor, attention: Attention
-    ) -> torch.Tensor:
-        """The same for one row, where calls cost more than arithmetic."""
-        x = row.x.copy_(self.embed[batch.tokens[0]])
-        turns = table[batch.positions[0]]
-        cells = store.data[:, batch.slots[0]].unbind(0)
-        for index, layer in enumerate(self.layers):
-            self._norm(x, row.normed)
-            row.qkv[index]()
-            if layer.head_gain is None:
-                row.pairs.mul_(turns)
-            else:
-                self._turn(row.turned, turns, layer.head_gain)
-            cells[index].copy_(row.cells)
-            if row.query is not row.wide_query:
-                row.query.copy_(row.wide_query)
-            x.add_(layer.out(attention.run_row(index, row.query)))
-            self._norm(x, row.normed)
-            row.gate_up[index]()
-            torch.mul(F.silu(row.gate, inplace=True), row.up, out=row.inner)
-            row.down[index]()
-            x.add_(row.hidden)
-        return x
-
-    def _norm(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    def _norm(self, x: torch.Tensor) -> torch.Tensor:
         """x / hypot(|x|, sqrt(width eps)); the rest of RMSNorm is in the next matrix."""
         size = vector_norm(x, 2, -1, True).hypot_(self.floor)
-        if out is None:
-            out = torch.empty(x.shape, dtype=self.dtype, device=self.device)
-        return torch.div(x, size, out=out)
-
-    def heads_of(self, qkv: torch.Tensor) -> Heads:
-        """Views of projected rows."""
-        shape = self.shape
-        rows, dim = len(qkv), shape.head_dim
-        heads = qkv.view(rows, -1, dim)
-        return Heads(
-            heads[:, : -shape.kv_heads],
-            heads[:, : shape.heads].view(rows, shape.group, shape.kv_heads, dim),
-            heads[:, shape.heads :].view(rows, 2, shape.kv_heads, dim),
-        )
-
-    def _turn(self, heads: torch.Tensor, turns: torch.Tensor, gain: torch.Tensor | None) -> None:
-        """Turn query and key heads in place, in float32 at least; qwen3 norms the heads before."""
-        wide = heads.to(self.wide)
-        if gain is not None:
-            size = vector_norm(wide, 2, -1, True).hypot_(self.head_floor)
-            wide.div_(size).mul_(gain)
-        torch.view_as_complex(wide.view(*wide.shape[:-1], -1, 2)).mul_(turns)
-        if wide is not heads:
-            heads.copy_(wide)
+        return torch.div(x, size, out=torch.empty(x.shape, dtype=self.dtype, device=self.device))
 
     def _swiglu(self, gate_up: torch.Tensor) -> torch.Tensor:
         """silu(gate) * up."""

@@ -16,61 +16,11 @@ exact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from outthink.core.batch import Batch
-
-
-class Extent(NamedTuple):
-    """Cache slots `[start, start + length)`."""
-
-    start: int
-    length: int
-
-
-class Product(NamedTuple):
-    """Rows `[first, last)` see all of `extents`."""
-
-    first: int
-    last: int
-    extents: list[Extent]
-
-
-class Causal(NamedTuple):
-    """Row `first + i` sees slots `start .. start + i`; there are as many slots as rows."""
-
-    first: int
-    last: int
-    start: int
-
-
-class Box(NamedTuple):
-    """Rows `[top, bottom)` of the batch see columns `[left, right)` of the item's extents."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-
-class Masked(NamedTuple):
-    """Rows `[first, last)` against all of `extents`, open in the boxes only."""
-
-    first: int
-    last: int
-    extents: list[Extent]
-    boxes: list[Box]
-
-
-class Fan(NamedTuple):
-    """Row `rows[i]` sees the slots of `chains[i]`; nothing is shared."""
-
-    rows: list[int]
-    chains: list[list[Extent]]
-
-
-Item = Product | Causal | Masked | Fan
+from outthink.models.forest import Node, forest_of, parents_first, thread_of
+from outthink.models.items import Box, Causal, Extent, Fan, Item, Masked, Product
 
 
 class Costs(NamedTuple):
@@ -88,28 +38,6 @@ class Costs(NamedTuple):
         return Costs(self.item, self.pair * part, self.lone * part, self.copy * part, self.node)
 
 
-@dataclass(slots=True)
-class _Node:
-    """Rows `[first, last)`, which all see `extents`; some sit in `square`, the others see all of it."""
-
-    first: int
-    last: int
-    extents: list[Extent]
-    square: Extent | None = None
-    visible: list[int] = field(
-        default_factory=list
-    )  # of rows first, first + 1, ...: how much of square each sees
-    kids: list[_Node] = field(default_factory=list)
-    slots: int = 0  # distinct slots in the subtree
-    nodes: int = 1
-    cost: float = 0.0
-    way: str = "split"
-
-    @property
-    def rows(self) -> int:
-        return self.last - self.first
-
-
 DEFAULT_COSTS = Costs()
 
 
@@ -119,121 +47,19 @@ def plan(batch: Batch, costs: Costs = DEFAULT_COSTS) -> list[Item]:
     Raises ValueError when the rows below a segment are not one range (the batch is not in depth-first order).
     """
     if len(batch) == 1:
-        return _chain_items(_thread(batch, 0), 0, 1, costs)
-    roots = _forest(batch)
-    nodes = _parents_first(roots)
+        return _chain_items(thread_of(batch, 0), 0, 1, costs)
+    roots = forest_of(batch)
+    nodes = parents_first(roots)
     threads = sum(node.last - node.first == 1 for node in nodes)
     for node in reversed(nodes):
         _choose(node, costs, threads)
-    top = _Node(0, len(batch), [], kids=roots)
+    top = Node(0, len(batch), [], kids=roots)
     _choose(top, costs, threads)
     items, lone = _emit(top, costs)
     return items + _fans(lone, costs)
 
 
-def _thread(batch: Batch, row: int) -> list[Extent]:
-    """The extents that one row sees, in order."""
-    at = batch.segment[row]
-    chain = [Extent(batch.segments[at].start, batch.visible[row])]
-    while (at := batch.segments[at].parent) >= 0:
-        _prepend(chain, Extent(batch.segments[at].start, batch.segments[at].length))
-    return chain
-
-
-def _prepend(chain: list[Extent], extent: Extent) -> None:
-    """Put an extent before a chain; neighbours in memory become one."""
-    if not extent.length:
-        return
-    if chain and extent.start + extent.length == chain[0].start:
-        chain[0] = Extent(extent.start, extent.length + chain[0].length)
-    else:
-        chain.insert(0, extent)
-
-
-def _forest(batch: Batch) -> list[_Node]:
-    """Nodes of the segments that have rows at or below them; chains with the same rows become one node."""
-    own = _own_rows(batch)
-    kids: dict[int, list[_Node]] = {}
-    for at in range(len(batch.segments) - 1, -1, -1):
-        below = kids.pop(at, [])
-        if at in own or below:
-            node = _node(batch, at, own.get(at), below[::-1])
-            kids.setdefault(batch.segments[at].parent, []).append(node)
-    return kids.get(-1, [])[::-1]
-
-
-def _own_rows(batch: Batch) -> dict[int, range]:
-    """The rows that sit in each segment."""
-    own: dict[int, range] = {}
-    for row, (at, visible) in enumerate(zip(batch.segment, batch.visible, strict=True)):
-        if not 0 < visible <= batch.segments[at].length:
-            raise ValueError(
-                f"row {row} sees {visible} of the {batch.segments[at].length} slots of its segment"
-            )
-        seen = own.get(at)
-        if seen is not None and seen.stop != row:
-            raise ValueError(f"rows of segment {at} are not neighbours: {seen} and {row}")
-        own[at] = range(row if seen is None else seen.start, row + 1)
-    return own
-
-
-def _node(batch: Batch, at: int, own: range | None, kids: list[_Node]) -> _Node:
-    """The node of one segment above the nodes below it."""
-    _, start, length = batch.segments[at]
-    if own is not None and not kids and len(own) == 1:
-        seen = batch.visible[own.start]
-        return _Node(own.start, own.stop, [Extent(start, seen)], slots=seen)
-    kids.sort(key=_first_row)
-    _check_order(at, own, kids)
-    if own is None:
-        if len(kids) == 1:
-            _prepend(kids[0].extents, Extent(start, length))
-            kids[0].slots += length
-            return kids[0]
-        return _measured(
-            _Node(kids[0].first, kids[-1].last, [Extent(start, length)] if length else [], kids=kids)
-        )
-    visible = batch.visible[own.start : own.stop]
-    last = kids[-1].last if kids else own.stop
-    # What all rows see comes first; the rest is a square in which own rows see a part and rows below see all.
-    shared = min(visible) - 1
-    seen = length if kids else max(visible)
-    node = _Node(own.start, last, [Extent(start, shared)] if shared else [], kids=kids)
-    node.square = Extent(start + shared, seen - shared)
-    node.visible = [count - shared for count in visible]
-    return _measured(node)
-
-
-def _first_row(node: _Node) -> int:
-    return node.first
-
-
-def _check_order(at: int, own: range | None, kids: list[_Node]) -> None:
-    """Rows below a segment must be one range, its own rows first."""
-    stop = own.stop if own else kids[0].first
-    for kid in kids:
-        if kid.first != stop:
-            raise ValueError(f"rows below segment {at} are not one range in depth-first order")
-        stop = kid.last
-
-
-def _measured(node: _Node) -> _Node:
-    """Fill in slots and nodes of the subtree."""
-    own = sum(extent.length for extent in node.extents) + (node.square.length if node.square else 0)
-    node.slots = own + sum(kid.slots for kid in node.kids)
-    node.nodes = 1 + len(node.visible) + sum(kid.nodes for kid in node.kids)
-    return node
-
-
-def _parents_first(roots: list[_Node]) -> list[_Node]:
-    """All nodes, every node before the nodes below it."""
-    order = list(roots)
-    for node in order:
-        order += node.kids
-    return order
-
-
-def _choose(node: _Node, costs: Costs, threads: int) -> None:
+def _choose(node: Node, costs: Costs, threads: int) -> None:
     """Set the cheapest way of this node and its cost."""
     if node.last - node.first == 1:
         node.cost = costs.item / threads + node.slots * (costs.lone + costs.copy)
@@ -249,7 +75,7 @@ def _choose(node: _Node, costs: Costs, threads: int) -> None:
     node.cost = ways[node.way]
 
 
-def _split_cost(node: _Node, costs: Costs) -> float:
+def _split_cost(node: Node, costs: Costs) -> float:
     total = sum(kid.cost for kid in node.kids)
     if node.square:
         total += costs.item + len(node.visible) * node.square.length * costs.pair
@@ -258,11 +84,11 @@ def _split_cost(node: _Node, costs: Costs) -> float:
     return total
 
 
-def _masked_cost(node: _Node, slots: int, costs: Costs) -> float:
+def _masked_cost(node: Node, slots: int, costs: Costs) -> float:
     return costs.item + slots * (node.rows * costs.pair + costs.copy) + node.nodes * costs.node
 
 
-def _emit(top: _Node, costs: Costs) -> tuple[list[Item], list[tuple[int, list[Extent]]]]:
+def _emit(top: Node, costs: Costs) -> tuple[list[Item], list[tuple[int, list[Extent]]]]:
     """The items of the chosen ways, outer before inner; and the threads (row, chain) still to be fanned."""
     items: list[Item] = []
     lone: list[tuple[int, list[Extent]]] = []
@@ -292,7 +118,7 @@ def _chain_items(extents: list[Extent], first: int, last: int, costs: Costs) -> 
     return items + ([Product(first, last, short)] if short else [])
 
 
-def _square_items(node: _Node) -> list[Item]:
+def _square_items(node: Node) -> list[Item]:
     """Own rows of a node against its square, and the rows below against all of it."""
     if not node.square:
         return []
@@ -309,7 +135,7 @@ def _square_items(node: _Node) -> list[Item]:
     return items
 
 
-def _masked(top: _Node, whole: bool) -> Masked:
+def _masked(top: Node, whole: bool) -> Masked:
     """One masked product over a subtree, with or without the extents of its top node."""
     extents: list[Extent] = []
     boxes: list[Box] = []

@@ -169,7 +169,7 @@ def draft(draw: Draw, level: int) -> Draft | None:
 class Countdown:
     """Numbers to a target; any valid expression counts."""
 
-    level: int = 4
+    level: int = 3
     seed: int = 0
 
     name = "countdown"
