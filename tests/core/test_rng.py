@@ -46,6 +46,19 @@ def test_torch_numpy_and_python_give_the_same_numbers() -> None:
     assert torch.equal(noise.rows(KEYS[:few], indices[:few], 300), fast[:few])
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.3, 3.0, 30.0])
+def test_noise_only_where_it_matters_draws_the_same(spread: float) -> None:
+    indices = list(range(len(KEYS)))
+    scores = np.random.default_rng(3).normal(size=(len(KEYS), 1024)).astype(np.float32) * np.float32(spread)
+    scores[:, ::7] = -np.inf
+    assert scores.size >= noise.SPARSE
+    for shift in range(20):
+        moved = [i + 100 * shift for i in indices]
+        everywhere = (scores + noise.dense(KEYS, moved, 1024)).argmax(-1)
+        assert (noise.argmax(scores, KEYS, moved) == everywhere).all()
+    assert (noise._gumbel(np.array([noise._RARE_BITS - 1], dtype=np.uint32)) < noise.RARE).all()
+
+
 @pytest.mark.parametrize("axis", ["key", "index", "item"])
 def test_uniform_along_every_axis(axis: str) -> None:
     n = 20000

@@ -7,8 +7,10 @@ logical shift right is an arithmetic one and a mask, and int32 multiplication wr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +26,9 @@ def _signed(x: int) -> int:
 
 
 _C1, _C2 = np.uint32(rng.C1), np.uint32(rng.C2)
+SPARSE = 8192  # entries from which noise is computed only where it matters
+RARE = 8.0  # noise that one token in 3000 has
+_RARE_BITS = np.uint32(math.exp(-math.exp(-RARE)) * 2**32 - 2)  # noise of fewer bits is below RARE
 FEW = 8  # rows; below it Python is faster than numpy's calls
 _S15, _S16 = np.uint32(15), np.uint32(16)
 
@@ -81,6 +86,26 @@ def _gumbel(bits: Words) -> NDArray[np.float32]:
     np.log(u, out=u)
     np.negative(u, out=u)
     return u.astype(np.float32)
+
+
+def argmax(scores: NDArray[Any], keys: Sequence[int], indices: Sequence[int]) -> NDArray[np.intp]:
+    """argmax over v of scores[r, v] + rng.gumbel(keys[r], indices[r], v), for every row.
+
+    With many entries noise is computed for those alone that could win: the likeliest token's sum is a bound,
+    and who is RARE + 1 below it needs noise above RARE, which few have.
+    """
+    if scores.size < SPARSE:
+        return (scores + dense(keys, indices, scores.shape[1])).argmax(-1)
+    a, b = _row_words(keys, indices)
+    bits = _bits(_item_words(scores.shape[1]) + a, b)
+    rows, best = np.arange(len(scores)), scores.argmax(-1)
+    bound = scores[rows, best] + _gumbel(bits[rows, best])
+    could_win = scores >= (bound - (RARE + 1))[:, None]
+    could_win |= bits >= _RARE_BITS
+    places = np.flatnonzero(could_win)
+    noisy = np.full(scores.shape, -np.inf, scores.dtype)
+    noisy.ravel()[places] = scores.ravel()[places] + _gumbel(bits.ravel()[places])
+    return noisy.argmax(-1)
 
 
 def dense(keys: Sequence[int], indices: Sequence[int], vocab: int) -> NDArray[np.float32]:

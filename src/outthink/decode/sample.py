@@ -79,10 +79,10 @@ def _choose_dense(
 ) -> tuple[list[int], list[float]]:
     """The same in numpy, whose calls and argmax cost a fraction of torch's on small vocabularies."""
     rows, scores = logits.numpy(), warped.numpy()
-    if draws[0].sampling.temperature != 0:
-        keys, indices = [d.key for d in draws], [d.position for d in draws]
-        scores = scores + noise.dense(keys, indices, scores.shape[1])
-    tokens = scores.argmax(-1)
+    if draws[0].sampling.temperature == 0:
+        tokens = scores.argmax(-1)
+    else:
+        tokens = noise.argmax(scores, [d.key for d in draws], [d.position for d in draws])
     shifted = rows - rows.max(-1, keepdims=True)
     logprobs = shifted[np.arange(len(draws)), tokens] - np.log(np.exp(shifted).sum(-1))
     return tokens.tolist(), logprobs.tolist()
