@@ -10,6 +10,8 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -41,17 +43,17 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def lines(given: argparse.Namespace) -> list[speed.Line]:
-    """What is written in the contest; short work is done more often."""
-    rounds, new = (1, 8) if given.quick else (given.rounds, 100)
+def lines(given: argparse.Namespace, judged: bool) -> list[speed.Line]:
+    """What is written in the contest; short work is done more often. Less where no target is."""
+    rounds, new = (1, 8) if given.quick else (given.rounds if judged else max(3, given.rounds // 2), 100)
     most = 8 if given.quick else 64
-    return [
+    found = [
         speed.Line(1, greedy=True, rounds=2 * rounds, new=new),
         speed.Line(1, rounds=2 * rounds, new=new),
         speed.Line(16, rounds=rounds, new=new),
         speed.Line(most, rounds=rounds, new=new),
-        speed.Line(16, stops=True, rounds=rounds, new=2 * new),
     ]
+    return [*found, speed.Line(16, stops=True, rounds=rounds, new=2 * new)] if judged else found
 
 
 def load(given: argparse.Namespace, folder: Path) -> list[speed.Bench]:
@@ -94,20 +96,26 @@ def main() -> None:
         engines = {bench.dtype: bench.engine for bench in first}
         prompts, rounds = first[0].prompts, 1 if given.quick else given.rounds
         new = 16 if given.quick else 100
-        parts = {
-            "tokens per second": lambda: speed.measure(benches, lines(given), say),
-            "concurrent requests": lambda: speed.concurrency(benches, rounds, new=new),
+        parts: dict[str, Callable[[], report.Section]] = {
+            "tokens per second": lambda: speed.measure(first, lines(given, True), True, watch),
+            "concurrent requests": lambda: speed.concurrency(first, rounds, new=new),
             "time outside the forward": lambda: overhead.measure(
                 engines, prompts, rounds, 2 * new if given.quick else new
             ),
             "positions": lambda: positions.measure(first[0].engine.main.backend, 4 if given.quick else 16),
             "memory": memory.measure,
         }
+        for threads in given.threads[1:]:
+            more = [bench for bench in benches if bench.threads == threads]
+            parts[f"tokens per second, {threads} thread(s)"] = partial(
+                speed.measure, more, lines(given, False), False, watch
+            )
         for name, part in parts.items():
             say(name)
             torch.set_num_threads(given.threads[0])
             with watch.section(name):
-                sections.append(part())
+                section = part()
+            sections.append(section)
             save()
     say(f"written to {given.out}")
 

@@ -40,11 +40,11 @@ class Watch:
         """The same as text."""
         if not self.loads:
             return []
-        shares = ", ".join(f"{name} {cores:.2f}" for name, cores in self.others.items())
+        shares = "; ".join(f"{name}: {cores:.2f}" for name, cores in self.others.items())
         return [
             f"Load average (1 minute) during the run: {min(self.loads):.2f} to {max(self.loads):.2f}; "
             "the benchmark itself is part of it.",
-            f"Cores that other processes (and the hypervisor) took, mean of each section: {shares}.",
+            f"Cores that other processes (and the hypervisor) took, mean of each part. {shares}.",
         ]
 
 

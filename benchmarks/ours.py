@@ -24,7 +24,7 @@ class Ours:
         assert answer.receipt is not None
         spent = answer.receipt.actual
         self.bytes += spent.bytes
-        if spent.positions < COLD * len(work.prompt.tokens) + work.new - 1:
+        if spent.positions < COLD * len(work.prompt.tokens) + (0 if work.stops else work.new - 1):
             raise AssertionError(f"{spent.positions} positions: the prompt was in the cache already")
         if not work.stops and spent.written != work.branches * work.new:
             raise AssertionError(f"{spent.written} tokens written, not {work.branches} x {work.new}")

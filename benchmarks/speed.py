@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import torch
 from benchmarks import llama_cpp_rival as llama
 from benchmarks.contest import Ratio, Rival, Score, Work, contest
 from benchmarks.gguf_export import export
+from benchmarks.machine import Watch
 from benchmarks.ours import Ours, request
 from benchmarks.prompts import Prompts
 from benchmarks.report import Section, Target
@@ -34,7 +36,7 @@ that all write equally much; but with *natural ends* (on plain problems) everybo
 does. outthink runs `vote` through the whole engine, with votes and receipts. transformers:
 `generate(num_return_sequences=n)`. llama.cpp: `llama_decode` over all branches, a sampler chain each; for
 bfloat16 the faster of float16 and bfloat16 weights. Its settings were tried beforehand, and the fastest
-taken."""
+taken. *Others*: cores that other processes took meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,13 @@ def fastest(bench: Bench, branches: int, eos: int) -> Iterator[llama.LlamaCpp | 
 
 
 def _best_setting(bench: Bench, branches: int) -> llama.Setting:
-    """Try all settings on a little work; the shorter time of two."""
-    work = Work(bench.prompts.long(200), branches, 24 if branches > 1 else 64)
+    """Try all settings on a little work, once it has run."""
+    work = Work(bench.prompts.long(200), branches, 16 if branches > 1 else 64)
     times: dict[llama.Setting, float] = {}
     for setting in llama.settings(bench.files(), branches):
         rival = llama.LlamaCpp(setting, bench.threads)
         rival.write(work)
-        times[setting] = min(_seconds(lambda rival=rival: rival.write(work)) for _ in range(2))
+        times[setting] = _seconds(lambda rival=rival: rival.write(work))
         rival.close()
     return min(times, key=lambda setting: times[setting])
 
@@ -147,27 +149,33 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def measure(benches: list[Bench], lines: list[Line], say: Callable[[str], None]) -> Section:
-    """The contest, line by line; targets are judged at the first bench's number of threads."""
+def measure(benches: list[Bench], lines: list[Line], judged: bool, watch: Watch) -> Section:
+    """The contest, line by line."""
     section = Section(
-        "Tokens per second",
-        ["dtype", "threads", "branches", "outthink", "transformers", "ratio", "llama.cpp", "ratio"],
-        before=[INTRODUCTION],
+        f"Tokens per second, {_threads(benches[0].threads)}",
+        ["dtype", "branches", "outthink", "transformers", "ratio", "llama.cpp", "ratio", "others"],
+        before=[INTRODUCTION] if judged else [],
     )
     notes: list[str] = []
     for bench in benches:
         differ = ", ".join(check(bench))
-        notes.append(f"{bench.dtype}, {bench.threads} threads, largest difference of logits: {differ}.")
+        notes.append(f"{bench.dtype}, largest difference of logits: {differ}.")
         for line in lines:
-            say(f"{bench.dtype}, {bench.threads} threads, {line}")
-            _measure_line(bench, line, section, notes, bench.threads == benches[0].threads)
+            print(f"         {bench.dtype}, {line}", file=sys.stderr, flush=True)
+            _measure_line(bench, line, section, notes, judged, watch)
     section.after += ["\n".join(f"- {note}" for note in notes)]
     if llama.missing():
         section.before.append(f"**There is no llama.cpp column: {llama.missing()}.**")
     return section
 
 
-def _measure_line(bench: Bench, line: Line, section: Section, notes: list[str], judged: bool) -> None:
+def _threads(count: int) -> str:
+    return f"{count} threads" if count > 1 else "1 thread"
+
+
+def _measure_line(
+    bench: Bench, line: Line, section: Section, notes: list[str], judged: bool, watch: Watch
+) -> None:
     torch.set_num_threads(bench.threads)
     ours = Ours(bench.engine)
     rivals: list[Rival] = [ours, bench.network]
@@ -179,19 +187,21 @@ def _measure_line(bench: Bench, line: Line, section: Section, notes: list[str], 
             prompt = bench.prompts.problem() if line.stops else bench.prompts.long(200)
             return Work(prompt, line.branches, line.new, line.greedy, line.stops, seed=turn)
 
-        scores = contest(rivals, line.rounds, work)
+        where = f"{bench.dtype}, {_threads(bench.threads)}, {line}"
+        with watch.section(where):
+            scores = contest(rivals, line.rounds, work)
         if rival is not None:
             inside = f"{rival.decode_seconds / rival.seconds:.0%} of its time in llama_decode"
             notes.append(
                 f"{bench.dtype}, {bench.threads} threads, {line}: llama.cpp with {rival.setting}; {inside}."
             )
-    section.rows.append(_cells(bench, line, scores))
+    section.rows.append([*_cells(bench, line, scores), f"{watch.others[where]:.2f}"])
     if judged and not line.stops:
         section.targets += _targets(bench.dtype, line, scores)
 
 
 def _cells(bench: Bench, line: Line, scores: dict[str, Score]) -> list[str]:
-    cells = [bench.dtype, str(bench.threads), str(line), f"{scores[Ours.name].rate:.0f}"]
+    cells = [bench.dtype, str(line), f"{scores[Ours.name].rate:.0f}"]
     for name in (Transformers.name, llama.LlamaCpp.name):
         if name in scores:
             cells += [f"{scores[name].rate:.0f}", str(Ratio.of(scores[Ours.name], scores[name]))]
