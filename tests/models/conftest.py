@@ -73,12 +73,13 @@ def save_tiny(tmp_path_factory: pytest.TempPathFactory) -> Save:
     """Make, once, a random tiny model of a family with changes to its configuration; return its directory."""
     made: dict[str, Path] = {}
 
-    def save(family: str, *, shard: str | None = None, **changes: Any) -> Path:
-        key = f"{family} {shard} {sorted(changes.items())}"
+    def save(family: str, *, shard: str | None = None, dtype: str = "float32", **changes: Any) -> Path:
+        key = f"{family} {shard} {dtype} {sorted(changes.items())}"
         if key not in made:
             path = tmp_path_factory.mktemp(family)
             model = transformers.AutoModelForCausalLM.from_config(tiny_config(family, **changes))
             randomise(model, seed=len(made))
+            model.to(getattr(torch, dtype))
             model.save_pretrained(path, **({"max_shard_size": shard} if shard else {}))
             save_tokenizer(path)
             made[key] = path

@@ -12,6 +12,7 @@ import transformers
 from forests import Branch, Forest, evaluate
 
 from outthink.models import load
+from outthink.models.linear import Linear
 
 
 def reference(
@@ -43,6 +44,31 @@ def check_family(path: Path, seed: int, branches: int = 9, tolerance: float = 1e
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
 def test_random_forests_match_transformers(save_tiny: Any, family: str, seed: int) -> None:
     check_family(save_tiny(family), seed)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_checkpoints_of_16_bits_are_exact_in_float32(save_tiny: Any, family: str, seed: int) -> None:
+    check_family(save_tiny(family, dtype="bfloat16"), seed)
+
+
+@pytest.mark.parametrize("dtype, half", [("float32", False), ("bfloat16", True), ("float16", True)])
+def test_only_weights_that_fit_are_kept_in_float16(save_tiny: Any, dtype: str, half: bool) -> None:
+    matrices = load(save_tiny("llama", dtype=dtype)).model.layers[0].matrices
+    assert [matrix.half is not None for matrix in matrices] == [half] * 4
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-9, 1e6])
+@pytest.mark.parametrize("rows", [1, 3, 9])
+def test_layouts_of_a_matrix_agree(size: float, rows: int) -> None:
+    weight, bias, x = (
+        torch.randn(48, 32).bfloat16().double() * size,
+        torch.randn(48).double(),
+        torch.randn(rows, 32),
+    )
+    linear = Linear(weight, bias, torch.float32, torch.device("cpu"))
+    expected = x.double() @ weight.float().double().t() + bias
+    torch.testing.assert_close(linear(x).double(), expected, atol=1e-5 * max(1.0, size), rtol=0)
 
 
 VARIANTS: dict[str, dict[str, Any]] = {

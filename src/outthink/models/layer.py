@@ -14,13 +14,22 @@ from outthink.models.linear import Int8Linear, Linear
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The matrices of one block; `head_gain` is the gain of qwen3's norm of query and key heads, or None."""
+    """The matrices of one block.
+
+    `gains` are those of the norms before attention and before the rest, sqrt(width) included, unless they
+    are in the matrices; `head_gain` is the gain of qwen3's norm of query and key heads, or None.
+    """
 
     qkv: Linear | Int8Linear
     out: Linear | Int8Linear
     gate_up: Linear | Int8Linear
     down: Linear | Int8Linear
     head_gain: torch.Tensor | None
+    gains: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None)
+
+    @property
+    def matrices(self) -> tuple[Linear | Int8Linear, ...]:
+        return self.qkv, self.out, self.gate_up, self.down
 
 
 class Heads(NamedTuple):

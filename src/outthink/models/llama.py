@@ -3,7 +3,8 @@
 What is done once at load, in float64 before rounding, so that a pass has few operations:
 
 - q, k, v are one matrix, gate and up are one matrix;
-- a norm's gain and sqrt(width) go into the matrix behind it, leaving x / hypot(|x|, sqrt(width eps));
+- a norm's gain and sqrt(width) go into the matrix behind it, leaving x / hypot(|x|, sqrt(width eps)), unless
+  the matrix alone fits into float16 (see linear.py), which is worth more;
 - the two halves that rotary embedding pairs are interleaved, so that turning them is one complex product;
 - query heads, and the columns of the output projection, are in the order of attention: (group, kv_head).
 
@@ -12,33 +13,22 @@ The residual stream is float32 (float64 in float64 models), whatever the weights
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch.linalg import vector_norm
 from torch.nn.functional import silu
 
 from outthink.core.batch import Batch
 from outthink.kv.store import Store
+from outthink.models.assemble import Parts
 from outthink.models.attention import Attention
 from outthink.models.base import ModelConfig
 from outthink.models.config import Shape
 from outthink.models.errors import ModelError
-from outthink.models.layer import Layer, turn
-from outthink.models.linear import Int8Linear, Linear
+from outthink.models.layer import turn
 from outthink.models.plan import Costs, plan
 from outthink.models.row import RowPass, Rows
-from outthink.models.weights import Weights
 
 KEPT_ROWS = 256  # memory of passes up to this size is kept for the next one
-
-
-class Parts(NamedTuple):
-    """The weights of a lean model, folded and laid out."""
-
-    layers: list[Layer]
-    embed: torch.Tensor
-    head: Linear
 
 
 class LeanModel:
@@ -46,7 +36,7 @@ class LeanModel:
 
     def __init__(self, shape: Shape, config: ModelConfig, parts: Parts) -> None:
         self.shape, self.config = shape, config
-        self.layers, self.embed, self.head = parts
+        self.layers, self.embed, self.head, self.gain = parts
         self.dtype, self.device = self.embed.dtype, self.embed.device
         self.wide = torch.float64 if self.dtype == torch.float64 else torch.float32
         self.floor = torch.tensor([(shape.hidden * shape.eps) ** 0.5], dtype=self.wide, device=self.device)
@@ -88,7 +78,7 @@ class LeanModel:
         turns = table.index_select(0, positions).unsqueeze(1)
         rows.x.copy_(self.embed.index_select(0, tokens))
         for index, layer in enumerate(self.layers):
-            rows.qkv.copy_(layer.qkv(rows.norm()))
+            rows.qkv.copy_(layer.qkv(rows.norm(layer.gains[0])))
             if layer.head_gain is None:
                 rows.pairs.mul_(turns)
             else:
@@ -96,7 +86,7 @@ class LeanModel:
             store.layers[index].index_copy_(0, slots, rows.cells.to(store.data.dtype))
             rows.query.copy_(rows.wide_query)
             rows.x.add_(layer.out(attention.run(index)))
-            gate, up = layer.gate_up(rows.norm()).chunk(2, 1)
+            gate, up = layer.gate_up(rows.norm(layer.gains[1])).chunk(2, 1)
             rows.x.add_(layer.down(torch.mul(silu(gate, inplace=True), up, out=rows.inner)))
         return rows.x
 
@@ -111,9 +101,10 @@ class LeanModel:
         return rows
 
     def _norm(self, x: torch.Tensor) -> torch.Tensor:
-        """x / hypot(|x|, sqrt(width eps)); the rest of RMSNorm is in the next matrix."""
+        """The last norm: x / hypot(|x|, sqrt(width eps)), times the gain if it is not in the head."""
         size = vector_norm(x, 2, -1, True).hypot_(self.floor)
-        return torch.div(x, size, out=torch.empty(x.shape, dtype=self.dtype, device=self.device))
+        normed = torch.div(x, size, out=torch.empty(x.shape, dtype=self.dtype, device=self.device))
+        return normed if self.gain is None else normed.mul_(self.gain)
 
     def _logits(self, x: torch.Tensor, wanted: list[int]) -> torch.Tensor:
         """The head, for the wanted rows only."""
@@ -134,78 +125,3 @@ class LeanModel:
             length = min(max(2 * len(self.turns), position + 1), self.shape.max_positions)
             self.turns = self.shape.rope.table(length, self.dtype).to(self.device)
         return self.turns
-
-
-def read_parts(
-    shape: Shape, weights: Weights, dtype: torch.dtype, device: torch.device, int8: bool = False
-) -> Parts:
-    """Read, fold and lay out the weights of a lean model; `int8` rounds the matrices of the layers."""
-    embed = weights.get("model.embed_tokens.weight", shape.vocab, shape.hidden)
-    layers = [_layer(shape, weights, index, dtype, device, int8) for index in range(shape.layers)]
-    gain = weights.get("model.norm.weight", shape.hidden)
-    head = embed if shape.tied else weights.get("lm_head.weight", shape.vocab, shape.hidden)
-    return Parts(layers, embed.to(device, dtype), Linear(_fold(head, gain), None, dtype, device))
-
-
-def _fold(weight: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
-    """W diag(gain) sqrt(width), in float64."""
-    return weight.double() * (gain.double() * len(gain) ** 0.5)
-
-
-def _layer(
-    shape: Shape, weights: Weights, index: int, dtype: torch.dtype, device: torch.device, int8: bool
-) -> Layer:
-    prefix = f"model.layers.{index}."
-    hidden, inner = shape.hidden, shape.intermediate
-    query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-
-    def matrix(name: str, outputs: int, inputs: int) -> torch.Tensor:
-        return weights.get(f"{prefix}{name}.weight", outputs, inputs).double()
-
-    def bias(names: dict[str, int], present: bool) -> list[torch.Tensor] | None:
-        return (
-            [weights.get(f"{prefix}{n}.bias", size).double() for n, size in names.items()]
-            if present
-            else None
-        )
-
-    def by_group(rows: torch.Tensor) -> torch.Tensor:
-        """Query heads from (kv_head, group) to (group, kv_head) order."""
-        return rows.unflatten(0, (shape.kv_heads, shape.group, -1)).transpose(0, 1).flatten(0, 2)
-
-    def pairs(rows: torch.Tensor) -> torch.Tensor:
-        """Interleave the halves of every head: rows (i, i + d/2) become (2i, 2i + 1)."""
-        return rows.unflatten(0, (-1, 2, shape.head_dim // 2)).transpose(1, 2).flatten(0, 2)
-
-    before = weights.get(prefix + "input_layernorm.weight", hidden)
-    between = weights.get(prefix + "post_attention_layernorm.weight", hidden)
-    sizes = {"self_attn.q_proj": query, "self_attn.k_proj": key, "self_attn.v_proj": key}
-    q, k, v = (matrix(name, size, hidden) for name, size in sizes.items())
-    qkv_bias = bias(sizes, shape.qkv_bias)
-    out = by_group(matrix("self_attn.o_proj", hidden, query).t()).t()
-    out_bias = bias({"self_attn.o_proj": hidden}, shape.out_bias)
-    up_bias = bias({"mlp.gate_proj": inner, "mlp.up_proj": inner}, shape.mlp_bias)
-    down_bias = bias({"mlp.down_proj": hidden}, shape.mlp_bias)
-    head_gain = None
-    if shape.head_norm:
-        gains = [weights.get(f"{prefix}self_attn.{n}_norm.weight", shape.head_dim).double() for n in "qk"]
-        spread = [
-            pairs(gain).expand(n, -1) for gain, n in zip(gains, (shape.heads, shape.kv_heads), strict=True)
-        ]
-        wide = torch.float64 if dtype == torch.float64 else torch.float32
-        head_gain = (torch.cat(spread) * shape.head_dim**0.5).to(device, wide)
-
-    def linear(weight: torch.Tensor, parts: list[torch.Tensor] | None) -> Linear | Int8Linear:
-        whole = None if parts is None else torch.cat(parts)
-        return Int8Linear(weight, whole, device) if int8 else Linear(weight, whole, dtype, device)
-
-    if qkv_bias:
-        qkv_bias = [by_group(pairs(qkv_bias[0])), pairs(qkv_bias[1]), qkv_bias[2]]
-    gate_up = torch.cat([matrix("mlp.gate_proj", inner, hidden), matrix("mlp.up_proj", inner, hidden)])
-    return Layer(
-        qkv=linear(_fold(torch.cat([by_group(pairs(q)), pairs(k), v]), before), qkv_bias),
-        out=linear(out, out_bias),
-        gate_up=linear(_fold(gate_up, between), up_bias),
-        down=linear(matrix("mlp.down_proj", hidden, inner), down_bias),
-        head_gain=head_gain,
-    )

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
+from outthink.models.assemble import Assembly
 from outthink.models.base import Loaded, Model, ModelConfig
 from outthink.models.config import Shape, eos_ids, not_lean, parse_shape, read_config
 from outthink.models.errors import ModelError
 from outthink.models.hf import load_transformers
-from outthink.models.llama import LeanModel, read_parts
+from outthink.models.llama import LeanModel
 from outthink.models.tokenizer import Tokenizer
 from outthink.models.weights import Weights
 
@@ -75,7 +76,7 @@ def _lean(directory: Path, config: dict[str, Any], dtype: str, device: torch.dev
     """The lean model of a directory."""
     shape = parse_shape(config)
     with Weights(directory) as weights:
-        parts = read_parts(shape, weights, DTYPES[dtype], device, int8=dtype == "int8")
+        parts = Assembly(shape, weights, DTYPES[dtype], device, int8=dtype == "int8").parts()
         _refuse_unused(weights, shape)
         described = _describe(shape, directory, config, weights.params)
     return LeanModel(shape, replace(described, dtype=dtype, device=str(device)), parts)

@@ -1,9 +1,9 @@
 """Memory of a pass, and the pass over one row, where calls cost more than arithmetic.
 
 Everything that does not change from pass to pass is made once: memory, every view of it, and calls bound to
-both. What is left is 14 operations a layer. The stream keeps sqrt(width eps) as one element more than it has,
-so that its norm is that of RMSNorm without another operation; matrices add their products to the stream
-themselves.
+both. What is left is 14 to 18 operations a layer. The stream keeps sqrt(width eps) as one element more than
+it has, so that its norm is that of RMSNorm without another operation; matrices add their products to the
+stream themselves.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ class Rows:
         self.query = wide.new_empty(self.wide_query.shape, dtype=dtype)
         self.inner = wide.new_empty(rows, shape.intermediate, dtype=dtype)
 
-    def norm(self) -> torch.Tensor:
-        """The stream over its norm; gain and sqrt(width) are in the next matrix."""
-        return torch.div(self.x, vector_norm(self.stream, 2, -1, True), out=self.normed)
+    def norm(self, gain: torch.Tensor | None) -> torch.Tensor:
+        """The stream over its norm, times the gain if it is not in the next matrix."""
+        torch.div(self.x, vector_norm(self.stream, 2, -1, True), out=self.normed)
+        return self.normed if gain is None else self.normed.mul_(gain)
 
 
 class RowPass:
@@ -46,7 +47,9 @@ class RowPass:
         self, shape: Shape, layers: Sequence[Layer], dtype: torch.dtype, head_floor: torch.Tensor
     ) -> None:
         self.layers, self.head_floor = layers, head_floor
-        self.rows = rows = Rows(shape, 1, dtype, head_floor)
+        narrow = [layer for layer in layers if not all(matrix.widens for matrix in layer.matrices)]
+        self.rows = rows = Rows(shape, 1, dtype if narrow else head_floor.dtype, head_floor)
+        rows.query = rows.query.to(dtype)
         self.cells = rows.cells[0]
         gate_up = rows.x.new_empty(1, 2 * shape.intermediate)
         self.gate, self.up = gate_up.chunk(2, 1)
@@ -68,7 +71,7 @@ class RowPass:
         rows = self.rows
         rows.x.copy_(embedding)
         for index, layer in enumerate(self.layers):
-            rows.norm()
+            rows.norm(layer.gains[0])
             self.qkv[index]()
             if layer.head_gain is None:
                 rows.pairs.mul_(turns)
@@ -78,7 +81,7 @@ class RowPass:
             if rows.query is not rows.wide_query:
                 rows.query.copy_(rows.wide_query)
             self.out[index](attention.run_row(index))
-            rows.norm()
+            rows.norm(layer.gains[1])
             self.gate_up[index]()
             torch.mul(silu(self.gate, inplace=True), self.up, out=rows.inner)
             self.down[index](rows.inner)
