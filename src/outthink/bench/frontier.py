@@ -50,7 +50,7 @@ def draw(rows: Sequence[Row], ink: Ink = LIGHT) -> Figure:
 
     tasks = list(dict.fromkeys(row.task for row in rows))
     strategies = list(dict.fromkeys(row.strategy for row in rows))
-    across = min(len(tasks), WIDEST)
+    across = 2 if len(tasks) == 4 else min(len(tasks), WIDEST)
     down = -(-len(tasks) // across)
     legend = 0.22 * len(strategies) + 0.25
     size = (max(4.6 * across, 5.4), 3.5 * down + legend)

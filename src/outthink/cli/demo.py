@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from outthink.engine.engine import Engine
 
 SOLVED = (("steps", 0), ("procedures", 0))  # shown as they are written
+FAMILIES = ["steps", "countdown", "paths", "procedures"]  # compared
 SHOWN = "vote(n=8)"
 COMPARED = "greedy; vote(n=8); best_of_n(n=8, verifier=steps())"
 
@@ -30,14 +31,13 @@ class Showing(Running):
 
 @takes(Showing)
 def demo(options: Showing) -> None:
-    """Solve a few problems on the embedded model, then compare three strategies on two tasks."""
+    """Solve a few problems on the embedded model, then compare three strategies on four tasks."""
     from rich.rule import Rule
     from rich.text import Text
 
     told = console(options.json)
     given = {f.name: getattr(options, f.name) for f in fields(Running)}
-    tasks = [task for task, _ in SOLVED]
-    plan = Benching(**given, task=tasks, strategies=COMPARED, n=options.n, out=options.out, overwrite=True)
+    plan = Benching(**given, task=FAMILIES, strategies=COMPARED, n=options.n, out=options.out, overwrite=True)
     engine = options.load()
     answers = [
         _solve(Asking(**given, task=task, index=index, strategy=SHOWN), engine) for task, index in SOLVED
