@@ -97,14 +97,8 @@ def shares(step: Callable[[], object]) -> tuple[float, float]:
             step()
     events = [(event.key, event.self_cpu_time_total) for event in record.key_averages()]
     total = sum(spent for _, spent in events)
-    matrices = (
-        "aten::mm",
-        "aten::bmm",
-        "aten::addmm",
-        "mkldnn::_linear_pointwise",
-        "aten::_weight_int8pack_mm",
-    )
-    linear = sum(spent for key, spent in events if key in matrices)
+    matrices = ("::mm", "::bmm", "::baddbmm_", "::addmm", "_linear_pointwise", "::_int_mm", "::fbgemm_linear")
+    linear = sum(spent for key, spent in events if any(name in key for name in matrices))
     attention = sum(spent for key, spent in events if "scaled_dot_product" in key)
     return linear / total, attention / total
 

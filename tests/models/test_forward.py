@@ -58,7 +58,7 @@ def test_only_weights_that_fit_are_kept_in_float16(save_tiny: Any, dtype: str, h
     assert [matrix.half is not None for matrix in matrices] == [half] * 4
 
 
-@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-9, 1e6])
+@pytest.mark.parametrize("size", [1.0, 1e-3, 2.0**-10, 2.0**-30, 2.0**20])
 @pytest.mark.parametrize("rows", [1, 3, 9])
 def test_layouts_of_a_matrix_agree(size: float, rows: int) -> None:
     weight, bias, x = (

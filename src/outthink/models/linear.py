@@ -12,7 +12,7 @@ import torch
 
 TWO_LAYOUTS_BELOW = 16 << 20  # bytes; only matrices below are kept in a second layout for single rows
 HALF_BELOW = 64 << 20  # bytes of float32; only matrices below are kept in float16 too
-HALF_ROWS = {torch.float32: 4, torch.bfloat16: 2}  # up to so many rows the float16 layout is fastest
+HALF_ROWS = {torch.float32: 16, torch.bfloat16: 8}  # up to so many rows the float16 layout is fastest
 
 
 class Linear:
