@@ -103,16 +103,21 @@ class LocalBackend:
             self.store.grow(need)
         for moves in job.moves:
             self.store.move(moves)
-        logits = self._beside_kept(job, self.model.forward(job.batch, self.store))
+        # all draws may be of kept rows
+        new = self.model.forward(job.batch, self.store) if job.batch.tokens else None
+        logits = self._beside_kept(job, new)
         seconds = time.perf_counter() - began
         if self.watch is not None and self.watch.passed(len(job.batch), seconds):
             self.notes.append("passes became many times slower with several threads: one is used from now on")
         drawn = self.draw(logits, job.draws) if job.draws else []
         return PassResult(drawn, read(logits, job.reads), seconds)
 
-    def _beside_kept(self, job: PassJob, logits: torch.Tensor) -> torch.Tensor:
+    def _beside_kept(self, job: PassJob, logits: torch.Tensor | None) -> torch.Tensor:
         """Put reused rows of logits after the new ones, and keep the new ones: row `number` of a ring."""
         ring = self._ring
+        if logits is None:
+            assert ring is not None, "rows are reused that were never kept"
+            logits = ring[:0]
         if ring is None or ring.dtype != logits.dtype:
             ring = self._ring = logits.new_empty(self.about.kept_rows, self.about.vocab)
         wanted = len(job.batch.wanted)
