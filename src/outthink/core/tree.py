@@ -252,16 +252,6 @@ class Tree:
         self.idle.pop(node, None)
         self._release(node)
 
-    def evictable(self) -> int:
-        """Slots held by kept tokens that nobody refers to."""
-        total = 0
-        for leaf in self.idle:
-            node: Node | None = leaf
-            while node is not None and not node.cursors and len(node.children) <= (node is not leaf):
-                total += node.cap
-                node = node.parent
-        return total
-
     # ---- shape
 
     def _split(self, node: Node, at: int) -> Node:
