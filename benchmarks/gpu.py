@@ -53,7 +53,7 @@ class Letters:
         return self.encode(messages[-1]["content"])
 
     def detokenizer(self) -> Any:
-        raise NotImplementedError("nothing here stops at a text")
+        raise ValueError("a model of random weights writes no text to stop at")
 
 
 class Tensors:
