@@ -89,8 +89,8 @@ def run(
 ) -> Answer:
     """Run a strategy on a problem until it has its answer or the budget ends; the receipt is on the answer.
 
-    The same strategy, seed and sampling give the same answer, but for close draws in float32 and bfloat16, where
-    another batch changes the last bits of a logit. Raises what the strategy raises.
+    The same strategy, seed and sampling give the same answer, but for close draws in float32 and bfloat16,
+    where another batch changes the last bits of a logit. Raises what the strategy raises.
     """
     from outthink.engine.request import Request
     from outthink.engine.trace import Trace
