@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 
 from outthink.backends.threads import Watch
 from outthink.core.about import About
-from outthink.core.batch import Batch, Move
+from outthink.core.batch import Batch, Move, Segment
 from outthink.core.errors import BadInput
 from outthink.core.jobs import Draw, Drawn, Inbox, Job, PassJob, PassResult
 from outthink.core.types import Can, Cost
 from outthink.decode.sample import draw
 from outthink.decode.statistics import read
+
+STEP_ROWS = (1, 2, 4, 8, 16, 32, 64, 128)  # sizes of pass that are timed
+STEP_TRIALS, STEP_SECONDS = 5, 0.05  # of each: so often, but no longer
 
 
 class Store(Protocol):
@@ -95,6 +99,13 @@ class LocalBackend:
         return Cost(positions=len(batch), passes=1, flops=flops, bytes=moved)
 
     @torch.inference_mode()
+    def step_times(self) -> dict[int, float]:
+        """Seconds of a forward of 1, 2, 4 ... 128 rows, each of a text of its own; on a cache of its own."""
+        store = self.model.new_store(0)
+        store.grow(STEP_ROWS[-1])
+        batches = {rows: _apart(rows) for rows in STEP_ROWS}
+        return {rows: _fastest(partial(self.model.forward, b, store)) for rows, b in batches.items()}
+
     @torch.inference_mode()
     def _run(self, job: PassJob) -> PassResult:
         began = time.perf_counter()
@@ -129,3 +140,24 @@ class LocalBackend:
             ring[first:until] = logits[: until - first]
             ring[: wanted - (until - first)] = logits[until - first :]
         return both
+
+
+def _apart(rows: int) -> Batch:
+    """So many rows, each the first token of a text."""
+    indices = list(range(rows))
+    zeros, ones = [0] * rows, [1] * rows
+    return Batch(zeros, list(zeros), indices, indices, ones, indices, [Segment(-1, i, 1) for i in indices])
+
+
+def _fastest(run: Callable[[], Any]) -> float:
+    """The least time of a few runs."""
+    run()
+    best, spent = float("inf"), 0.0
+    for _ in range(STEP_TRIALS):
+        began = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - began
+        best, spent = min(best, seconds), spent + seconds
+        if spent > STEP_SECONDS:
+            break
+    return best

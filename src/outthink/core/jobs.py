@@ -26,6 +26,7 @@ class Draw(NamedTuple):
     position: int  # that is being written: the index of the noise
     sampling: Sampling
     states: tuple[Any, ...]  # one state for each stateful warp, folded over exactly this prefix
+    is_whole: bool = False  # whether the distributions themselves are wanted too, for an accept rule
 
 
 class Read(NamedTuple):
@@ -41,6 +42,7 @@ class Drawn(NamedTuple):
     token: int
     logprob: float
     stats: tuple[float, ...]
+    rows: tuple[Any, Any] | None = None  # for Draw.is_whole: log-probabilities before warps, and after all
 
 
 @dataclass(slots=True, eq=False)

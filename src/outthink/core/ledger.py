@@ -32,6 +32,7 @@ class Scope:
         self.actual = Cost()
         self.out: dict[str, float] = dict.fromkeys(RESERVED, 0.0)
         self.is_open = True
+        self.is_draft = False  # whether what happens here only serves speculation
         self.exhausted: str | None = None  # which cap ended it
         self.late = 0  # charges that arrived after it closed
         self.deadline: float | None = None

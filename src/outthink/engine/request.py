@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from outthink.core import rng
 from outthink.core.branch import Branch, Offer
+from outthink.core.drafting import AcceptRule, Drafter
 from outthink.core.errors import Misuse
 from outthink.core.ledger import Distinct, Scope
 from outthink.core.problem import Problem
 from outthink.core.protocols import Strategy
 from outthink.core.tree import Cursor
 from outthink.core.types import Answer, Budget, Cost, Degradation, Receipt, Sampling
+from outthink.engine.speculator import Speculator
 from outthink.text import final_answer
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class Request:
     tag: Any = None
     config: str = ""
     raw: bool = False  # give the prompt as it is, without the model's chat template
+    speculate: Drafter | None = None  # who drafts; the text is the same with and without
+    accept: AcceptRule | None = None  # None: match
 
 
 class Run:
@@ -61,6 +65,9 @@ class Run:
         self.degradations: dict[str, Degradation] = {}
         self.answer: Answer | None = None
         self.error: BaseException | None = None
+        self.chances = engine.chances
+        drafter = request.speculate
+        self.speculator = Speculator(self, drafter, request.accept) if drafter is not None else None
 
     @property
     def is_done(self) -> bool:
@@ -139,7 +146,7 @@ class Run:
         )
 
     def receipt(self, finish: str) -> Receipt:
-        request, actual = self.request, self.scope.actual.copy()
+        request, actual, drafting = self.request, self.scope.actual.copy(), self.speculator
         logical = self.scope.logical.copy()
         return Receipt(
             logical=logical,
@@ -153,6 +160,8 @@ class Run:
             seed=request.seed,
             sampling=request.sampling,
             degradations=(*self.degradations.values(), *map(_note, self.engine.main.backend.notes)),
+            speculation={} if drafting is None else {n: replace(t) for n, t in drafting.tallies.items()},
+            drawn_per_row=1.0 if drafting is None else drafting.written / max(1, drafting.steps),
         )
 
     def _by_scope(self) -> Mapping[str, Cost]:

@@ -1,0 +1,3 @@
+"""Drafters: guesses of what comes next, for the model to check. They change the cost, never the text."""
+
+__all__: list[str] = []
