@@ -8,6 +8,7 @@ writing, its *tip*; it answers with a token tree, and hears what became of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from outthink.core.rng import Chance
@@ -138,3 +139,16 @@ class AcceptRule(Protocol):
     def __call__(
         self, target: Target, draft: Draft, chance: Callable[[str], Chance], position: int
     ) -> Accepted: ...
+
+
+def models_of(part: Any) -> list[str]:
+    """The models that a drafter and the drafters in its fields draft with, by name."""
+    if not is_dataclass(part):
+        return []
+    named = getattr(part, "model", "")
+    found = [named] if isinstance(named, str) and named else []
+    for field in fields(part):
+        value = getattr(part, field.name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            found += models_of(inner)
+    return found

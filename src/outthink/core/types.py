@@ -163,6 +163,14 @@ class Draft:
         )
 
 
+def path_probabilities(draft: Draft) -> list[float]:
+    """How likely each node is to be accepted: the product of `conf` down its path."""
+    out: list[float] = []
+    for conf, parent in zip(draft.conf, draft.parents, strict=True):
+        out.append(conf * (out[parent] if parent >= 0 else 1.0))
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How a branch writes. `warps` see the exact prefix of each row, always, in the order given.

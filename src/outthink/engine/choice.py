@@ -10,15 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from outthink.core.types import Draft
-
-
-def path_probabilities(draft: Draft) -> list[float]:
-    """How likely each node is to be accepted: the product of `conf` down its path."""
-    out: list[float] = []
-    for conf, parent in zip(draft.conf, draft.parents, strict=True):
-        out.append(conf * (out[parent] if parent >= 0 else 1.0))
-    return out
+from outthink.core.types import Draft, path_probabilities
 
 
 def choose(drafts: Sequence[Draft], branches: int, rows: int, room: int, v: Sequence[float]) -> list[Draft]:

@@ -124,16 +124,18 @@ class Desk:
         """A task drafts for the stretch, which does not wait for a pass meanwhile."""
         parent, home = stretch.task, _home(stretch.branch)
         del home.works[stretch]
-        task = self.engine.trampoline.start(
-            self._thought(stretch, home), parent.run, DraftScope(parent.scope), parent
-        )
+        scope = DraftScope(parent.scope)
+        task = self.engine.trampoline.start(self._thought(stretch, home, scope), parent.run, scope, parent)
         task.path, task.contestant = (*parent.path, 0, 0), None
         parent.children.append(task)
         stretch.thinking = task
 
-    async def _thought(self, stretch: Stretch, home: Place) -> None:
+    async def _thought(self, stretch: Stretch, home: Place, scope: DraftScope) -> None:
         assert stretch.speculator is not None
         await stretch.speculator.think(stretch)
+        tally = stretch.speculator.tally(stretch.proposal)
+        tally.seconds += scope.actual.seconds
+        tally.bytes += scope.actual.bytes
         stretch.thinking, stretch.is_thought = None, True
         home.works[stretch] = None
 

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from outthink.core.branch import Branch
+from outthink.core.drafting import AcceptRule, Drafter
 from outthink.core.errors import BadInput, Cancelled, Deadlock, OutthinkError, PromptTooLong, UnknownName
 from outthink.core.needs import check_needs
 from outthink.core.protocols import Backend
@@ -65,6 +66,8 @@ class Engine:
         self.trampoline = Trampoline(self.desk)
         self.limits = Limits(self.trampoline, self.runs, clock)
         self.chances: Callable[[int, str], Chance] = open_chance  # a test may enumerate instead
+        self.speculate: Drafter | None = None  # who drafts, where a request does not say
+        self.accept: AcceptRule | None = None  # and by which rule; None is match
         self._count = 0
         self._flights: dict[int, tuple[Place, Flight]] = {}
 

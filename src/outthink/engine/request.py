@@ -38,7 +38,7 @@ class Request:
     tag: Any = None
     config: str = ""
     raw: bool = False  # give the prompt as it is, without the model's chat template
-    speculate: Drafter | None = None  # who drafts; the text is the same with and without
+    speculate: Drafter | str | None = None  # who drafts; None: as the engine says, "none": nobody
     accept: AcceptRule | None = None  # None: match
 
 
@@ -66,8 +66,10 @@ class Run:
         self.answer: Answer | None = None
         self.error: BaseException | None = None
         self.chances = engine.chances
-        drafter = request.speculate
-        self.speculator = Speculator(self, drafter, request.accept) if drafter is not None else None
+        drafter = engine.speculate if request.speculate is None else request.speculate
+        self.speculator: Speculator | None = None
+        if drafter is not None and not isinstance(drafter, str):
+            self.speculator = Speculator(self, drafter, request.accept or engine.accept)
 
     @property
     def is_done(self) -> bool:

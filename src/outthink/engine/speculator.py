@@ -82,7 +82,6 @@ class Speculator:
     async def think(self, stretch: Stretch) -> None:
         """Ask a source that computes; its draft waits on the stretch for the next pass."""
         assert stretch.tip is not None
-        began = time.perf_counter()
         draft: Draft | None = None
         try:
             think = self.source.think  # type: ignore[attr-defined]
@@ -90,7 +89,6 @@ class Speculator:
         except Exception as error:
             self.complain(f"{type(error).__name__}: {error}")
         stretch.proposal = draft
-        self.tally(draft).seconds += time.perf_counter() - began
 
     def _sound(self, stretch: Stretch, draft: Draft, depth: int, room: int) -> Draft | None:
         """The draft without what is below an end of the text; None, with a word on the receipt, if it is
