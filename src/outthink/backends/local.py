@@ -138,7 +138,8 @@ class LocalBackend:
             first = job.keep % len(ring)
             until = min(first + wanted, len(ring))
             ring[first:until] = logits[: until - first]
-            ring[: wanted - (until - first)] = logits[until - first :]
+            if until - first < wanted:
+                ring[: wanted - (until - first)] = logits[until - first :]
         return both
 
 

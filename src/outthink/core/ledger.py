@@ -19,6 +19,7 @@ from typing import Any
 from outthink.core.types import Budget, Cost
 
 RESERVED = ("written", "positions", "flops")
+METERED = ("passes", "dollars", "seconds")
 
 
 class Scope:
@@ -37,6 +38,9 @@ class Scope:
         self.late = 0  # charges that arrived after it closed
         self.deadline: float | None = None
         self.children: list[Scope] = []
+        self.root: Scope = self if parent is None else parent.root
+        self.is_metered = False  # of a root: whether a cap on an actual resource is anywhere below
+        self.root.is_metered |= any(resource in self.caps for resource in METERED)
         if parent is not None:
             parent.children.append(self)
 
@@ -84,7 +88,7 @@ class Scope:
         """The outermost scope above here whose cap on an actual resource is reached, and which."""
         found = None
         for scope in self.chain():
-            for resource in ("passes", "dollars"):
+            for resource in METERED[:2]:
                 cap = scope.caps.get(resource)
                 if cap is not None and getattr(scope.actual, resource) >= cap:
                     found = (scope, resource)

@@ -22,6 +22,7 @@ from outthink.engine.curve import Curve
 from outthink.engine.drafts import draft
 from outthink.engine.packing import pack
 from outthink.engine.scheduler import Waiting, chunk, fair, first_come
+from outthink.engine.steady import Steady
 from outthink.engine.stretch import Stretch
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Flight:
     writers: list[tuple[Stretch, int]]  # one for each draw: whose, and after which node of its draft
     where: dict[tuple[Node, int], int]  # wanted rows
     tops: list[int] = field(default_factory=list)  # draws whose likeliest tokens are read too, for drafters
+    steady: Steady | None = None  # set where the pass was made from the last one
     wrote: list[tuple[Stretch, list[int]]] = field(
         default_factory=list
     )  # after landing: tokens that were written
@@ -104,6 +106,7 @@ class Place:
         self.rows = 1  # the number of the next row of logits that is kept
         self.kept_rows = about.kept_rows
         self._curve: Curve | None = None
+        self.steady: Steady | None = None  # the pass that may be repeated one token on
         self.is_tight = False
         self.culprit: Any = None  # the work that was looked at last: the one that does not fit
 
@@ -111,9 +114,15 @@ class Place:
 
     def fly(self, inbox: Inbox) -> Flight:
         """Put a pass together from what waits, and submit it. Raises CacheFull: `culprit` can never fit."""
+        steady, drafted = self.steady, False
+        if steady is not None and steady.is_valid(self.works, self.tree):
+            drafting, drafted = draft(steady.works, self), True
+            if not drafting:
+                return self._fly_steady(steady, inbox)
         plan = Plan(self.max_rows)
         near, far = self._ordered()
-        drafting = draft(near, self) if not self.is_tight else []
+        if not drafted:
+            drafting = draft(near, self) if not self.is_tight else []
         plan.room -= self.max_rows // 4 if far else 0  # a share of the pass is kept for prompts
         taken = self._admit_all(plan, near, 0)
         plan.room += self.max_rows // 4 if far else 0
@@ -121,6 +130,7 @@ class Place:
         for stretch in drafting:
             self._add_draft(plan, stretch)
         batch, where = pack(plan.ranges, plan.wanted)
+        self.steady = None if far or drafting or self.is_tight else Steady.after(plan, batch, near, self.tree)
         new = len(batch.wanted)
         draws = [stretch.draw(where[(node, upto)], at) for stretch, at, node, upto in plan.draws]
         draws += [stretch.draw(new + i, at) for i, (stretch, at, _) in enumerate(plan.again)]
@@ -138,6 +148,24 @@ class Place:
         writers = [(stretch, at) for stretch, at, *_ in plan.draws + plan.again]
         flight = Flight(plan, job, self.backend.price(job), writers, where)
         flight.tops = [i for i, k in tops if k]
+        self.backend.submit([job], inbox)
+        return flight
+
+    def _fly_steady(self, steady: Steady, inbox: Inbox) -> Flight:
+        """The last pass, one token on."""
+        batch, plan = steady.step(), Plan(0)
+        plan.rows = dict.fromkeys(steady.rows, 1)
+        draws = [stretch.draw(row) for row, stretch in enumerate(steady.rows)]
+        tops = [(i, s.speculator.source.tops) for i, s in enumerate(steady.rows) if s.speculator]
+        job = PassJob(
+            batch,
+            draws,
+            [Read(i, Want(top=k)) for i, k in tops if k],
+            keep=self.rows if len(draws) <= self.kept_rows // 4 else 0,
+        )
+        self.rows += len(draws)
+        flight = Flight(plan, job, self.backend.price(job), [(s, -1) for s in steady.rows], {})
+        flight.tops, flight.steady = [i for i, k in tops if k], steady
         self.backend.submit([job], inbox)
         return flight
 
@@ -276,11 +304,7 @@ class Place:
 
     def land(self, flight: Flight, result: PassResult) -> list[Work]:
         """Take a pass's results; the work that has ended by them."""
-        for node, ranges in flight.plan.ranges.items():
-            self.tree.mark(node, max(high for _, high in ranges))
-        if flight.job.keep:
-            for (node, upto), row in flight.where.items():
-                node.rows[upto - 1] = flight.job.keep + row
+        self._mark(flight)
         ended: list[Work] = []
         drafting: dict[Stretch, tuple[dict[int, Drawn], dict[int, Any]]] = {}
         for (stretch, at), drawn in zip(flight.writers, result.drawn, strict=True):
@@ -310,6 +334,23 @@ class Place:
         for work in ended:
             self.drop(work)
         return ended
+
+    def _mark(self, flight: Flight) -> None:
+        """What has cache now, and where the logits of each row are kept."""
+        keep = flight.job.keep
+        if flight.steady is not None:
+            for row, node in enumerate(flight.steady.nodes):
+                node.computed += 1
+                if keep:
+                    node.rows[-1] = keep + row
+            self.tree.filled += len(flight.steady.nodes)
+            self.tree.peak = max(self.tree.peak, self.tree.filled)
+            return
+        for node, ranges in flight.plan.ranges.items():
+            self.tree.mark(node, max(high for _, high in ranges))
+        if keep:
+            for (node, upto), row in flight.where.items():
+                node.rows[upto - 1] = keep + row
 
     def drop(self, work: Work) -> None:
         """A piece of work no longer waits."""

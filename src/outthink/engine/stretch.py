@@ -153,14 +153,14 @@ class Stretch:
 
     def push(self, drawn: Drawn) -> bool:
         """Take a drawn token; whether the stretch has ended, `reason` says why."""
-        branch, token = self.branch, drawn.token
+        branch, (token, logprob, stats, _) = self.branch, drawn
         branch.place.tree.append(branch.cursor, token)
-        branch.logps.append(drawn.logprob)
-        if drawn.stats:
-            for name, value in zip(self.sampling.stats, drawn.stats, strict=True):
+        branch.logps.append(logprob)
+        if stats:
+            for name, value in zip(self.sampling.stats, stats, strict=True):
                 branch.stats.setdefault(name, []).append(value)
         self.count += 1
-        self.logprob += drawn.logprob
+        self.logprob += logprob
         if self.task.contestant is not None:
             self.task.write(1)
         if self.warps:
