@@ -1,4 +1,4 @@
-"""Drafts that another model writes: the same text and logical cost, noise shared, other vocabularies refused."""
+"""Drafts that another model writes: same text, same logical cost, shared noise; other words are refused."""
 
 from __future__ import annotations
 
