@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from scripted import told
 
 from outthink.backends.toy import hashed, toy
 from outthink.core.types import Answer, Budget, Sampling
@@ -14,7 +15,6 @@ from outthink.speculate.draft_model import DraftModel
 from outthink.strategy.once import Once
 from outthink.strategy.short import Short
 from outthink.strategy.vote import Vote
-from tests.engine.test_batching import told
 
 SAMPLINGS = [
     Sampling(temperature=1.0, max_tokens=14),

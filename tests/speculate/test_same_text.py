@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from drafters import Asking, wild
+from scripted import PROBLEM, STRATEGIES, engine, told
 
 from outthink.backends.toy import hashed, toy
 from outthink.core.types import Budget, Sampling
@@ -13,8 +15,6 @@ from outthink.engine.request import Request
 from outthink.strategy.once import Once
 from outthink.strategy.short import Short
 from outthink.strategy.vote import Vote
-from tests.engine.test_batching import PROBLEM, STRATEGIES, engine, told
-from tests.speculate.drafters import Asking, wild
 
 SAMPLINGS = [
     Sampling(temperature=1.0, max_tokens=14),

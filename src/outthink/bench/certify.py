@@ -203,8 +203,6 @@ def _first_difference(one: Sequence[int], other: Sequence[int]) -> int:
 
 def _margin(engine: Engine, written: Written, sampling: Sampling, at: int) -> float:
     """The margin of the draw of token `at`, from the row that the model computes alone."""
-    import torch
-
     from outthink.core.problem import Problem
     from outthink.decode.margin import margin
     from outthink.engine.request import Request
@@ -213,13 +211,13 @@ def _margin(engine: Engine, written: Written, sampling: Sampling, at: int) -> fl
 
     async def look(root: Branch, /) -> Answer:
         branch = await root.open([*written.prompt, *prefix])
-        rows.append((await branch.look(Want(row=True))).row)
+        rows.append((await branch.look(Want(row=True))).row or ())
         return Answer("")
 
     engine.run(Request(look, Problem("."), speculate="none"))
     states = _states(sampling, written.prompt, prefix)
     position = len(written.prompt) + at
-    return margin(torch.tensor(rows[0]), Draw(0, purpose(written.key, "token"), position, sampling, states))
+    return margin(rows[0], Draw(0, purpose(written.key, "token"), position, sampling, states))
 
 
 def _states(sampling: Sampling, prompt: Sequence[int], tokens: Sequence[int]) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ margin below the error of the arithmetic part by rounding; above it, something i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -24,9 +24,9 @@ from outthink.decode import noise, truncate
 from outthink.decode.sample import warps_of
 
 
-def margin(logits: torch.Tensor, draw: Draw) -> float:
+def margin(logits: Sequence[float] | torch.Tensor, draw: Draw) -> float:
     """The margin of drawing `draw` from `logits` [vocab]; inf where one token alone is left."""
-    sampling, row = draw.sampling, logits[None].to(torch.float64)
+    sampling, row = draw.sampling, torch.as_tensor(logits, dtype=torch.float64)[None]
     slacks = [math.inf]
     for i, warp in enumerate(warps_of(sampling)):
         own = getattr(warp, "slack", None)
