@@ -13,8 +13,8 @@ import torch
 from outthink.backends.threads import Watch
 from outthink.core.about import About
 from outthink.core.batch import Batch, Move, Segment
-from outthink.core.errors import BadInput
-from outthink.core.jobs import Draw, Drawn, Inbox, Job, PassJob, PassResult
+from outthink.core.errors import BadInput, CannotDo
+from outthink.core.jobs import Draw, Drawn, Inbox, Job, PassJob, PassResult, Variant
 from outthink.core.types import Can, Cost
 from outthink.decode.sample import draw
 from outthink.decode.statistics import read
@@ -57,6 +57,7 @@ class LocalBackend:
         )
         self.watch: Watch | None = None  # set where the number of threads is ours to choose
         self.notes: list[str] = []  # what a receipt should say
+        self._variants: dict[Variant, RowModel] = {}
         self._ring: torch.Tensor | None = None
         self._queue: deque[tuple[PassJob, Inbox]] = deque()
 
@@ -90,13 +91,28 @@ class LocalBackend:
         assert isinstance(job, PassJob)
         batch, prices = job.batch, self.about.prices
         context = sum(batch.positions) + len(batch)
+        share = 1.0 if job.variant is None else self.share(job.variant)
         flops = (
-            len(batch) * prices.flops_row
+            share * len(batch) * prices.flops_row
             + len(batch.wanted) * prices.flops_head
-            + context * prices.flops_context
+            + share * context * prices.flops_context
         )
-        moved = prices.weight_bytes + prices.slot_bytes * sum(s.length for s in batch.segments)
+        moved = share * (prices.weight_bytes + prices.slot_bytes * sum(s.length for s in batch.segments))
         return Cost(positions=len(batch), passes=1, flops=flops, bytes=moved)
+
+    def variant(self, variant: Variant) -> RowModel:
+        """A variant of the model that reads the same cache. Raises CannotDo where there is none."""
+        if variant not in self._variants:
+            make = getattr(self.model, "variant", None)
+            if make is None:
+                raise CannotDo(f"{self.about.name} has no variants here: draft with another drafter")
+            self._variants[variant] = make(variant)
+        return self._variants[variant]
+
+    def share(self, variant: Variant) -> float:
+        """Which part of a pass's work a variant does: its layers; a byte instead of two counts by half."""
+        layers = 1.0 if variant.layers is None else len(variant.layers) / max(1, self.about.layers)
+        return layers * (0.5 if variant.is_int8 else 1.0)
 
     @torch.inference_mode()
     def step_times(self) -> dict[int, float]:
@@ -115,8 +131,9 @@ class LocalBackend:
         for moves in job.moves:
             self.store.move(moves)
         # all draws may be of kept rows
-        new = self.model.forward(job.batch, self.store) if job.batch.tokens else None
-        logits = self._beside_kept(job, new)
+        model = self.model if job.variant is None else self.variant(job.variant)
+        new = model.forward(job.batch, self.store) if job.batch.tokens else None
+        logits = new if new is not None and job.variant is not None else self._beside_kept(job, new)
         seconds = time.perf_counter() - began
         if self.watch is not None and self.watch.passed(len(job.batch), seconds):
             self.notes.append("passes became many times slower with several threads: one is used from now on")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
+from outthink.core.jobs import Variant
 from outthink.core.rng import Chance
 from outthink.core.types import Draft, Sampling
 
@@ -93,19 +94,37 @@ class Studio(Protocol):
     vocab: int
     tokenizer: Any
     ends: frozenset[int]
+    layers: int
 
-    def shadow(self, tip: Tip, model: str = "", variant: str = "") -> Shadow:
-        """The tip's text on another model of the engine, or on a variant of the tip's own.
+    def luck(self, name: str) -> Chance:
+        """Chance for what a source tries: it may change the cost, never the text."""
+        ...
+
+    def chance(self, tip: Tip) -> Chance:
+        """Chance for drafts that are drawn: apart from that of the text."""
+        ...
+
+    def shadow(self, tip: Tip, model: str = "") -> Shadow:
+        """The tip's text on another model of the engine.
 
         Raises BadInput where the other model's vocabulary differs, UnknownName where there is none.
         """
         ...
 
 
+class Sketching(NamedTuple):
+    """What a source says that drafts with a variant of the model itself: `Source.sketching`."""
+
+    name: str
+    n: int  # tokens at most
+    variant: Variant
+    least: float = 0.0  # a draft ends before a token that the variant holds less likely than this
+
+
 @runtime_checkable
 class Source(Protocol):
     """The live half of a drafter. One that must compute has `async def think`, called in place of
-    `propose`."""
+    `propose`; one that is a variant of the model has `sketching`."""
 
     name: str
     tops: int  # how many of the likeliest tokens it wants to hear of every checked row

@@ -45,6 +45,13 @@ class Drawn(NamedTuple):
     rows: tuple[Any, Any] | None = None  # for Draw.is_whole: log-probabilities before warps, and after all
 
 
+class Variant(NamedTuple):
+    """A cheaper way to run the same weights: some layers only, or rounded to 8 bits."""
+
+    layers: tuple[int, ...] | None = None  # those that run, in order; None: all
+    is_int8: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class PassJob:
     """One forward over packed rows, then draws and reads on the wanted ones."""
@@ -59,6 +66,7 @@ class PassJob:
     reuse: list[int] = field(
         default_factory=list
     )  # kept logits, as if they were wanted rows after the others
+    variant: Variant | None = None  # run the pass on a variant of the model; rows are scratch then
     number: int = field(default_factory=_numbers.__next__)
 
 

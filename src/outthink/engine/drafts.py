@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from outthink.core.drafting import Sketching
 from outthink.core.types import Draft
 from outthink.engine.choice import choose
 from outthink.engine.growth import Growth
+from outthink.engine.sketch import sketch
 from outthink.engine.stretch import Stretch
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ def draft(works: Sequence[Work], place: Place) -> list[Stretch]:
     if not asked:
         return []
     room = place.max_rows - len(works)
+    _sketch(asked, place)
     proposals: list[tuple[Stretch, Draft]] = []
     for stretch in asked:
         assert stretch.speculator is not None
@@ -35,6 +38,25 @@ def draft(works: Sequence[Work], place: Place) -> list[Stretch]:
         assert stretch.speculator is not None
         stretch.growth = Growth(stretch, proposal, stretch.speculator.rule.reads_rows)
     return [stretch for stretch, _ in proposals]
+
+
+def _sketch(asked: Sequence[Stretch], place: Place) -> None:
+    """Let variants of the model draft for those whose drafter is one, all of a kind at once."""
+    kinds: dict[Sketching, list[Stretch]] = {}
+    for stretch in asked:
+        assert stretch.speculator is not None
+        if stretch.speculator.sketching is not None and stretch.proposal is None:
+            kinds.setdefault(stretch.speculator.sketching, []).append(stretch)
+    for kind, stretches in kinds.items():
+        count = min(kind.n, max(1, (place.max_rows - len(asked)) // len(asked)))
+        try:
+            drafts = sketch(place, stretches, count, kind.variant, kind.least, kind.name)
+        except Exception as error:  # a drafter's error costs the draft
+            for stretch in stretches:
+                stretch.speculator.complain(f"{type(error).__name__}: {error}")  # type: ignore[union-attr]
+            continue
+        for stretch, made in drafts.items():
+            stretch.proposal = made
 
 
 def _chosen(

@@ -96,6 +96,7 @@ class Place:
         self.eos = about.eos
         self.context = about.context
         self.prices = about.prices
+        self.layers = about.layers
         self.tokenizer = backend.tokenizer
         self.can = backend.can
         self.tree = Tree(slots)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from outthink.core.drafting import AcceptRule, Drafter, Outcome, Source
+from outthink.core.drafting import AcceptRule, Drafter, Outcome, Sketching, Source
 from outthink.core.jobs import Drawn
 from outthink.core.rng import Chance
 from outthink.core.types import Draft, Drafting
@@ -55,6 +55,12 @@ class Speculator:
         self.is_choosy = bool(getattr(drafter, "is_choosy", False))
         self.tallies: dict[str, Drafting] = {}
         self.steps = self.written = 0
+
+    @property
+    def sketching(self) -> Sketching | None:
+        """The variant of the model that drafts, if one does."""
+        found: Sketching | None = getattr(self.source, "sketching", None)
+        return found
 
     # ---- before a pass
 

@@ -88,12 +88,17 @@ class EngineStudio:
         self.vocab = place.vocab
         self.tokenizer = place.tokenizer
         self.ends = place.eos
+        self.layers = place.layers
+
+    def luck(self, name: str) -> Chance:
+        """Chance for what a source tries: it may change the cost, never the text."""
+        return self.run.chances(self.run.seed, f"source:{name}")
 
     def chance(self, tip: Tip) -> Chance:
         """Chance for drafts that are drawn: apart from that of the text."""
         return self.run.chances(tip.branch.key, "draft")
 
-    def shadow(self, tip: Tip, model: str = "", variant: str = "") -> Shadow:
+    def shadow(self, tip: Tip, model: str = "") -> Shadow:
         """The tip's text on another model of the engine."""
         place = self.run.engine.place(model or None)
         if place.vocab != self.vocab or not _same_words(place.tokenizer, self.tokenizer):

@@ -2,5 +2,8 @@
 
 from outthink.speculate.auto import Auto
 from outthink.speculate.draft_model import DraftModel
+from outthink.speculate.exit import Exit
+from outthink.speculate.int8 import Int8
+from outthink.speculate.skip import Skip
 
-__all__ = ["Auto", "DraftModel"]
+__all__ = ["Auto", "DraftModel", "Exit", "Int8", "Skip"]
