@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from drafters import Asking, wild
 from scripted import told
 
 from outthink.backends.toy import hashed, toy
@@ -12,6 +13,7 @@ from outthink.core.types import Answer, Budget, Sampling
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 from outthink.speculate.draft_model import DraftModel
+from outthink.speculate.staged import Staged
 from outthink.strategy.once import Once
 from outthink.strategy.short import Short
 from outthink.strategy.vote import Vote
@@ -62,6 +64,28 @@ def test_a_model_that_agrees_is_always_right(sampling: Sampling) -> None:
     tally = receipt.speculation["draft_model"]
     assert tally.accepted == tally.checked > 0
     assert tally.bytes > 0 and receipt.actual.written == receipt.logical.written
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
+def test_staged(sampling: Sampling) -> None:
+    """A drafter for the drafting model changes neither text, and is counted apart."""
+    plain = told(engine().run(ask(Vote(n=3), sampling)))
+    drafter = Staged(Asking(wild(4)), "small", n=4)
+    one = engine(1)
+    answer = one.run(ask(Vote(n=3), sampling, speculate=drafter))
+    assert told(answer) == plain and answer.receipt is not None
+    direct = engine(1).run(ask(Vote(n=3), sampling, speculate=DraftModel("small", n=4))).receipt
+    assert direct is not None
+    staged, alone = answer.receipt.speculation["staged"], direct.speculation["draft_model"]
+    assert (staged.drafted, staged.accepted) == (alone.drafted, alone.accepted)
+    assert answer.receipt.speculation["staged/test"].accepted > 0
+    for place in one.places.values():
+        place.tree.check()
+
+
+def test_a_staged_model_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be a model"):
+        engine(1).run(ask(Once(), SAMPLINGS[0], speculate=Staged(DraftModel("small"), "small")))
 
 
 def test_drafting_is_in_the_actual_book_alone() -> None:

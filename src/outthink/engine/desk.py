@@ -95,16 +95,19 @@ class Desk:
         branch = work.branch
         room = branch.place.context - branch.cursor.length
         cap = min(work.sampling.max_tokens or room, room)
-        speculator = None if task.scope.is_draft else self._speculator(task.run, branch)
+        speculator = self._speculator(task, branch)
         stretch = Stretch(branch, task, task.run, work.sampling, cap, speculator)
         if task.scope.capped():
             self._ask_to_write(stretch)
         else:
             self._queue(stretch)
 
-    def _speculator(self, run: Run, branch: Branch) -> Speculator | None:
-        """Who drafts for a branch: drafters know the engine's own model."""
-        return run.speculator if branch.place is self.engine.main else None
+    def _speculator(self, task: Task, branch: Branch) -> Speculator | None:
+        """Who drafts for a branch: drafters know the engine's own model, and a drafting model may have its
+        own."""
+        if isinstance(task.scope, DraftScope):
+            return task.scope.speculator
+        return task.run.speculator if branch.place is self.engine.main else None
 
     def think(self) -> bool:
         """Start the drafting models for every stretch that is ready for them; whether any was."""
@@ -124,7 +127,7 @@ class Desk:
         """A task drafts for the stretch, which does not wait for a pass meanwhile."""
         parent, home = stretch.task, _home(stretch.branch)
         del home.works[stretch]
-        scope = DraftScope(parent.scope)
+        scope = DraftScope(parent.scope, stretch.speculator.inner if stretch.speculator else None)
         task = self.engine.trampoline.start(self._thought(stretch, home, scope), parent.run, scope, parent)
         task.path, task.contestant = (*parent.path, 0, 0), None
         parent.children.append(task)

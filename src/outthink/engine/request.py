@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from outthink.core import rng
@@ -162,7 +162,7 @@ class Run:
             seed=request.seed,
             sampling=request.sampling,
             degradations=(*self.degradations.values(), *map(_note, self.engine.main.backend.notes)),
-            speculation={} if drafting is None else {n: replace(t) for n, t in drafting.tallies.items()},
+            speculation={} if drafting is None else drafting.books(),
             drawn_per_row=1.0 if drafting is None else drafting.written / max(1, drafting.steps),
         )
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from outthink.core.drafting import AcceptRule, Drafter, Outcome, Sketching, Source
+from outthink.core.errors import BadInput
 from outthink.core.jobs import Drawn
 from outthink.core.rng import Chance
 from outthink.core.types import Draft, Drafting
@@ -53,6 +55,10 @@ class Speculator:
         self.rule: AcceptRule = rule or Match()
         self.thinks = hasattr(self.source, "think")
         self.is_choosy = bool(getattr(drafter, "is_choosy", False))
+        inner = getattr(drafter, "inner", None)  # who drafts for a drafting model
+        self.inner = None if inner is None else Speculator(run, inner, None)
+        if self.inner is not None and (self.inner.thinks or self.inner.sketching is not None):
+            raise BadInput(f"{drafter!r}: what drafts for a drafting model cannot be a model itself")
         self.tallies: dict[str, Drafting] = {}
         self.steps = self.written = 0
 
@@ -172,6 +178,13 @@ class Speculator:
         if name not in self.tallies:
             self.tallies[name] = Drafting(is_warm=bool(getattr(self.source, "is_warm", False)))
         return self.tallies[name]
+
+    def books(self) -> dict[str, Drafting]:
+        """A copy of every tally; those of a drafting model's own drafter under both names."""
+        found = {name: replace(tally) for name, tally in self.tallies.items()}
+        for name, tally in self.inner.books().items() if self.inner else ():
+            found[f"{self.source.name}/{name}"] = tally
+        return found
 
     def complain(self, what: str) -> None:
         """A draft was lost: said once on the receipt."""

@@ -17,14 +17,16 @@ from outthink.core.types import Cost
 if TYPE_CHECKING:
     from outthink.engine.place import Place
     from outthink.engine.request import Run
+    from outthink.engine.speculator import Speculator
 
 
 class DraftScope(Scope):
     """Where drafting is charged: nothing to the logical book, everything to the actual one of `on`."""
 
-    def __init__(self, on: Scope) -> None:
+    def __init__(self, on: Scope, speculator: Speculator | None) -> None:
         super().__init__("draft")
         self.on = on
+        self.speculator = speculator  # who drafts for what is written here
         self.is_draft = True
 
     def charge(self, cost: Cost) -> None:

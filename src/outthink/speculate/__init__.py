@@ -5,5 +5,6 @@ from outthink.speculate.draft_model import DraftModel
 from outthink.speculate.exit import Exit
 from outthink.speculate.int8 import Int8
 from outthink.speculate.skip import Skip
+from outthink.speculate.staged import Staged
 
-__all__ = ["Auto", "DraftModel", "Exit", "Int8", "Skip"]
+__all__ = ["Auto", "DraftModel", "Exit", "Int8", "Skip", "Staged"]
