@@ -39,6 +39,7 @@ class Outcome(NamedTuple):
     """What became of a step: `tokens` were written, the draft's nodes `path` and then one of the model's own.
 
     `drawn[i]` is the token that the model drew after node i (-1: the tip), for every node that was checked;
+    under a rule that reads rows only what was written, because noise that is not used yet stays unknown.
     `tops[i]` the likeliest tokens there with their log-probabilities, for sources that ask for them.
     """
 
@@ -92,6 +93,11 @@ class Studio(Protocol):
     vocab: int
     tokenizer: Any
     ends: frozenset[int]
+    shares_noise: bool  # whether drafts may know `Tip.key`: only a rule that draws by it allows that
+
+    def chance(self, tip: Tip) -> Chance:
+        """Chance for drafts that are drawn: apart from that of the text."""
+        ...
 
     def shadow(self, tip: Tip, model: str = "", variant: str = "") -> Shadow:
         """The tip's text on another model of the engine, or on a variant of the tip's own.

@@ -82,12 +82,13 @@ class Follower:
 class EngineStudio:
     """`core.drafting.Studio` for one run."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, shares_noise: bool) -> None:
         place = run.engine.main
         self.run = run
         self.vocab = place.vocab
         self.tokenizer = place.tokenizer
         self.ends = place.eos
+        self.shares_noise = shares_noise
 
     def chance(self, tip: Tip) -> Chance:
         """Chance for drafts that are drawn: apart from that of the text."""
