@@ -41,6 +41,7 @@ class Outcome(NamedTuple):
     """What became of a step: `tokens` were written, the draft's nodes `path` and then one of the model's own.
 
     `drawn[i]` is the token that the model drew after node i (-1: the tip), for every node that was checked;
+    under a rule that reads rows only what was written, because noise that is not used yet stays unknown.
     `tops[i]` the likeliest tokens there with their log-probabilities, for sources that ask for them.
     """
 
@@ -95,6 +96,7 @@ class Studio(Protocol):
     tokenizer: Any
     ends: frozenset[int]
     layers: int
+    shares_noise: bool  # whether drafts may know `Tip.key`: only a rule that draws by it allows that
 
     def luck(self, name: str) -> Chance:
         """Chance for what a source tries: it may change the cost, never the text."""

@@ -50,11 +50,16 @@ class Speculator:
 
     def __init__(self, run: Run, drafter: Drafter, rule: AcceptRule | None) -> None:
         self.run = run
-        self.studio = EngineStudio(run)
-        self.source: Source = drafter.open(self.studio)
         self.rule: AcceptRule = rule or Match()
+        self.studio = EngineStudio(run, shares_noise=not self.rule.reads_rows)
+        self.source: Source = drafter.open(self.studio)
         self.thinks = hasattr(self.source, "think")
-        self.is_choosy = bool(getattr(drafter, "is_choosy", False))
+        # what a rule weighs must not be cut by its own probability: that parts the distributions
+        self.is_choosy = bool(getattr(drafter, "is_choosy", False)) and not self.rule.reads_rows
+        if self.rule.reads_rows and (self.thinks or self.sketching is not None):
+            raise BadInput(
+                f"{drafter!r} drafts with the noise of the text itself, which {self.rule!r} does not allow"
+            )
         inner = getattr(drafter, "inner", None)  # who drafts for a drafting model
         self.inner = None if inner is None else Speculator(run, inner, None)
         if self.inner is not None and (self.inner.thinks or self.inner.sketching is not None):
@@ -103,8 +108,11 @@ class Speculator:
         stretch.proposal = draft
 
     def _sound(self, stretch: Stretch, draft: Draft, depth: int, room: int) -> Draft | None:
-        """The draft without what is below an end of the text; None, with a word on the receipt, if it is
-        wrong."""
+        """The draft without ends of the text and what is below them; None, with a word on the receipt, if
+        it is wrong.
+
+        A rule that weighs draws hears of all of them: for it ends stay, and only what is below them goes.
+        """
         wrong = self._wrong(draft, room)
         if wrong:
             self.complain(wrong)
@@ -114,12 +122,14 @@ class Speculator:
         depths: dict[int, int] = {-1: 0}
         seen: set[tuple[int, int]] = set()  # a rule that weighs draws may want the same one twice
         for node, (token, parent) in enumerate(zip(draft.tokens, draft.parents, strict=True)):
-            if parent in depths and depths[parent] < depth and token not in ends:
-                if (parent, token) in seen and not self.rule.reads_rows:
-                    continue
-                seen.add((parent, token))
+            if parent not in depths or depths[parent] >= depth:
+                continue
+            if not self.rule.reads_rows and (token in ends or (parent, token) in seen):
+                continue
+            seen.add((parent, token))
+            if token not in ends:
                 depths[node] = depths[parent] + 1
-                kept.append(node)
+            kept.append(node)
         if not kept:
             return None
         return draft if len(kept) == len(draft.tokens) else draft.keep(kept)
@@ -130,8 +140,10 @@ class Speculator:
             return f"it answered with {type(draft).__name__}, not a Draft"
         if len(draft.tokens) > room:
             return f"it drafted {len(draft.tokens)} tokens where {room} were asked for"
-        bad = next((t for t in draft.tokens if not 0 <= t < self.studio.vocab), None)
-        return "" if bad is None else f"it drafted token {bad}, the vocabulary has {self.studio.vocab}"
+        for token in draft.tokens:
+            if not isinstance(token, int) or not 0 <= token < self.studio.vocab:
+                return f"it drafted token {token!r}, the vocabulary has {self.studio.vocab}"
+        return "" if all(0 <= p <= 1 for p in draft.conf) else f"its conf is no probability: {draft.conf}"
 
     # ---- after a pass
 
@@ -168,7 +180,14 @@ class Speculator:
     def end(self, stretch: Stretch) -> None:
         """A stretch has ended."""
         assert stretch.tip is not None
-        self.source.end(stretch.tip)
+        try:
+            self.source.end(stretch.tip)
+            remembered = float(getattr(self.source, "state_bytes", 0.0))
+        except Exception as error:
+            self.complain(f"{type(error).__name__}: {error}")
+            return
+        tally = self.tally(None)
+        tally.state_bytes = max(tally.state_bytes, remembered)
 
     # ---- books
 

@@ -139,7 +139,13 @@ class Stretch:
             if self.push(one) or self.is_starved():
                 break
         draft = growth.draft if growth is not None else None
-        outcome = Outcome(draft, {i: d.token for i, d in drawn.items()}, path[: len(tokens)], tokens, tops)
+        if (
+            speculator.rule.reads_rows
+        ):  # a draft that knew noise of places not written yet could part the text
+            heard = dict(zip((-1, *path), tokens, strict=False))
+        else:
+            heard = {i: d.token for i, d in drawn.items()}
+        outcome = Outcome(draft, heard, path[: len(tokens)], tokens, tops)
         self.drop_draft()
         speculator.observe(self, outcome)
         return bool(self.reason) or self.is_starved(), tokens

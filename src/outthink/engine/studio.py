@@ -84,12 +84,13 @@ class Follower:
 class EngineStudio:
     """`core.drafting.Studio` for one run."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, shares_noise: bool) -> None:
         place = run.engine.main
         self.run = run
         self.vocab = place.vocab
         self.tokenizer = place.tokenizer
         self.ends = place.eos
+        self.shares_noise = shares_noise
         self.layers = place.layers
 
     def luck(self, name: str) -> Chance:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from outthink.core.drafting import Drafter, Outcome, Source, Studio, Tip
 from outthink.core.types import Draft, path_probabilities
 from outthink.spec import show
+from outthink.speculate.consensus import Consensus
+from outthink.speculate.copy import Copy
 
 BUCKETS = 8  # of a source's own confidence, each with its record
 WEIGHT = 2.0  # how many observations a source's own word is worth
@@ -29,7 +31,7 @@ class Auto:
     left alone for a while, twice as long each time.
     """
 
-    sources: tuple[Drafter, ...] = ()
+    sources: tuple[Drafter, ...] = (Copy(), Consensus())
     is_choosy = True
     __repr__ = show
 
