@@ -66,34 +66,50 @@ INLINE void turn_over(const float *const from[4], long i, float *to)
     *(quad_any *)(to + 3 * BLOCK) = PICK(ab2, cd2, 2, 3, 6, 7);
 }
 
-/* Keys and values of a block to float32; what is beyond the last key becomes zero, to the next 16. */
-INLINE void pack_block(const Pass *pass, int layer, int head, const Task *task, Work *w)
+#define AHEAD 16 /* keys: cells of one head lie a page apart, where no processor looks ahead by itself */
+
+/* Ask for the cell that comes so many keys after key j, in this task or the next. */
+INLINE void fetch_ahead(const char *base, long line, long apart, long size, const Task *task, const Task *next, int j)
 {
-    const Model *model = pass->model;
-    const int dim = model->dim, n = task->keys;
-    const int until = (n + 15) / 16 * 16;
-    const long line = 2L * model->kv_heads * dim, apart = (long)model->kv_heads * dim;
-    const long base = layer * pass->cache_slots * line + (long)head * dim;
+    int slot;
+    j += AHEAD;
+    if (j < task->keys) slot = task->slots[j];
+    else if (next && j - task->keys < next->keys) slot = next->slots[j - task->keys];
+    else return;
+    const char *cell = base + slot * line;
+    for (long i = 0; i < size; i += 64) {
+        __builtin_prefetch(cell + i, 0, 3);
+        __builtin_prefetch(cell + apart + i, 0, 3);
+    }
+}
+
+/* Keys and values of a block to float32; what is beyond the last key becomes zero, to the next 16. */
+INLINE void pack_block(const int dim, const int half, const Pass *pass, int layer, int head, const Task *task,
+                       const Task *next, Work *w)
+{
+    const int n = task->keys, until = (n + 15) / 16 * 16;
+    const long size = half ? 2 : 4, apart = (long)pass->model->kv_heads * dim * size, line = 2 * apart;
+    const char *base = pass->cache + layer * pass->cache_slots * line + head * dim * size;
     float rounded[4][dim];
     for (int j = 0; j < until; j += 4) {
         const float *from[4];
         for (int i = 0; i < 4; i++) {
             float *value = w->values + (j + i) * w->wide;
+            fetch_ahead(base, line, apart, dim * size, task, next, j + i);
             if (j + i >= n) {
-                memset(rounded[i], 0, dim * sizeof(float));
-                memset(value, 0, w->wide * sizeof(float));
+                for (int d = 0; d < dim; d++) rounded[i][d] = 0.0f;
+                for (int d = 0; d < dim; d++) value[d] = 0.0f;
                 from[i] = rounded[i];
                 continue;
             }
-            long at = base + task->slots[j + i] * line;
-            if (pass->cache_half) {
-                const uint16_t *cell = (const uint16_t *)pass->cache + at;
-                for (int d = 0; d < dim; d++) rounded[i][d] = from_half(cell[d]);
-                for (int d = 0; d < dim; d++) value[d] = from_half(cell[apart + d]);
+            const char *cell = base + task->slots[j + i] * line;
+            if (half) {
+                widen(rounded[i], (const uint16_t *)cell, dim);
+                widen(value, (const uint16_t *)(cell + apart), dim);
                 from[i] = rounded[i];
             } else {
-                from[i] = (const float *)pass->cache + at;
-                memcpy(value, from[i] + apart, dim * sizeof(float));
+                from[i] = (const float *)cell;
+                memcpy(value, cell + apart, dim * sizeof(float));
             }
         }
         int d = 0;
@@ -104,7 +120,7 @@ INLINE void pack_block(const Pass *pass, int layer, int head, const Task *task, 
 }
 
 /* Scores of m queries against n vectors of keys from `at` on. */
-INLINE void score(const int m, const int n, const float *q, int dim, const float *keys, int at,
+INLINE void score(const int m, const int n, const float *q, const int dim, const float *keys, int at,
                   float (*scores)[BLOCK])
 {
     vf s[4][KEYS];
@@ -183,7 +199,7 @@ INLINE void mix(const int m, float (*weights)[BLOCK], const float *by, const flo
 }
 
 /* m queries against a packed block; seen[i] is how many of its keys query i sees. */
-INLINE void block_of(const int m, const Work *w, int dim, const int *seen, long query)
+INLINE void block_of(const int m, const Work *w, const int dim, const int *seen, long query)
 {
     float scores[4][BLOCK], by[4];
     int most = 0;
@@ -200,10 +216,10 @@ INLINE void block_of(const int m, const Work *w, int dim, const int *seen, long 
     mix(m, scores, by, w->values, w->wide, most, w->out + query * w->wide);
 }
 
-static void attend(const Pass *pass, int layer, int head, const Chunk *chunk, float *scratch)
+INLINE void attend_heads(const int dim, const Pass *pass, int layer, int head, const Chunk *chunk, float *scratch)
 {
     const Model *model = pass->model;
-    const int dim = model->dim, kv = model->kv_heads, group = model->heads / kv;
+    const int kv = model->kv_heads, group = model->heads / kv;
     Work w = work_of(model, scratch);
     const int queries = (chunk->last - chunk->first) * group;
     for (int i = 0; i < queries; i++) {
@@ -215,8 +231,9 @@ static void attend(const Pass *pass, int layer, int head, const Chunk *chunk, fl
     memset(w.out, 0, queries * w.wide * sizeof(float));
     for (int j = 0; j < BLOCK; j++) memset(w.values + j * w.wide + dim, 0, (w.wide - dim) * sizeof(float));
     for (int t = chunk->begin; t < chunk->end; t++) {
-        const Task *task = pass->tasks + t;
-        pack_block(pass, layer, head, task, &w);
+        const Task *task = pass->tasks + t, *next = t + 1 < chunk->end ? task + 1 : NULL;
+        if (pass->cache_half) pack_block(dim, 1, pass, layer, head, task, next, &w);
+        else pack_block(dim, 0, pass, layer, head, task, next, &w);
         const int begin = (task->first - chunk->first) * group, end = (task->last - chunk->first) * group;
         for (int i = begin; i < end;) {
             int seen[4], m = end - i >= 4 ? 4 : end - i >= 2 ? 2 : 1;
@@ -234,5 +251,15 @@ static void attend(const Pass *pass, int layer, int head, const Chunk *chunk, fl
         long row = chunk->first + i / group, h = (i % group) * (long)kv + head;
         float *to = pass->mixed + row * pass->wide_mixed + h * dim, by = 1.0f / w.sum[i];
         for (int d = 0; d < dim; d++) to[d] = w.out[i * w.wide + d] * by;
+    }
+}
+
+static void attend(const Pass *pass, int layer, int head, const Chunk *chunk, float *scratch)
+{
+    switch (pass->model->dim) { /* usual sizes as constants, which makes short loops straight */
+    case 32: attend_heads(32, pass, layer, head, chunk, scratch); break;
+    case 64: attend_heads(64, pass, layer, head, chunk, scratch); break;
+    case 128: attend_heads(128, pass, layer, head, chunk, scratch); break;
+    default: attend_heads(pass->model->dim, pass, layer, head, chunk, scratch);
     }
 }

@@ -23,7 +23,7 @@ static void embed(const Pass *pass, int row)
     if (model->embed_wide)
         memcpy(x, (const float *)model->embed + from, width * sizeof(float));
     else
-        for (long i = 0; i < width; i++) x[i] = from_half(((const uint16_t *)model->embed)[from + i]);
+        widen(x, (const uint16_t *)model->embed + from, model->hidden);
     memset(x + width, 0, (pass->wide_hidden - width) * sizeof(float));
 }
 

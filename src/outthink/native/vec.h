@@ -109,6 +109,20 @@ INLINE float from_half(uint16_t h)
     return x;
 }
 
+typedef uint16_t vh __attribute__((vector_size(2 * VL)));
+typedef uint16_t vh_any __attribute__((vector_size(2 * VL), aligned(2), may_alias));
+
+/* bfloat16 numbers to float32. */
+INLINE void widen(float *to, const uint16_t *from, const int n)
+{
+    int i = 0;
+    for (; i + VL <= n; i += VL) {
+        vh half = *(const vh_any *)(from + i);
+        store(to + i, (vf)(__builtin_convertvector(half, vu) << 16));
+    }
+    for (; i < n; i++) to[i] = from_half(from[i]);
+}
+
 /* To bfloat16, to nearest, ties to even. */
 INLINE uint16_t to_half(float x)
 {
