@@ -58,12 +58,15 @@ def load(
     max_rows: int = 512,
     cache: float = 1.0,
     trust_remote_code: bool = False,
+    kernels: str | None = None,
 ) -> Engine:
     """An engine on a model: an embedded one by name (`embedded()`), a Hugging Face-format directory, or
     "toy".
 
     `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
-    values, in GiB. Raises BadInput with one line that says what to do.
+    values, in GiB. `kernels` is "torch", "native" (C, on CPUs, in float32 and bfloat16) or "auto", native where
+    it can be; None is what the environment variable OUTTHINK_KERNELS says, else auto; a receipt's `machine` says
+    which ran. Raises BadInput with one line that says what to do.
     """
     from outthink.backends.load import load_backend
     from outthink.engine.engine import Engine
@@ -72,7 +75,7 @@ def load(
         raise BadInput(f"threads={threads}: give at least 1, or leave it out to have it measured")
     if not cache > 0:
         raise BadInput(f"cache={cache}: give the GiB that keys and values may take, more than 0")
-    backend = load_backend(name, dtype, device, threads, trust_remote_code)
+    backend = load_backend(name, dtype, device, threads, trust_remote_code, kernels)
     slots = max(16, int(cache * 2**30 / backend.about.prices.slot_bytes)) if name != "toy" else 65536
     return Engine(backend, slots=slots, max_batch=max_batch, max_rows=max_rows)
 
