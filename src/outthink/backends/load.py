@@ -69,7 +69,9 @@ def load_backend(
         from outthink.backends.toy import toy
 
         return toy()
+    from outthink.backends.native_draw import NativeDraw
     from outthink.models.loader import load
+    from outthink.models.native import NativeModel
 
     path = locate(name)
     is_ours = threads is None and device == "cpu"
@@ -87,5 +89,7 @@ def load_backend(
     )
     backend = LocalBackend(loaded.model, loaded.tokenizer, about)
     backend.kind = f"{config.dtype} {config.device}, {config.kernels}"
+    if isinstance(loaded.model, NativeModel):
+        backend.draw = NativeDraw(loaded.model.level)
     backend.watch = Watch() if is_ours else None
     return backend

@@ -1,6 +1,7 @@
 """The extension in native/; see module.c."""
 
 from outthink.core.batch import Batch
+from outthink.core.jobs import Draw
 
 Matrix = tuple[int, int, int, int, bool]
 Layer = tuple[Matrix, Matrix, Matrix, Matrix, int, int, int]
@@ -37,3 +38,13 @@ def forward(
     out: int,
     /,
 ) -> None: ...
+def draw(
+    level: str,
+    threads: int,
+    logits: int,
+    rows: int,
+    vocab: int,
+    temperature: float,
+    draws: list[Draw],
+    /,
+) -> list[tuple[int, float, tuple[()]]]: ...

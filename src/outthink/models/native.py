@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from outthink.core.batch import Batch
+from outthink.core.jobs import Draw
 from outthink.kv.store import Store
 from outthink.models.assemble import Assembly, Parts
 from outthink.models.base import ModelConfig
@@ -204,3 +205,17 @@ class NativeModel:
             )
         length = min(max(2 * len(self.turns), position + 1), self.shape.max_positions)
         self.turns = self.shape.rope.table(length, torch.float32)
+
+
+def draw_plain(
+    level: str, logits: torch.Tensor, draws: list[Draw], temperature: float
+) -> list[tuple[int, float, tuple[()]]]:
+    """(token, log-probability before temperature, ()) of each draw; logits are float32 [rows, vocab].
+
+    token = argmax over v of logits[v] / temperature + rng.gumbel(key, position, v); no noise at temperature 0.
+    """
+    logits = logits.contiguous()
+    rows, vocab = logits.shape
+    return _native.draw(
+        level, torch.get_num_threads(), logits.data_ptr(), rows, vocab, temperature, draws
+    )

@@ -3,6 +3,6 @@
 #include "gemm.h"
 #include "rows.h"
 #include "attention.h"
+#include "draw.h"
 
-#define TEXT_OF(x) #x
-const Kernels TABLE = {LEVEL_NAME, gemm, norm, embed, turn, attend, attend_scratch};
+const Kernels TABLE = {LEVEL_NAME, gemm, norm, embed, turn, attend, attend_scratch, draw};

@@ -360,11 +360,106 @@ static PyObject *py_forward(PyObject *self, PyObject *const *args, Py_ssize_t co
     Py_RETURN_NONE;
 }
 
+typedef struct {
+    const Kernels *kernels;
+    const float *logits;
+    int vocab, count;
+    float temperature;
+    struct Drawing {
+        int row, token;
+        float logprob;
+        uint32_t a, b;
+    } *drawings;
+} Draws;
+
+#define DRAWS_AT_ONCE 8
+
+static void draw_item(void *what, int item, int thread)
+{
+    const Draws *all = what;
+    const int last = (item + 1) * DRAWS_AT_ONCE;
+    (void)thread;
+    for (int i = item * DRAWS_AT_ONCE; i < last && i < all->count; i++) {
+        struct Drawing *d = all->drawings + i;
+        all->kernels->draw(all->logits + (long)d->row * all->vocab, all->vocab, all->temperature, d->a, d->b,
+                           &d->token, &d->logprob);
+    }
+}
+
+static uint32_t mix(uint32_t x)
+{
+    x ^= x >> 16;
+    x *= 0x21F0AAADu;
+    x ^= x >> 15;
+    x *= 0xD35A2D97u;
+    return x ^ (x >> 15);
+}
+
+/* What a Draw says: (row, key, position, ...); rng.row_words of key and position. */
+static int read_draw(PyObject *from, long rows, struct Drawing *to)
+{
+    if (!PyTuple_Check(from) || PyTuple_GET_SIZE(from) < 3) {
+        PyErr_SetString(PyExc_TypeError, "a draw is (row, key, position, ...)");
+        return 0;
+    }
+    long row = PyLong_AsLong(PyTuple_GET_ITEM(from, 0));
+    uint64_t key = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(from, 1));
+    uint32_t position = (uint32_t)PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(from, 2));
+    if (PyErr_Occurred()) return 0;
+    if (row < 0 || row >= rows) {
+        PyErr_Format(PyExc_ValueError, "a draw is of row %ld of %ld", row, rows);
+        return 0;
+    }
+    to->row = (int)row;
+    to->a = mix((uint32_t)key ^ mix(position + 0x9E3779B1u));
+    to->b = mix((uint32_t)(key >> 32) ^ mix(position * 0x9E3779B1u + 0x21F0AAADu));
+    return 1;
+}
+
+/* draw(level, threads, logits, rows, vocab, temperature, draws) -> [(token, logprob, ())] */
+static PyObject *py_draw(PyObject *self, PyObject *args)
+{
+    PyObject *level, *list, *found;
+    unsigned long long logits;
+    long rows;
+    int threads;
+    Draws all;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "UiKlifO!", &level, &threads, &logits, &rows, &all.vocab, &all.temperature,
+                          &PyList_Type, &list))
+        return NULL;
+    all.kernels = find_level(level);
+    if (!all.kernels) return NULL;
+    all.logits = (const float *)(uintptr_t)logits;
+    all.count = (int)PyList_GET_SIZE(list);
+    all.drawings = malloc((all.count + 1) * sizeof(struct Drawing));
+    if (!all.drawings) return PyErr_NoMemory();
+    for (int i = 0; i < all.count; i++)
+        if (!read_draw(PyList_GET_ITEM(list, i), rows, all.drawings + i)) {
+            free(all.drawings);
+            return NULL;
+        }
+    Py_BEGIN_ALLOW_THREADS
+    pool_begin(all.count > DRAWS_AT_ONCE ? threads : 1);
+    pool_run(draw_item, &all, (all.count + DRAWS_AT_ONCE - 1) / DRAWS_AT_ONCE);
+    pool_end();
+    Py_END_ALLOW_THREADS
+    found = PyList_New(all.count);
+    for (int i = 0; found && i < all.count; i++) {
+        PyObject *one = Py_BuildValue("(id())", all.drawings[i].token, (double)all.drawings[i].logprob);
+        if (!one) Py_CLEAR(found);
+        else PyList_SET_ITEM(found, i, one);
+    }
+    free(all.drawings);
+    return found;
+}
+
 static PyMethodDef methods[] = {
     {"levels", py_levels, METH_NOARGS, "Names of the kernels that this processor can run, fastest first."},
     {"pack", py_pack, METH_VARARGS, "A matrix to panels."},
     {"create", py_create, METH_VARARGS, "A model from addresses of its packed weights."},
     {"forward", (PyCFunction)(void (*)(void))py_forward, METH_FASTCALL, "One pass."},
+    {"draw", py_draw, METH_VARARGS, "Tokens from rows of logits."},
     {NULL, NULL, 0, NULL},
 };
 

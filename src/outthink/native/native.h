@@ -71,7 +71,7 @@ typedef struct {
 
 enum { STORE, ADD, GATED };
 
-/* One set of kernels for each level of the instruction set; the templates are gemm.h, attention.h, rows.h. */
+/* One set of kernels for each level of the instruction set; the templates are gemm.h, attention.h, rows.h, draw.h. */
 typedef struct {
     const char *name;
     /* out (+)= a W^T + b for panels [first, last); GATED: out = silu(low half) * high half, 32 columns each */
@@ -84,6 +84,9 @@ typedef struct {
     void (*turn)(const Pass *pass, int layer, int head, int first, int last);
     void (*attend)(const Pass *pass, int layer, int head, const Chunk *chunk, float *scratch);
     long (*attend_scratch)(const Model *model);
+    /* a token by keyed noise (words a, b of its row), the likeliest one at temperature 0; its log-probability */
+    void (*draw)(const float *logits, int vocab, float temperature, uint32_t a, uint32_t b, int *token,
+                 float *logprob);
 } Kernels;
 
 extern const Kernels kernels_generic;
