@@ -64,9 +64,9 @@ def load(
     "toy".
 
     `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
-    values, in GiB. `kernels` is "torch", "native" (C, on CPUs, in float32 and bfloat16) or "auto", native where
-    it can be; None is what the environment variable OUTTHINK_KERNELS says, else auto; a receipt's `machine` says
-    which ran. Raises BadInput with one line that says what to do.
+    values, in GiB. `kernels` is "torch", "native" (C, on CPUs, in float32 and bfloat16) or "auto", native
+    where it can be; None is what the environment variable OUTTHINK_KERNELS says, else auto; the `machine` of
+    a receipt says which ran. Raises BadInput with one line that says what to do.
     """
     from outthink.backends.load import load_backend
     from outthink.engine.engine import Engine
@@ -92,8 +92,8 @@ def run(
 ) -> Answer:
     """Run a strategy on a problem until it has its answer or the budget ends; the receipt is on the answer.
 
-    The same strategy, seed and sampling give the same answer, but for close draws in float32 and bfloat16,
-    where another batch changes the last bits of a logit. Raises what the strategy raises.
+    The same strategy, seed and sampling give the same answer, but for close draws where torch computes in
+    float32 or bfloat16 and another batch changes the last bits of a logit. Raises what the strategy raises.
     """
     from outthink.engine.request import Request
     from outthink.engine.trace import Trace

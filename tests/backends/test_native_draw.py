@@ -26,7 +26,9 @@ def level(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def work(seed: int, rows: int, vocab: int, sampling: Sampling, spread: float) -> tuple[torch.Tensor, list[Draw]]:
+def work(
+    seed: int, rows: int, vocab: int, sampling: Sampling, spread: float
+) -> tuple[torch.Tensor, list[Draw]]:
     """Random rows with ties and tokens that are ruled out, and draws from some of them."""
     random = Random(seed)
     logits = torch.randn(rows, vocab, generator=torch.Generator().manual_seed(seed)) * spread
@@ -47,7 +49,9 @@ def test_tokens_are_those_of_torch(level: str, temperature: float, vocab: int, s
     logits, draws = work(vocab, 40, vocab, sampling, spread)
     ours, theirs = NativeDraw(level)(logits, draws), draw(logits, draws)
     assert [d.token for d in ours] == [d.token for d in theirs]
-    close = 2e-5 + 2e-7 * logits.abs().nan_to_num(posinf=0).max().item()  # logsumexp rounds to the logits' size
+    close = (
+        2e-5 + 2e-7 * logits.abs().nan_to_num(posinf=0).max().item()
+    )  # logsumexp rounds to the logits' size
     for a, b in zip(ours, theirs, strict=True):
         assert a.logprob == pytest.approx(b.logprob, abs=close) and a.stats == ()
 
@@ -59,7 +63,8 @@ def test_statistics_come_with_the_tokens(level: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "sampling", [Sampling(top_k=3), Sampling(top_p=0.5), Sampling(min_p=0.2), Sampling(logit_bias=((4, 50.0),))]
+    "sampling",
+    [Sampling(top_k=3), Sampling(top_p=0.5), Sampling(min_p=0.2), Sampling(logit_bias=((4, 50.0),))],
 )
 def test_other_samplings_go_the_other_way(level: str, sampling: Sampling) -> None:
     assert not is_plain(sampling)

@@ -48,7 +48,9 @@ def test_random_forests_match_transformers(kernels: str, save_tiny: Any, family:
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
-def test_checkpoints_of_16_bits_are_exact_in_float32(kernels: str, save_tiny: Any, family: str, seed: int) -> None:
+def test_checkpoints_of_16_bits_are_exact_in_float32(
+    kernels: str, save_tiny: Any, family: str, seed: int
+) -> None:
     check_family(save_tiny(family, dtype="bfloat16"), seed)
 
 

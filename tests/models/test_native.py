@@ -43,7 +43,13 @@ def level(request: pytest.FixtureRequest) -> str:
 def directory(request: pytest.FixtureRequest, save_tiny: Any) -> tuple[Path, str]:
     """A model with two blocks of keys, odd sizes everywhere, and the type to load it in."""
     dtype, _, saved = request.param.partition(" of ")
-    changes = {"max_position_embeddings": 512, "hidden_size": 72, "intermediate_size": 100, "head_dim": 18, "num_key_value_heads": 2}
+    changes = {
+        "max_position_embeddings": 512,
+        "hidden_size": 72,
+        "intermediate_size": 100,
+        "head_dim": 18,
+        "num_key_value_heads": 2,
+    }
     return save_tiny("qwen3", dtype=saved or "float32", **changes), dtype
 
 
@@ -93,7 +99,9 @@ def test_bits_do_not_depend_on_threads(directory: tuple[Path, str], level: str) 
     assert all(torch.equal(seen[0][key], other[key]) for other in seen[1:] for key in seen[0])
 
 
-def test_bits_do_not_depend_on_slots_or_the_order_of_branches(directory: tuple[Path, str], level: str) -> None:
+def test_bits_do_not_depend_on_slots_or_the_order_of_branches(
+    directory: tuple[Path, str], level: str
+) -> None:
     path, dtype = directory
     model, forest = load_model(path, dtype, kernels=level), fan(random=Random(5), branches=9)
     rows = model.forward(forest, model.new_store(2000))
@@ -105,14 +113,16 @@ def test_bits_do_not_depend_on_slots_or_the_order_of_branches(directory: tuple[P
 
 
 def fan(random: Random, branches: int, order: list[int] | None = None, shift: int = 0) -> Batch:
-    """A prompt of 150 tokens and branches of 30 to 130 behind it, all in one pass; the last row of each wanted."""
+    """A prompt of 150 tokens and branches of 30 to 130 behind it in one pass; the last row of each wanted."""
     prompt = [random.randrange(97) for _ in range(150)]
     tails = [[random.randrange(97) for _ in range(random.randint(30, 130))] for _ in range(branches)]
     forest = Forest([Branch(-1, prompt, start=shift)])
     for place, branch in enumerate(order or range(branches)):
         forest.branches.append(Branch(0, tails[branch], start=shift + 150 + 140 * (place + 1) % 1700))
     batch, rows = forest.batch({i: len(b.tokens) for i, b in enumerate(forest.branches)})
-    batch.wanted = [i for i, (at, token) in enumerate(rows) if at and token == len(forest.branches[at].tokens) - 1]
+    batch.wanted = [
+        i for i, (at, token) in enumerate(rows) if at and token == len(forest.branches[at].tokens) - 1
+    ]
     return batch
 
 
@@ -128,7 +138,7 @@ def test_wide_group_of_query_heads(save_tiny: Any, level: str) -> None:
 
 
 def test_layers_can_be_left_out(save_tiny: Any, level: str) -> None:
-    """Running layers 0 and 2 is what a model without layer 1 computes; hidden rows times the head are logits."""
+    """Layers 0 and 2 are what a model without layer 1 computes; hidden rows times the head are logits."""
     path = save_tiny("llama", tie_word_embeddings=True, max_position_embeddings=512)
     model, torches = load_model(path, kernels=level), load_model(path, kernels="torch")
     assert isinstance(model, NativeModel)

@@ -64,7 +64,9 @@ def load_backend(
     trust_remote_code: bool = False,
     kernels: str | None = None,
 ) -> LocalBackend:
-    """Load a model; `kernels` is as in `models.native.choose_kernels`. Raises BadInput or ModelError with one line that says what to do."""
+    """Load a model; `kernels` is as in `models.native.choose_kernels`.
+
+    Raises BadInput or ModelError with one line that says what to do."""
     if name == "toy":
         from outthink.backends.toy import toy
 

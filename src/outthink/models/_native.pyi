@@ -30,6 +30,7 @@ def forward(
     batch: Batch,
     cache: int,
     cache_slots: int,
+    layer_slots: int,
     cache_half: bool,
     turns: int,
     num_turns: int,

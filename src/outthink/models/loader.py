@@ -37,8 +37,10 @@ def load(
 ) -> Loaded:
     """Load model and tokenizer: llama, mistral, qwen2 and qwen3 lean, others through transformers.
 
-    `threads` sets torch's thread count for the process; `kernels` is "auto", "torch", "native" or a level of the
-    native kernels (see native.py), and None what OUTTHINK_KERNELS says. Raises ModelError with one line on what is wrong.
+    `threads` sets torch's thread count for the process; `kernels` is "auto", "torch", "native" or a level of
+    the native kernels (see native.py), and None what OUTTHINK_KERNELS says.
+
+    Raises ModelError with one line on what is wrong.
     """
     if threads is not None:
         torch.set_num_threads(threads)

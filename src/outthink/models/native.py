@@ -1,11 +1,12 @@
 """The lean forward in C: one call a pass, on CPUs, for float32 and bfloat16 (`native/`).
 
 Matrices lie in panels of 64 outputs; those whose numbers are bfloat16 numbers stay so in memory, whatever the
-model's type, and are widened in registers: exact, and half the bytes. With dtype bfloat16 matrices and cache
-are rounded to it, activations are not: a pass is closer to the exact one than bfloat16 throughout.
+model's type, and are widened in registers: exact, and half the bytes. With dtype bfloat16 matrices and
+cache are rounded to it, activations are not: a pass is closer to the exact one than bfloat16 throughout.
 
-The bits of a row depend on its own tokens alone: not on the rows beside it, on how a prompt is cut into passes,
-on slots, or on the number of threads. They do depend on the level of the kernels (`avx512`, `avx2`, `generic`).
+The bits of a row depend on its own tokens alone: not on the rows beside it, on how a prompt is cut into
+passes, on slots, or on the number of threads. They do depend on the level of the kernels (`avx512`, `avx2`,
+`generic`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -38,8 +40,8 @@ def choose_kernels(wanted: str | None, dtype: str, device: torch.device) -> str 
     """The level of native kernels to run, or None for torch.
 
     `wanted` is one of CHOICES; None is what the environment variable OUTTHINK_KERNELS says, else "auto": the
-    fastest native level where the extension is built and has this type and device. Raises ModelError if native
-    kernels are asked for that cannot run here.
+    fastest native level where the extension is built and has this type and device. Raises ModelError if
+    native kernels are asked for that cannot run here.
     """
     name = wanted or os.environ.get(VARIABLE) or "auto"
     if name not in CHOICES:
@@ -157,17 +159,7 @@ class NativeModel:
         self.shape, self.config, self.parts, self.dtype, self.level = shape, config, parts, dtype, level
         self.turns = shape.rope.table(min(1024, shape.max_positions), torch.float32)
         self.every = list(range(shape.layers))
-        self.handle = _native.create(
-            shape.vocab, shape.hidden, shape.heads, shape.kv_heads, shape.head_dim, shape.intermediate, shape.eps,
-            parts.embed.data_ptr(), parts.embed.dtype == torch.float32, _address(parts.gain), parts.head.address,
-            [
-                (
-                    *(matrix.address for matrix in layer.matrices),
-                    *map(_address, (*layer.gains, layer.head_gain)),
-                )
-                for layer in parts.layers
-            ],
-        )  # fmt: skip
+        self.handle = _native.create(*_sizes(shape), *_addresses(parts))
 
     def new_store(self, slots: int) -> Store:
         """An empty cache of that many slots."""
@@ -180,17 +172,18 @@ class NativeModel:
         """Logits of the wanted rows [len(wanted), vocab]; keys and values of all rows go into slots.
 
         `layers` are run in the order given, all of them by default: a shorter list skips layers or leaves
-        early, and each layer reads and writes its own part of the cache. With `hidden`, the outputs of the last
-        norm [len(wanted), hidden] instead of logits. Raises ValueError for a batch that does not fit the store.
+        early, and each layer reads and writes its own part of the cache. With `hidden`, the outputs of the
+        last norm [len(wanted), hidden] instead of logits. Raises ValueError for a batch that does not fit.
         """
         out = torch.empty(len(batch.wanted), self.shape.hidden if hidden else self.shape.vocab)
         data = store.data
         if batch.positions:
             self._reach(max(batch.positions))
+        table, run = self.turns, self.every if layers is None else list(layers)
         _native.forward(
-            self.handle, self.level, torch.get_num_threads(), batch, data.data_ptr(), data.shape[1],
-            data.dtype == torch.bfloat16, self.turns.data_ptr(), len(self.turns),
-            self.every if layers is None else list(layers), hidden, out.data_ptr(),
+            self.handle, self.level, torch.get_num_threads(), batch,
+            data.data_ptr(), data.shape[1], data.stride(0) // data.stride(1), data.dtype == torch.bfloat16,
+            table.data_ptr(), len(table), run, hidden, out.data_ptr(),
         )  # fmt: skip
         return out
 
@@ -207,15 +200,31 @@ class NativeModel:
         self.turns = self.shape.rope.table(length, torch.float32)
 
 
+def _sizes(shape: Shape) -> tuple[int, int, int, int, int, int, float]:
+    sizes = shape.vocab, shape.hidden, shape.heads, shape.kv_heads, shape.head_dim, shape.intermediate
+    return *sizes, shape.eps
+
+
+def _addresses(parts: Any) -> tuple[int, bool, int, Any, list[Any]]:
+    """Where the weights are; of Parts whose matrices are Panels."""
+    layers = [
+        (
+            *(matrix.address for matrix in layer.matrices),
+            *map(_address, (*layer.gains, layer.head_gain)),
+        )
+        for layer in parts.layers
+    ]
+    wide = parts.embed.dtype == torch.float32
+    return parts.embed.data_ptr(), wide, _address(parts.gain), parts.head.address, layers
+
+
 def draw_plain(
     level: str, logits: torch.Tensor, draws: list[Draw], temperature: float
 ) -> list[tuple[int, float, tuple[()]]]:
     """(token, log-probability before temperature, ()) of each draw; logits are float32 [rows, vocab].
 
-    token = argmax over v of logits[v] / temperature + rng.gumbel(key, position, v); no noise at temperature 0.
+    token = argmax over v of logits[v] / temperature + rng.gumbel(key, position, v); temperature 0: no noise.
     """
     logits = logits.contiguous()
     rows, vocab = logits.shape
-    return _native.draw(
-        level, torch.get_num_threads(), logits.data_ptr(), rows, vocab, temperature, draws
-    )
+    return _native.draw(level, torch.get_num_threads(), logits.data_ptr(), rows, vocab, temperature, draws)

@@ -66,7 +66,7 @@ INLINE void turn_over(const float *const from[4], long i, float *to)
     *(quad_any *)(to + 3 * BLOCK) = PICK(ab2, cd2, 2, 3, 6, 7);
 }
 
-#define AHEAD 16 /* keys: cells of one head lie a page apart, where no processor looks ahead by itself */
+#define AHEAD 8 /* keys: cells of one head lie a page apart, where no processor looks ahead by itself */
 
 /* Ask for the cell that comes so many keys after key j, in this task or the next. */
 INLINE void fetch_ahead(const char *base, long line, long apart, long size, const Task *task, const Task *next, int j)
@@ -89,7 +89,7 @@ INLINE void pack_block(const int dim, const int half, const Pass *pass, int laye
 {
     const int n = task->keys, until = (n + 15) / 16 * 16;
     const long size = half ? 2 : 4, apart = (long)pass->model->kv_heads * dim * size, line = 2 * apart;
-    const char *base = pass->cache + layer * pass->cache_slots * line + head * dim * size;
+    const char *base = pass->cache + layer * pass->layer_slots * line + head * dim * size;
     float rounded[4][dim];
     for (int j = 0; j < until; j += 4) {
         const float *from[4];

@@ -318,13 +318,13 @@ static int run(const Kernels *kernels, Space *space, Pass *pass, Order *order)
     return enough;
 }
 
-/* forward(model, level, threads, batch, cache, cache_slots, cache_half, turns, num_turns, layers, only_hidden,
- * out): one pass. `out` is [wanted, vocab], or [wanted, hidden] of the last norm; `layers` are run in order. */
+/* forward(model, level, threads, batch, cache, cache_slots, layer_slots, cache_half, turns, num_turns, layers,
+ * only_hidden, out): one pass; layers of the cache lie `layer_slots` slots apart. `out` is [wanted, vocab], or [wanted, hidden] of the last norm; `layers` are run in order. */
 static PyObject *py_forward(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     (void)self;
-    if (count != 12) {
-        PyErr_SetString(PyExc_TypeError, "forward takes 12 arguments");
+    if (count != 13) {
+        PyErr_SetString(PyExc_TypeError, "forward takes 13 arguments");
         return NULL;
     }
     Handle *handle = PyCapsule_GetPointer(args[0], MODEL);
@@ -334,15 +334,16 @@ static PyObject *py_forward(PyObject *self, PyObject *const *args, Py_ssize_t co
     Pass pass = {.model = &handle->model};
     Order order = {.threads = (int)PyLong_AsLong(args[2])};
     pass.cache = (char *)PyLong_AsVoidPtr(args[4]), pass.cache_slots = PyLong_AsLong(args[5]);
-    pass.cache_half = PyObject_IsTrue(args[6]);
-    pass.turns = (const float *)PyLong_AsVoidPtr(args[7]);
-    const long num_turns = PyLong_AsLong(args[8]);
-    order.only_hidden = PyObject_IsTrue(args[10]);
-    order.out = (float *)PyLong_AsVoidPtr(args[11]);
+    pass.layer_slots = PyLong_AsLong(args[6]);
+    pass.cache_half = PyObject_IsTrue(args[7]);
+    pass.turns = (const float *)PyLong_AsVoidPtr(args[8]);
+    const long num_turns = PyLong_AsLong(args[9]);
+    order.only_hidden = PyObject_IsTrue(args[11]);
+    order.out = (float *)PyLong_AsVoidPtr(args[12]);
     if (PyErr_Occurred()) return NULL;
     if (order.threads < 1) order.threads = 1;
-    if (!PyList_Check(args[9])) return PyErr_Format(PyExc_TypeError, "layers must be a list");
-    order.num_layers = (int)PyList_GET_SIZE(args[9]);
+    if (!PyList_Check(args[10])) return PyErr_Format(PyExc_TypeError, "layers must be a list");
+    order.num_layers = (int)PyList_GET_SIZE(args[10]);
     int *layers = malloc((order.num_layers + 1) * sizeof(int));
     Space *space = handle->space;
     handle->space = NULL; /* a pass of another thread makes its own */
@@ -350,7 +351,7 @@ static PyObject *py_forward(PyObject *self, PyObject *const *args, Py_ssize_t co
     int ok = layers && space;
     if (!ok) PyErr_NoMemory();
     order.layers = layers;
-    ok = ok && read_ints(args[9], "layers", order.num_layers, handle->model.num_layers, layers) &&
+    ok = ok && read_ints(args[10], "layers", order.num_layers, handle->model.num_layers, layers) &&
          read_batch(&lists, &handle->model, space, &pass, num_turns) && lay_out(&handle->model, space, &pass) &&
          (!pass.rows || run(kernels, space, &pass, &order));
     free(layers);

@@ -4,8 +4,9 @@
  * done, not when all threads have come by: a helper that the machine gives no time to takes no items, and then
  * the caller does them itself. Only a helper that loses its core in the middle of an item is waited for.
  *
- * Helpers spin for a moment after work, for the next stage comes within microseconds and the next pass within
- * a millisecond; then they yield, then they sleep. Passes of several callers come one after the other.
+ * Helpers spin for a moment after work, for the next stage comes within microseconds and often the next pass
+ * too; then they sleep. They do not yield: who yields to a busy neighbour is gone for milliseconds, who sleeps is
+ * back when woken. Passes of several callers come one after the other.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -16,8 +17,8 @@
 
 #define MOST_THREADS 256
 #define MOST_ITEMS 60000
-#define SPIN_NS 100000L   /* of pausing */
-#define YIELD_NS 2000000L /* of yielding, before sleep */
+#define SPIN_NS 400000L /* before sleep: longer than what lies between two passes of a few rows */
+#define TURNS 20000    /* of the caller, before it yields: some 200 us */
 
 #if defined(__x86_64__) || defined(__i386__)
 #define PAUSE() __builtin_ia32_pause()
@@ -86,12 +87,7 @@ static void *helper(void *number)
         if (turn % 64) continue;
         long now = now_ns();
         if (!idle) idle = now, pass = atomic_load(&passes);
-        if (now - idle > SPIN_NS + YIELD_NS) {
-            sleep_until(pass);
-            idle = 0;
-        } else if (now - idle > SPIN_NS) {
-            sched_yield();
-        }
+        if (now - idle > SPIN_NS) sleep_until(pass), idle = 0;
     }
     return NULL;
 }
@@ -136,7 +132,7 @@ static void run_some(int first, int items)
     help(0);
     for (unsigned turn = 1; atomic_load_explicit(&done, memory_order_acquire) < items; turn++) {
         PAUSE();
-        if (turn > 4000) sched_yield(); /* a helper without a core may be waiting for this one */
+        if (turn > TURNS) sched_yield(); /* a helper without a core may be waiting for this one */
     }
 }
 

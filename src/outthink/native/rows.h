@@ -62,7 +62,7 @@ static void turn(const Pass *pass, int layer, int head, int first, int last)
         }
         const float *k = x + (long)(heads + head) * dim, *v = k + (long)kv * dim;
         turn_head(k, key, gain ? gain + (long)(heads + head) * dim : NULL, turns, dim, model->eps, 1.0f);
-        long at = (layer * pass->cache_slots + pass->slots[row]) * line + (long)head * dim;
+        long at = (layer * pass->layer_slots + pass->slots[row]) * line + (long)head * dim;
         if (pass->cache_half) {
             uint16_t *to = (uint16_t *)pass->cache + at;
             for (int i = 0; i < dim; i++) to[i] = to_half(key[i]);
