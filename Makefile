@@ -17,7 +17,7 @@ help:  ## list the targets
 install: $(VENV)/.installed  ## make .venv with pinned packages, if it is missing or outdated
 
 # The stamp is newer than what it was made from, so nothing happens until one of them changes.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt $(wildcard src/outthink/native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 install"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -48,5 +48,5 @@ bench: install  ## side by side with transformers and llama.cpp, which it builds
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 clean:  ## remove caches and .venv; runs/ stays
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist src/outthink/models/_native*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

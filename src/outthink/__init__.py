@@ -62,13 +62,16 @@ def load(
     cache: float = 1.0,
     speculate: Drafter | str = "none",
     trust_remote_code: bool = False,
+    kernels: str | None = None,
 ) -> Engine:
     """An engine on a model: an embedded one by name (`embedded()`), a Hugging Face-format directory, or
     "toy".
 
     `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
     values, in GiB. `speculate` names who drafts, where a run does not say ("auto", "copy(n=8)"): the same
-    text, sooner. Raises BadInput with one line that says what to do.
+    text, sooner. `kernels` is "torch", "native" (C, on CPUs, in float32 and bfloat16) or "auto", native where
+    it can be; None is what the environment variable OUTTHINK_KERNELS says, else auto; the `machine` of a
+    receipt says which ran. Raises BadInput with one line that says what to do.
     """
     from outthink.backends.load import load_backend
     from outthink.engine.engine import Engine
@@ -77,7 +80,7 @@ def load(
         raise BadInput(f"threads={threads}: give at least 1, or leave it out to have it measured")
     if not cache > 0:
         raise BadInput(f"cache={cache}: give the GiB that keys and values may take, more than 0")
-    backend = load_backend(name, dtype, device, threads, trust_remote_code)
+    backend = load_backend(name, dtype, device, threads, trust_remote_code, kernels)
     slots = max(16, int(cache * 2**30 / backend.about.prices.slot_bytes)) if name != "toy" else 65536
     engine = Engine(backend, slots=slots, max_batch=max_batch, max_rows=max_rows)
     engine.speculate = drafter_of(speculate, engine)
@@ -98,10 +101,10 @@ def run(
 ) -> Answer:
     """Run a strategy on a problem until it has its answer or the budget ends; the receipt is on the answer.
 
-    The same strategy, seed and sampling give the same answer, but for close draws in float32 and bfloat16,
-    where another batch changes the last bits of a logit. `speculate` names who drafts (None: as the model was
-    loaded, "none": nobody), `accept` the accept rule, by default `match`, which leaves the text as it is.
-    Raises what the strategy raises.
+    The same strategy, seed and sampling give the same answer, but for close draws where torch computes in
+    float32 or bfloat16 and another batch changes the last bits of a logit. `speculate` names who drafts
+    (None: as the model was loaded, "none": nobody), `accept` the accept rule, by default `match`, which
+    leaves the text as it is. Raises what the strategy raises.
     """
     from outthink.engine.request import Request
     from outthink.engine.trace import Trace

@@ -12,6 +12,7 @@ from outthink.bench.tasks import load as load_task
 from outthink.core.types import Want
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
+from outthink.models.native import _native
 
 STRATEGIES: list[Any] = [
     ot.strategy.Greedy(),
@@ -39,12 +40,25 @@ def told(answer: ot.Answer | None) -> tuple[Any, ...]:
     return answer.text, answer.final, answer.finish, answer.tokens, answer.receipt.logical
 
 
-def test_same_answers_in_any_batch_and_company(exact: Engine) -> None:
-    """float64, where the bits of a logit are far below what could part two draws."""
+@pytest.mark.parametrize(
+    "dtype, kernels", [("float64", "torch"), ("float32", "native"), ("bfloat16", "native")]
+)
+def test_same_answers_in_any_batch_and_company(dtype: str, kernels: str) -> None:
+    """float64, where the bits of a logit are far below what could part two draws; and kernels whose bits stay."""
+    if kernels == "native" and _native is None:
+        pytest.skip("the native extension is not built")
     asked = requests()
-    alone = [told(exact.run(r)) for r in asked]
-    for max_batch, max_rows, concurrency in ((1, 16, 1), (7, 40, 5), (256, 512, 24)):
-        lm = ot.load("pocket", dtype="float64", threads=1, max_batch=max_batch, max_rows=max_rows)
+    first = ot.load("pocket", dtype=dtype, kernels=kernels, threads=1)
+    alone = [told(first.run(r)) for r in asked]
+    for threads, max_batch, max_rows, concurrency in ((2, 1, 16, 1), (1, 7, 40, 5), (2, 256, 512, 24)):
+        lm = ot.load(
+            "pocket",
+            dtype=dtype,
+            kernels=kernels,
+            threads=threads if kernels == "native" else 1,
+            max_batch=max_batch,
+            max_rows=max_rows,
+        )
         found = {id(d.request): told(d.answer) for d in lm.map(asked, concurrency)}
         assert [found[id(r)] for r in asked] == alone
         lm.main.tree.check()

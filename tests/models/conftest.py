@@ -11,6 +11,9 @@ import tokenizers
 import torch
 import transformers
 
+from outthink.models.errors import ModelError
+from outthink.models.native import choose_kernels
+
 SMALL = {
     "vocab_size": 97,
     "hidden_size": 32,
@@ -66,6 +69,21 @@ def save_tokenizer(path: Path, size: int = 97) -> None:
     )
     core.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     core.save(str(path / "tokenizer.json"))
+
+
+LEVELS = ("avx512", "avx2", "generic")
+
+
+@pytest.fixture(params=["torch", *LEVELS])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every way of computing a pass that this machine has; what is loaded in the test runs on it."""
+    name: str = request.param
+    try:
+        choose_kernels(name, "float32", torch.device("cpu"))
+    except ModelError as error:
+        pytest.skip(str(error))
+    monkeypatch.setenv("OUTTHINK_KERNELS", name)
+    return name
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+from pathlib import Path
+
+import pytest
 import torch
 
 from outthink.core.batch import Move
@@ -23,13 +27,36 @@ def test_moves_copy_all_layers_at_once() -> None:
     assert torch.equal(store.data, expected)
 
 
-def test_growth_keeps_contents_and_doubles() -> None:
-    store = filled(6)
+def test_growth_keeps_contents_in_small_steps() -> None:
+    store = filled(64)
     before, size = store.data.clone(), store.bytes
-    store.grow(5)
-    assert store.slots == 6
-    store.grow(7)
-    assert store.slots == 12 and store.bytes == 2 * size
-    assert torch.equal(store.data[:, :6], before) and not store.data[:, 6:].any()
-    store.grow(100)
-    assert store.slots == 100
+    store.grow(60)
+    assert store.slots == 64
+    store.grow(65)
+    assert store.slots == 66 and store.bytes == size * 66 // 64
+    assert torch.equal(store.data[:, :64], before) and not store.data[:, 64:].any()
+    store.grow(400)
+    assert store.slots == 400
+    assert torch.equal(store.data[:, :64], before) and not store.data[:, 64:].any()
+    assert all(torch.equal(layer, store.data[i]) for i, layer in enumerate(store.layers))
+
+
+def test_growing_slot_by_slot_copies_a_few_times_only() -> None:
+    store, reserves = filled(64), set()
+    for slots in range(65, 5000):
+        store.grow(slots)
+        reserves.add(store.reserve.shape[1])
+        assert slots <= store.slots <= slots + slots // 32 + 1
+    assert len(reserves) == 7
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_what_is_reserved_takes_no_memory() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    store = Store(4, 1, 4, 64, torch.float32, "cpu")  # 8 KiB a slot
+    before = resident()
+    store.grow(100_000)
+    store.data[:, :1000] = 1.0
+    assert 7 << 20 < resident() - before < 40 << 20

@@ -46,25 +46,40 @@ def prices(config: ModelConfig) -> Prices:
     )
 
 
+def kernels() -> str:
+    """What passes in float32 on this machine's CPU are computed by: "torch", or "native" and a level."""
+    import torch
+
+    from outthink.models.native import choose_kernels
+
+    level = choose_kernels(None, "float32", torch.device("cpu"))
+    return "torch" if level is None else f"native {level}"
+
+
 def load_backend(
     name: str,
     dtype: str = "float32",
     device: str = "cpu",
     threads: int | None = None,
     trust_remote_code: bool = False,
+    kernels: str | None = None,
 ) -> LocalBackend:
-    """Load a model. Raises BadInput or ModelError with one line that says what to do."""
+    """Load a model; `kernels` is as in `models.native.choose_kernels`.
+
+    Raises BadInput or ModelError with one line that says what to do."""
     if name == "toy":
         from outthink.backends.toy import toy
 
         return toy()
+    from outthink.backends.native_draw import NativeDraw
     from outthink.models.loader import load
+    from outthink.models.native import NativeModel
 
     path = locate(name)
     is_ours = threads is None and device == "cpu"
     if is_ours:
         choose(products())  # before loading: weights are laid out for the number of threads
-    loaded = load(path, dtype, device, threads, trust_remote_code)
+    loaded = load(path, dtype, device, threads, trust_remote_code, kernels)
     config = loaded.config
     eos = frozenset(config.eos) | frozenset(loaded.tokenizer.eos)
     about = About(
@@ -76,6 +91,8 @@ def load_backend(
         config.layers,
     )
     backend = LocalBackend(loaded.model, loaded.tokenizer, about)
-    backend.kind = f"{config.dtype} {config.device}"
+    backend.kind = f"{config.dtype} {config.device}, {config.kernels}"
+    if isinstance(loaded.model, NativeModel):
+        backend.draw = NativeDraw(loaded.model.level)
     backend.watch = Watch() if is_ours else None
     return backend

@@ -82,7 +82,7 @@ def _show_task(task: Task, as_json: bool) -> None:
 @takes(Naming)
 def models(options: Naming) -> None:
     """The models that come with the package; with a name, its card."""
-    from outthink.backends.load import embedded
+    from outthink.backends.load import embedded, kernels
 
     found = embedded()
     if options.name is not None and options.name not in found:
@@ -92,7 +92,7 @@ def models(options: Naming) -> None:
         return
     listed = [_model(name, place) for name, place in found.items() if options.name in (None, name)]
     if options.json:
-        emit({"models": listed})
+        emit({"models": listed, "kernels": kernels()})
         return
     made, out = table("model", "parameters", "dtype", "size", left=(0, 2)), console()
     for entry in listed:
@@ -100,6 +100,7 @@ def models(options: Naming) -> None:
     out.print(made)
     for entry in listed:  # not in the table, which would fold them
         out.print(f"{entry['name']}: {entry['directory']}", style="dim", soft_wrap=True, markup=False)
+    out.print(f"forward passes in float32 and bfloat16 on this CPU: {kernels()}", style="dim")
 
 
 def _model(name: str, place: Path) -> dict[str, Any]:

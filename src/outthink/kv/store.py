@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
+import numpy as np
 import torch
 
 from outthink.core.batch import Move
+
+LINE = 64  # bytes of a cache line
 
 
 class Store:
@@ -25,11 +29,13 @@ class Store:
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> None:
-        self._hold(torch.zeros(layers, max(slots, 1), 2, kv_heads, head_dim, dtype=dtype, device=device))
+        slots = max(slots, 1)
+        self._hold(_zeros((layers, slots, 2, kv_heads, head_dim), dtype, torch.device(device)), slots)
 
-    def _hold(self, data: torch.Tensor) -> None:
-        self.data = data
-        self.layers = data.unbind(0)  # views; taking one costs no operation
+    def _hold(self, reserve: torch.Tensor, slots: int) -> None:
+        self.reserve = reserve
+        self.data = reserve[:, :slots]
+        self.layers = self.data.unbind(0)  # views; taking one costs no operation
 
     @property
     def slots(self) -> int:
@@ -38,7 +44,7 @@ class Store:
 
     @property
     def bytes(self) -> int:
-        """Memory held, in bytes."""
+        """Memory that its slots take, in bytes."""
         return self.data.numel() * self.data.element_size()
 
     def move(self, moves: Sequence[Move]) -> None:
@@ -53,11 +59,31 @@ class Store:
             self.data.index_copy_(1, indices[1], self.data.index_select(1, indices[0]))
 
     def grow(self, slots: int) -> None:
-        """Hold at least `slots` slots, contents kept; capacity at least doubles, so growing is linear in
-        total."""
+        """Hold at least `slots` slots, contents kept.
+
+        On a CPU what is asked of the system doubles, so that copying is linear in total, and what is handed
+        out of it grows by a thirty-second: pages that nobody has touched take no memory. Other devices hold
+        what they reserve, and hand all of it out.
+        """
         if slots <= self.slots:
             return
+        _, reserved, *_ = self.reserve.shape
+        lazy = self.data.device.type == "cpu"
+        wanted = max(slots, self.slots + self.slots // 32)
+        if slots <= reserved:
+            self._hold(self.reserve, min(wanted, reserved))
+            return
         layers, old, *rest = self.data.shape
-        data = self.data.new_zeros(layers, max(slots, 2 * old), *rest)
-        data[:, :old] = self.data
-        self._hold(data)
+        reserve = _zeros((layers, max(slots, 2 * reserved), *rest), self.data.dtype, self.data.device)
+        reserve[:, :old] = self.data
+        self._hold(reserve, min(wanted, reserve.shape[1]) if lazy else reserve.shape[1])
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Zeros; on a CPU those of the system, memory only once written, aligned to 64 bytes."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    size = prod(shape) * dtype.itemsize
+    raw = torch.from_numpy(np.zeros(size + LINE, dtype=np.uint8))
+    first = -raw.data_ptr() % LINE
+    return raw[first : first + size].view(dtype).view(shape)

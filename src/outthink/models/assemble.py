@@ -38,8 +38,7 @@ class Assembly:
         layers = [self._layer(f"model.layers.{index}.") for index in range(shape.layers)]
         head = embed if shape.tied else self.weights.get("lm_head.weight", shape.vocab, shape.hidden)
         matrix, gain = self._gained(head.double(), "model.norm")
-        last = Linear(matrix, None, self.dtype, self.device)
-        return Parts(layers, embed.to(self.device, self.dtype), last, gain)
+        return Parts(layers, self._embedding(embed), self._head(matrix), gain)
 
     def _layer(self, prefix: str) -> Layer:
         """One block: q, k and v as one matrix, gate and up as one."""
@@ -57,7 +56,7 @@ class Assembly:
         return Layer(
             qkv=self._linear(qkv, self._qkv_bias(at, sizes)),
             out=self._linear(out, self._bias(shape.out_bias, at + "o_proj", hidden)),
-            gate_up=self._linear(gate_up, self._mlp_bias(mlp, inner)),
+            gate_up=self._gated(gate_up, self._mlp_bias(mlp, inner)),
             down=self._linear(
                 self._matrix(mlp + "down_proj", hidden, inner),
                 self._bias(shape.mlp_bias, mlp + "down_proj", hidden),
@@ -105,6 +104,17 @@ class Assembly:
         if self.int8:
             return Int8Linear(weight, bias, self.device)
         return Linear(weight, bias, self.dtype, self.device)
+
+    def _gated(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Linear | Int8Linear:
+        """Gate and up as one matrix."""
+        return self._linear(weight, bias)
+
+    def _head(self, weight: torch.Tensor) -> Linear:
+        """The head is never in 8 bits."""
+        return Linear(weight, None, self.dtype, self.device)
+
+    def _embedding(self, embed: torch.Tensor) -> torch.Tensor:
+        return embed.to(self.device, self.dtype)
 
     def _by_group(self, rows: torch.Tensor) -> torch.Tensor:
         """Query heads from (kv_head, group) to (group, kv_head) order."""

@@ -34,6 +34,7 @@ class ModelConfig:
     params: int = 0
     tied: bool = False  # one table for embedding and head
     lean: bool = True  # run by the lean forward; else through transformers
+    kernels: str = "torch"  # what a pass is computed by: torch, or native and the level of its kernels
 
     @property
     def bytes(self) -> int:

@@ -14,6 +14,7 @@ from outthink.models.config import Shape, eos_ids, not_lean, parse_shape, read_c
 from outthink.models.errors import ModelError
 from outthink.models.hf import load_transformers
 from outthink.models.llama import LeanModel
+from outthink.models.native import NativeAssembly, NativeModel, choose_kernels
 from outthink.models.tokenizer import Tokenizer
 from outthink.models.weights import Weights
 
@@ -32,21 +33,29 @@ def load(
     device: str = "cpu",
     threads: int | None = None,
     trust_remote_code: bool = False,
+    kernels: str | None = None,
 ) -> Loaded:
     """Load model and tokenizer: llama, mistral, qwen2 and qwen3 lean, others through transformers.
 
-    `threads` sets torch's thread count for the process. Raises ModelError with one line on what is wrong.
+    `threads` sets torch's thread count for the process; `kernels` is "auto", "torch", "native" or a level of
+    the native kernels (see native.py), and None what OUTTHINK_KERNELS says.
+
+    Raises ModelError with one line on what is wrong.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    model = load_model(path, dtype, device, trust_remote_code)
+    model = load_model(path, dtype, device, trust_remote_code, kernels)
     tokenizer = Tokenizer.from_directory(Path(path))
     tokenizer.check(model.config)
     return Loaded(model, tokenizer, model.config)
 
 
 def load_model(
-    path: str | Path, dtype: str = "float32", device: str = "cpu", trust_remote_code: bool = False
+    path: str | Path,
+    dtype: str = "float32",
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+    kernels: str | None = None,
 ) -> Model:
     """The model of a directory without its tokenizer."""
     directory = Path(path)
@@ -54,11 +63,14 @@ def load_model(
         raise ModelError(f"dtype {dtype!r} is not known; use one of {', '.join(DTYPES)}")
     target = _device(device)
     config = read_config(directory)
+    level = choose_kernels(kernels, dtype, target)
     if reason := not_lean(config):
+        if kernels not in (None, "auto", "torch"):
+            raise ModelError(f"{reason}, and native kernels need one; use kernels='torch' or 'auto'")
         if dtype == "int8":
             raise ModelError(f"{reason}, and int8 needs one; use dtype='bfloat16'")
         return load_transformers(directory, config, DTYPES[dtype], target, trust_remote_code)
-    return _lean(directory, config, dtype, target)
+    return _lean(directory, config, dtype, target, level)
 
 
 def _device(name: str) -> torch.device:
@@ -72,14 +84,20 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _lean(directory: Path, config: dict[str, Any], dtype: str, device: torch.device) -> Model:
-    """The lean model of a directory."""
+def _lean(
+    directory: Path, config: dict[str, Any], dtype: str, device: torch.device, level: str | None
+) -> Model:
+    """The lean model of a directory, with native kernels of a level or with torch's."""
     shape = parse_shape(config)
+    assembly = Assembly if level is None else NativeAssembly
     with Weights(directory) as weights:
-        parts = Assembly(shape, weights, DTYPES[dtype], device, int8=dtype == "int8").parts()
+        parts = assembly(shape, weights, DTYPES[dtype], device, int8=dtype == "int8").parts()
         _refuse_unused(weights, shape)
         described = _describe(shape, directory, config, weights.params)
-    return LeanModel(shape, replace(described, dtype=dtype, device=str(device)), parts)
+    described = replace(described, dtype=dtype, device=str(device))
+    if level is None:
+        return LeanModel(shape, described, parts)
+    return NativeModel(shape, replace(described, kernels=f"native {level}"), parts, DTYPES[dtype], level)
 
 
 def _describe(shape: Shape, directory: Path, config: dict[str, Any], params: int) -> ModelConfig:

@@ -1,0 +1,47 @@
+"""Draws in C where a Sampling asks for nothing but a temperature; all others as decode/sample.py makes them.
+
+The tokens are the same ones: the noise is equal to the bit, and so are the sums it is part of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from outthink.core.jobs import Draw, Drawn
+from outthink.core.types import Sampling
+from outthink.decode.sample import draw, warps_of
+from outthink.decode.statistics import statistics
+from outthink.models.native import draw_plain
+
+
+def is_plain(sampling: Sampling) -> bool:
+    """Whether a temperature is all that stands between logits and noise."""
+    cuts = sampling.top_k or sampling.top_p < 1 or sampling.min_p > 0
+    return not cuts and not warps_of(sampling)
+
+
+@dataclass(slots=True)
+class NativeDraw:
+    """`decode.sample.draw`, by kernels of a level where all draws share one plain Sampling."""
+
+    level: str
+    seen: Sampling | None = None  # the last Sampling, and what it was found to be
+    plain: bool = False
+
+    def __call__(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
+        """One Drawn per Draw, in order. logits [rows, vocab]."""
+        first = draws[0].sampling
+        if first is not self.seen:
+            self.seen, self.plain = first, is_plain(first)
+        same = all(d.sampling is first or d.sampling == first for d in draws)
+        if not (self.plain and same and logits.dtype == torch.float32):
+            return draw(logits, draws)
+        found = draw_plain(self.level, logits, list(draws), first.temperature)
+        if not first.stats:
+            return [Drawn._make(one) for one in found]
+        rows = logits[torch.tensor([d.row for d in draws])]
+        stats = statistics(rows, first.stats)
+        return [Drawn(token, logprob, some) for (token, logprob, _), some in zip(found, stats, strict=True)]

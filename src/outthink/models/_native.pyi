@@ -1,0 +1,51 @@
+"""The extension in native/; see module.c."""
+
+from outthink.core.batch import Batch
+from outthink.core.jobs import Draw
+
+Matrix = tuple[int, int, int, int, bool]
+Layer = tuple[Matrix, Matrix, Matrix, Matrix, int, int, int]
+
+def levels() -> list[str]: ...
+def pack(weight: int, outputs: int, depth: int, wide: bool, to: int, /) -> None: ...
+def create(
+    vocab: int,
+    hidden: int,
+    heads: int,
+    kv_heads: int,
+    dim: int,
+    inner: int,
+    eps: float,
+    embed: int,
+    embed_wide: bool,
+    gain: int,
+    head: Matrix,
+    layers: list[Layer],
+    /,
+) -> object: ...
+def forward(
+    model: object,
+    level: str,
+    threads: int,
+    batch: Batch,
+    cache: int,
+    cache_slots: int,
+    layer_slots: int,
+    cache_half: bool,
+    turns: int,
+    num_turns: int,
+    layers: list[int],
+    only_hidden: bool,
+    out: int,
+    /,
+) -> None: ...
+def draw(
+    level: str,
+    threads: int,
+    logits: int,
+    rows: int,
+    vocab: int,
+    temperature: float,
+    draws: list[Draw],
+    /,
+) -> list[tuple[int, float, tuple[()]]]: ...

@@ -1,0 +1,230 @@
+"""The lean forward in C: one call a pass, on CPUs, for float32 and bfloat16 (`native/`).
+
+Matrices lie in panels of 64 outputs; those whose numbers are bfloat16 numbers stay so in memory, whatever the
+model's type, and are widened in registers: exact, and half the bytes. With dtype bfloat16 matrices and
+cache are rounded to it, activations are not: a pass is closer to the exact one than bfloat16 throughout.
+
+The bits of a row depend on its own tokens alone: not on the rows beside it, on how a prompt is cut into
+passes, on slots, or on the number of threads. They do depend on the level of the kernels (`avx512`, `avx2`,
+`generic`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from outthink.core.batch import Batch
+from outthink.core.jobs import Draw
+from outthink.kv.store import Store
+from outthink.models.assemble import Assembly, Parts
+from outthink.models.base import ModelConfig
+from outthink.models.config import Shape
+from outthink.models.errors import ModelError
+
+try:
+    from outthink.models import _native
+except ImportError:  # not built: there was no C compiler, or the platform has no POSIX threads
+    _native = None  # type: ignore[assignment]
+
+PANEL = 64  # as in native.h
+VARIABLE = "OUTTHINK_KERNELS"
+CHOICES = ("auto", "torch", "native", "avx512", "avx2", "generic")
+
+
+def choose_kernels(wanted: str | None, dtype: str, device: torch.device) -> str | None:
+    """The level of native kernels to run, or None for torch.
+
+    `wanted` is one of CHOICES; None is what the environment variable OUTTHINK_KERNELS says, else "auto": the
+    fastest native level where the extension is built and has this type and device. Raises ModelError if
+    native kernels are asked for that cannot run here.
+    """
+    name = wanted or os.environ.get(VARIABLE) or "auto"
+    if name not in CHOICES:
+        raise ModelError(f"kernels {name!r} are not known; use one of {', '.join(CHOICES)}")
+    if name == "torch":
+        return None
+    reason = _missing(dtype, device)
+    if reason is None:
+        levels = _native.levels()
+        level = levels[0] if name in ("auto", "native") else name
+        if level in levels:
+            return level
+        reason = f"this processor has {', '.join(levels)}"
+    if name == "auto":
+        return None
+    raise ModelError(f"kernels {name!r} cannot run: {reason}; use kernels='torch' or 'auto'")
+
+
+def _missing(dtype: str, device: torch.device) -> str | None:
+    """Why no native kernels can run, if so."""
+    if _native is None:
+        return "the native extension was not built (it needs a C compiler when outthink is installed)"
+    if device.type != "cpu":
+        return f"they are for the CPU, not for {device.type}"
+    if dtype not in ("float32", "bfloat16"):
+        return f"they have float32 and bfloat16, not {dtype}"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """A packed matrix and its bias; in bfloat16 unless `wide`."""
+
+    data: torch.Tensor
+    bias: torch.Tensor | None
+    outputs: int
+    depth: int
+    wide: bool
+
+    @classmethod
+    def pack(cls, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> Panels:
+        """Of a matrix [outputs, inputs], rounded to `dtype`."""
+        plain = weight.to(dtype).float().contiguous()
+        outputs, depth = plain.shape
+        wide = not torch.equal(plain.bfloat16().float(), plain)
+        size = _padded(outputs) * depth
+        data = torch.empty(size, dtype=torch.float32 if wide else torch.bfloat16)
+        _native.pack(plain.data_ptr(), outputs, depth, wide, data.data_ptr())
+        return cls(data, None if bias is None else _line(bias), outputs, depth, wide)
+
+    @property
+    def address(self) -> tuple[int, int, int, int, bool]:
+        """What C needs to know."""
+        return self.data.data_ptr(), _address(self.bias), self.outputs, self.depth, self.wide
+
+
+def _padded(n: int) -> int:
+    return -(-n // PANEL) * PANEL
+
+
+def _line(values: torch.Tensor) -> torch.Tensor:
+    """float32 numbers with zeros behind them, up to a whole number of panels."""
+    line = torch.zeros(_padded(len(values)))
+    line[: len(values)] = values
+    return line
+
+
+def _address(tensor: torch.Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+class NativeAssembly(Assembly):
+    """Packs matrices as they are read. Gains stay beside them, so that what was bfloat16 remains so."""
+
+    def _gained(self, weight: torch.Tensor, norm: str) -> tuple[torch.Tensor, torch.Tensor]:
+        width = weight.shape[1]
+        gain = self.weights.get(f"{norm}.weight", width).double() * width**0.5
+        return weight, _line(gain)
+
+    def _linear(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Panels:  # type: ignore[override]
+        return Panels.pack(weight, bias, self.dtype)
+
+    def _head(self, weight: torch.Tensor) -> Panels:  # type: ignore[override]
+        return self._linear(weight, None)
+
+    def _gated(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Panels:  # type: ignore[override]
+        """32 outputs of the gate and the 32 of `up` that they multiply, in one panel."""
+        order = _gate_order(len(weight) // 2)
+        zero = weight.new_zeros(1, weight.shape[1])
+        padded = torch.cat([weight, zero])[order]
+        return self._linear(padded, None if bias is None else torch.cat([bias, bias.new_zeros(1)])[order])
+
+    def _embedding(self, embed: torch.Tensor) -> torch.Tensor:
+        """In bfloat16 where that is exact."""
+        rounded = embed.to(self.dtype)
+        half = rounded.bfloat16()
+        return half if torch.equal(half.float(), rounded.float()) else rounded.float()
+
+
+def _gate_order(inner: int) -> torch.Tensor:
+    """Rows of [gate; up; zero] in the order of gated panels."""
+    half = PANEL // 2
+    gate = torch.full((-(-inner // half) * half,), 2 * inner)
+    gate[:inner] = torch.arange(inner)
+    up = torch.where(gate < inner, gate + inner, gate)
+    return torch.stack([gate.view(-1, half), up.view(-1, half)], 1).flatten()
+
+
+class NativeModel:
+    """A Llama-like model whose passes are one call of C."""
+
+    def __init__(
+        self, shape: Shape, config: ModelConfig, parts: Parts, dtype: torch.dtype, level: str
+    ) -> None:
+        self.shape, self.config, self.parts, self.dtype, self.level = shape, config, parts, dtype, level
+        self.turns = shape.rope.table(min(1024, shape.max_positions), torch.float32)
+        self.every = list(range(shape.layers))
+        self.handle = _native.create(*_sizes(shape), *_addresses(parts))
+
+    def new_store(self, slots: int) -> Store:
+        """An empty cache of that many slots."""
+        shape = self.shape
+        return Store(shape.layers, slots, shape.kv_heads, shape.head_dim, self.dtype, "cpu")
+
+    def forward(
+        self, batch: Batch, store: Store, layers: Sequence[int] | None = None, hidden: bool = False
+    ) -> torch.Tensor:
+        """Logits of the wanted rows [len(wanted), vocab]; keys and values of all rows go into slots.
+
+        `layers` are run in the order given, all of them by default: a shorter list skips layers or leaves
+        early, and each layer reads and writes its own part of the cache. With `hidden`, the outputs of the
+        last norm [len(wanted), hidden] instead of logits. Raises ValueError for a batch that does not fit.
+        """
+        out = torch.empty(len(batch.wanted), self.shape.hidden if hidden else self.shape.vocab)
+        data = store.data
+        if batch.positions:
+            self._reach(max(batch.positions))
+        table, run = self.turns, self.every if layers is None else list(layers)
+        _native.forward(
+            self.handle, self.level, torch.get_num_threads(), batch,
+            data.data_ptr(), data.shape[1], data.stride(0) // data.stride(1), data.dtype == torch.bfloat16,
+            table.data_ptr(), len(table), run, hidden, out.data_ptr(),
+        )  # fmt: skip
+        return out
+
+    def _reach(self, position: int) -> None:
+        """Make the table of turns long enough for a position."""
+        if position < len(self.turns):
+            return
+        if position >= self.shape.max_positions:
+            raise ModelError(
+                f"position {position} is beyond the {self.shape.max_positions} positions of this model "
+                f"(set by {self.shape.limit}); shorten the prompt or the answer"
+            )
+        length = min(max(2 * len(self.turns), position + 1), self.shape.max_positions)
+        self.turns = self.shape.rope.table(length, torch.float32)
+
+
+def _sizes(shape: Shape) -> tuple[int, int, int, int, int, int, float]:
+    sizes = shape.vocab, shape.hidden, shape.heads, shape.kv_heads, shape.head_dim, shape.intermediate
+    return *sizes, shape.eps
+
+
+def _addresses(parts: Any) -> tuple[int, bool, int, Any, list[Any]]:
+    """Where the weights are; of Parts whose matrices are Panels."""
+    layers = [
+        (
+            *(matrix.address for matrix in layer.matrices),
+            *map(_address, (*layer.gains, layer.head_gain)),
+        )
+        for layer in parts.layers
+    ]
+    wide = parts.embed.dtype == torch.float32
+    return parts.embed.data_ptr(), wide, _address(parts.gain), parts.head.address, layers
+
+
+def draw_plain(
+    level: str, logits: torch.Tensor, draws: list[Draw], temperature: float
+) -> list[tuple[int, float, tuple[()]]]:
+    """(token, log-probability before temperature, ()) of each draw; logits are float32 [rows, vocab].
+
+    token = argmax over v of logits[v] / temperature + rng.gumbel(key, position, v); temperature 0: no noise.
+    """
+    logits = logits.contiguous()
+    rows, vocab = logits.shape
+    return _native.draw(level, torch.get_num_threads(), logits.data_ptr(), rows, vocab, temperature, draws)

@@ -1,0 +1,473 @@
+/* outthink.models._native: the pass for Python. Tensors come as addresses; models/native.py, its only caller,
+ * keeps them alive and has checked their types. What a batch says is checked here, where it is read. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include "native.h"
+
+static const char MODEL[] = "outthink.native.model";
+
+/* Memory of a pass, kept for the next. */
+typedef struct {
+    int *ints;
+    long int_room;
+    float *floats;
+    long float_room;
+    Segment *segments;
+    long segment_room;
+    Chunk *chunks;
+    int chunk_room;
+    Task *tasks;
+    int task_room;
+    float *scratch;
+    long scratch_room;
+} Space;
+
+typedef struct {
+    Model model;
+    Space *space; /* NULL while a pass has it */
+} Handle;
+
+static void free_space(Space *s)
+{
+    if (!s) return;
+    free(s->ints), free(s->floats), free(s->segments), free(s->chunks), free(s->tasks), free(s->scratch);
+    free(s);
+}
+
+/* Room for `count` things of a size; contents are lost. 64-byte lines, so that threads share none. */
+static int room(void **p, long *have, long count, long size)
+{
+    if (*p && count <= *have) return 1;
+    free(*p);
+    *have = count + count / 4 + 16;
+    if (posix_memalign(p, 64, *have * size)) *p = NULL;
+    if (!*p) PyErr_NoMemory();
+    return *p != NULL;
+}
+
+static const Kernels *find_level(PyObject *name)
+{
+    const char *text = PyUnicode_AsUTF8(name);
+    if (!text) return NULL;
+    if (!strcmp(text, "generic")) return &kernels_generic;
+#ifdef HAVE_X86_LEVELS
+    if (!strcmp(text, "avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return &kernels_avx2;
+    if (!strcmp(text, "avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return &kernels_avx512;
+#endif
+    PyErr_Format(PyExc_ValueError, "this processor has no kernels of level '%s'", text);
+    return NULL;
+}
+
+static PyObject *py_levels(PyObject *self, PyObject *none)
+{
+    static const char *const names[] = {"avx512", "avx2", "generic"};
+    PyObject *found = PyList_New(0);
+    (void)self, (void)none;
+    for (int i = 0; found && i < 3; i++) {
+        PyObject *name = PyUnicode_FromString(names[i]);
+        if (name && find_level(name)) PyList_Append(found, name);
+        else PyErr_Clear();
+        Py_XDECREF(name);
+    }
+    return found;
+}
+
+/* pack(weight, outputs, depth, wide, to): float32 [outputs, depth] to panels; see Matrix. */
+static PyObject *py_pack(PyObject *self, PyObject *args)
+{
+    unsigned long long from, to;
+    long outputs, depth;
+    int wide;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "KllpK", &from, &outputs, &depth, &wide, &to)) return NULL;
+    const float *weight = (const float *)(uintptr_t)from;
+    const long panels = padded(outputs) / PANEL;
+    Py_BEGIN_ALLOW_THREADS
+    for (long p = 0; p < panels; p++)
+        for (long j = 0; j < PANEL; j++) {
+            const long n = p * PANEL + j;
+            for (long k = 0; k < depth; k++) {
+                float x = n < outputs ? weight[n * depth + k] : 0.0f;
+                if (wide) {
+                    ((float *)(uintptr_t)to)[(p * depth + k) * PANEL + j] = x;
+                    continue;
+                }
+                uint32_t bits; /* exactly representable, so the low half is zero */
+                memcpy(&bits, &x, 4);
+                uint16_t *word = (uint16_t *)((uint32_t *)(uintptr_t)to + (p * depth + k) * HALF + j % HALF);
+                uint32_t whole;
+                memcpy(&whole, word, 4);
+                whole = j < HALF ? (whole & 0xFFFF0000u) | bits >> 16 : (whole & 0xFFFFu) | (bits & 0xFFFF0000u);
+                memcpy(word, &whole, 4);
+            }
+        }
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static int read_matrix(PyObject *from, Matrix *to)
+{
+    unsigned long long panels, bias;
+    if (!PyArg_ParseTuple(from, "KKiip", &panels, &bias, &to->outputs, &to->depth, &to->wide)) return 0;
+    to->panels = (const void *)(uintptr_t)panels, to->bias = (const float *)(uintptr_t)bias;
+    to->count = (int)(padded(to->outputs) / PANEL);
+    return 1;
+}
+
+static int read_layer(PyObject *from, Layer *to)
+{
+    PyObject *qkv, *out, *gate_up, *down;
+    unsigned long long before, between, head;
+    if (!PyArg_ParseTuple(from, "O!O!O!O!KKK", &PyTuple_Type, &qkv, &PyTuple_Type, &out, &PyTuple_Type, &gate_up,
+                          &PyTuple_Type, &down, &before, &between, &head))
+        return 0;
+    to->before = (const float *)(uintptr_t)before, to->between = (const float *)(uintptr_t)between;
+    to->head_gain = (const float *)(uintptr_t)head;
+    return read_matrix(qkv, &to->qkv) && read_matrix(out, &to->out) && read_matrix(gate_up, &to->gate_up) &&
+           read_matrix(down, &to->down);
+}
+
+static void free_handle(PyObject *capsule)
+{
+    Handle *handle = PyCapsule_GetPointer(capsule, MODEL);
+    if (!handle) return;
+    free_space(handle->space);
+    free(handle->model.layers);
+    free(handle);
+}
+
+/* create(vocab, hidden, heads, kv_heads, dim, inner, eps, embed, embed_wide, gain, head, layers) -> capsule */
+static PyObject *py_create(PyObject *self, PyObject *args)
+{
+    unsigned long long embed, gain;
+    PyObject *head, *layers;
+    Handle *handle = calloc(1, sizeof(Handle));
+    (void)self;
+    if (!handle) return PyErr_NoMemory();
+    Model *m = &handle->model;
+    if (!PyArg_ParseTuple(args, "iiiiiifKpKO!O!", &m->vocab, &m->hidden, &m->heads, &m->kv_heads, &m->dim, &m->inner,
+                          &m->eps, &embed, &m->embed_wide, &gain, &PyTuple_Type, &head, &PyList_Type, &layers))
+        goto failed;
+    m->embed = (const void *)(uintptr_t)embed, m->gain = (const float *)(uintptr_t)gain;
+    m->num_layers = (int)PyList_GET_SIZE(layers);
+    m->layers = calloc(m->num_layers + 1, sizeof(Layer));
+    if (!m->layers) {
+        PyErr_NoMemory();
+        goto failed;
+    }
+    if (!read_matrix(head, &m->head)) goto failed;
+    for (int i = 0; i < m->num_layers; i++)
+        if (!read_layer(PyList_GET_ITEM(layers, i), m->layers + i)) goto failed;
+    PyObject *capsule = PyCapsule_New(handle, MODEL, free_handle);
+    if (capsule) return capsule;
+failed:
+    free(m->layers);
+    free(handle);
+    return NULL;
+}
+
+/* A list of whole numbers in [0, below) to memory. */
+static int read_ints(PyObject *list, const char *name, Py_ssize_t count, long below, int *to)
+{
+    if (!PyList_Check(list) || PyList_GET_SIZE(list) != count) {
+        PyErr_Format(PyExc_ValueError, "batch.%s must be a list of %zd numbers", name, count);
+        return 0;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        long value = PyLong_AsLong(PyList_GET_ITEM(list, i));
+        if (value == -1 && PyErr_Occurred()) return 0;
+        if (value < 0 || value >= below) {
+            PyErr_Format(PyExc_ValueError, "batch.%s[%zd] is %ld, which is not in [0, %ld)", name, i, value, below);
+            return 0;
+        }
+        to[i] = (int)value;
+    }
+    return 1;
+}
+
+/* Segments, parents first, each within the cache. */
+static int read_segments(PyObject *list, Py_ssize_t count, long cache_slots, Segment *to)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *one = PyList_GET_ITEM(list, i);
+        if (!PyTuple_Check(one) || PyTuple_GET_SIZE(one) != 3) {
+            PyErr_SetString(PyExc_ValueError, "batch.segments must hold (parent, start, length)");
+            return 0;
+        }
+        long parent = PyLong_AsLong(PyTuple_GET_ITEM(one, 0)), start = PyLong_AsLong(PyTuple_GET_ITEM(one, 1));
+        long length = PyLong_AsLong(PyTuple_GET_ITEM(one, 2));
+        if (PyErr_Occurred()) return 0;
+        if (parent < -1 || parent >= i || start < 0 || length < 0 || start + length > cache_slots) {
+            PyErr_Format(PyExc_ValueError,
+                         "segment %zd (parent %ld, slots %ld to %ld) does not come after its parent or is beyond the "
+                         "%ld slots of the store; grow it first", i, parent, start, start + length, cache_slots);
+            return 0;
+        }
+        to[i].parent = (int)parent, to[i].start = (int)start, to[i].length = (int)length;
+        to[i].begin = parent < 0 ? 0 : to[parent].begin + to[parent].length;
+    }
+    return 1;
+}
+
+typedef struct {
+    PyObject *tokens, *positions, *slots, *segment, *visible, *wanted, *segments;
+} Lists;
+
+/* The seven lists of a Batch, borrowed: the batch holds them while the call lasts. */
+static int lists_of(PyObject *batch, Lists *to)
+{
+    static const char *const names[] = {"tokens", "positions", "slots", "segment", "visible", "wanted", "segments"};
+    PyObject **fields[] = {&to->tokens, &to->positions, &to->slots, &to->segment, &to->visible, &to->wanted,
+                           &to->segments};
+    for (int i = 0; i < 7; i++) {
+        PyObject *list = PyObject_GetAttrString(batch, names[i]);
+        if (!list) return 0;
+        *fields[i] = list;
+        Py_DECREF(list);
+        if (!PyList_Check(list)) {
+            PyErr_Format(PyExc_ValueError, "batch.%s must be a list", names[i]);
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Everything of a batch to memory, checked; `context[row]` is how many slots a row sees. */
+static int read_batch(const Lists *from, const Model *model, Space *space, Pass *pass, long num_turns)
+{
+    const Py_ssize_t rows = PyList_GET_SIZE(from->tokens), count = PyList_GET_SIZE(from->segments);
+    const Py_ssize_t wanted = PyList_GET_SIZE(from->wanted);
+    if (!room((void **)&space->ints, &space->int_room, 6 * rows + wanted, sizeof(int))) return 0;
+    if (!room((void **)&space->segments, &space->segment_room, count, sizeof(Segment))) return 0;
+    int *tokens = space->ints, *positions = tokens + rows, *slots = positions + rows, *segment = slots + rows;
+    int *context = segment + rows, *list = context + rows;
+    if (!read_ints(from->tokens, "tokens", rows, model->vocab, tokens) ||
+        !read_ints(from->positions, "positions", rows, num_turns, positions) ||
+        !read_ints(from->slots, "slots", rows, pass->cache_slots, slots) ||
+        !read_ints(from->segment, "segment", rows, count, segment) ||
+        !read_ints(from->visible, "visible", rows, pass->cache_slots + 1, context) ||
+        !read_ints(from->wanted, "wanted", wanted, rows, list) ||
+        !read_segments(from->segments, count, pass->cache_slots, space->segments))
+        return 0;
+    for (Py_ssize_t i = 0; i < rows; i++) {
+        const Segment *own = space->segments + segment[i];
+        if (context[i] < 1 || context[i] > own->length) {
+            PyErr_Format(PyExc_ValueError, "row %zd sees %d of the %d slots of its segment", i, context[i],
+                         own->length);
+            return 0;
+        }
+        context[i] += own->begin;
+    }
+    for (Py_ssize_t i = 1; i < wanted; i++)
+        if (list[i] <= list[i - 1]) {
+            PyErr_SetString(PyExc_ValueError, "batch.wanted must ascend");
+            return 0;
+        }
+    pass->rows = (int)rows, pass->num_wanted = (int)wanted;
+    pass->tokens = tokens, pass->positions = positions, pass->slots = slots, pass->context = context;
+    pass->wanted = list;
+    pass->num_chunks = plan_attention(space->segments, segment, context, (int)rows, model->heads / model->kv_heads,
+                                      &space->chunks, &space->chunk_room, &space->tasks, &space->task_room);
+    if (pass->num_chunks < 0) PyErr_NoMemory();
+    pass->chunks = space->chunks, pass->tasks = space->tasks;
+    return pass->num_chunks >= 0;
+}
+
+/* Memory for the stream and everything else that has a line a row. */
+static int lay_out(const Model *model, Space *space, Pass *pass)
+{
+    const long rows = pass->rows;
+    pass->wide_hidden = padded(model->hidden);
+    pass->wide_qkv = padded((model->heads + 2L * model->kv_heads) * model->dim);
+    pass->wide_mixed = padded((long)model->heads * model->dim);
+    pass->wide_inner = padded(model->inner);
+    const long line = 2 * pass->wide_hidden + pass->wide_qkv + pass->wide_mixed + pass->wide_inner;
+    if (!room((void **)&space->floats, &space->float_room, rows * line, sizeof(float))) return 0;
+    pass->x = space->floats;
+    pass->normed = pass->x + rows * pass->wide_hidden;
+    pass->qkv = pass->normed + rows * pass->wide_hidden;
+    pass->mixed = pass->qkv + rows * pass->wide_qkv;
+    pass->inner = pass->mixed + rows * pass->wide_mixed;
+    return 1;
+}
+
+static int run(const Kernels *kernels, Space *space, Pass *pass, Order *order)
+{
+    int enough;
+    order->scratch_size = pass_scratch(pass->model, kernels);
+    Py_BEGIN_ALLOW_THREADS
+    order->areas = pool_begin(order->threads);
+    const long needed = order->areas * order->scratch_size;
+    if (!space->scratch || space->scratch_room < needed) { /* not by room(): there is no interpreter to tell */
+        free(space->scratch);
+        space->scratch_room = needed;
+        if (posix_memalign((void **)&space->scratch, 64, needed * sizeof(float))) space->scratch = NULL;
+    }
+    order->scratch = space->scratch;
+    enough = order->scratch != NULL;
+    if (enough) pass_run(kernels, pass, order);
+    pool_end();
+    Py_END_ALLOW_THREADS
+    if (!enough) PyErr_NoMemory();
+    return enough;
+}
+
+/* forward(model, level, threads, batch, cache, cache_slots, layer_slots, cache_half, turns, num_turns, layers,
+ * only_hidden, out): one pass; layers of the cache lie `layer_slots` slots apart. `out` is [wanted, vocab], or [wanted, hidden] of the last norm; `layers` are run in order. */
+static PyObject *py_forward(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)self;
+    if (count != 13) {
+        PyErr_SetString(PyExc_TypeError, "forward takes 13 arguments");
+        return NULL;
+    }
+    Handle *handle = PyCapsule_GetPointer(args[0], MODEL);
+    const Kernels *kernels = handle ? find_level(args[1]) : NULL;
+    Lists lists;
+    if (!kernels || !lists_of(args[3], &lists)) return NULL;
+    Pass pass = {.model = &handle->model};
+    Order order = {.threads = (int)PyLong_AsLong(args[2])};
+    pass.cache = (char *)PyLong_AsVoidPtr(args[4]), pass.cache_slots = PyLong_AsLong(args[5]);
+    pass.layer_slots = PyLong_AsLong(args[6]);
+    pass.cache_half = PyObject_IsTrue(args[7]);
+    pass.turns = (const float *)PyLong_AsVoidPtr(args[8]);
+    const long num_turns = PyLong_AsLong(args[9]);
+    order.only_hidden = PyObject_IsTrue(args[11]);
+    order.out = (float *)PyLong_AsVoidPtr(args[12]);
+    if (PyErr_Occurred()) return NULL;
+    if (order.threads < 1) order.threads = 1;
+    if (!PyList_Check(args[10])) return PyErr_Format(PyExc_TypeError, "layers must be a list");
+    order.num_layers = (int)PyList_GET_SIZE(args[10]);
+    int *layers = malloc((order.num_layers + 1) * sizeof(int));
+    Space *space = handle->space;
+    handle->space = NULL; /* a pass of another thread makes its own */
+    if (!space) space = calloc(1, sizeof(Space));
+    int ok = layers && space;
+    if (!ok) PyErr_NoMemory();
+    order.layers = layers;
+    ok = ok && read_ints(args[10], "layers", order.num_layers, handle->model.num_layers, layers) &&
+         read_batch(&lists, &handle->model, space, &pass, num_turns) && lay_out(&handle->model, space, &pass) &&
+         (!pass.rows || run(kernels, space, &pass, &order));
+    free(layers);
+    if (handle->space || !space) free_space(space);
+    else handle->space = space;
+    if (!ok) return NULL;
+    Py_RETURN_NONE;
+}
+
+typedef struct {
+    const Kernels *kernels;
+    const float *logits;
+    int vocab, count;
+    float temperature;
+    struct Drawing {
+        int row, token;
+        float logprob;
+        uint32_t a, b;
+    } *drawings;
+} Draws;
+
+#define DRAWS_AT_ONCE 8
+
+static void draw_item(void *what, int item, int thread)
+{
+    const Draws *all = what;
+    const int last = (item + 1) * DRAWS_AT_ONCE;
+    (void)thread;
+    for (int i = item * DRAWS_AT_ONCE; i < last && i < all->count; i++) {
+        struct Drawing *d = all->drawings + i;
+        all->kernels->draw(all->logits + (long)d->row * all->vocab, all->vocab, all->temperature, d->a, d->b,
+                           &d->token, &d->logprob);
+    }
+}
+
+static uint32_t mix(uint32_t x)
+{
+    x ^= x >> 16;
+    x *= 0x21F0AAADu;
+    x ^= x >> 15;
+    x *= 0xD35A2D97u;
+    return x ^ (x >> 15);
+}
+
+/* What a Draw says: (row, key, position, ...); rng.row_words of key and position. */
+static int read_draw(PyObject *from, long rows, struct Drawing *to)
+{
+    if (!PyTuple_Check(from) || PyTuple_GET_SIZE(from) < 3) {
+        PyErr_SetString(PyExc_TypeError, "a draw is (row, key, position, ...)");
+        return 0;
+    }
+    long row = PyLong_AsLong(PyTuple_GET_ITEM(from, 0));
+    uint64_t key = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(from, 1));
+    uint32_t position = (uint32_t)PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(from, 2));
+    if (PyErr_Occurred()) return 0;
+    if (row < 0 || row >= rows) {
+        PyErr_Format(PyExc_ValueError, "a draw is of row %ld of %ld", row, rows);
+        return 0;
+    }
+    to->row = (int)row;
+    to->a = mix((uint32_t)key ^ mix(position + 0x9E3779B1u));
+    to->b = mix((uint32_t)(key >> 32) ^ mix(position * 0x9E3779B1u + 0x21F0AAADu));
+    return 1;
+}
+
+/* draw(level, threads, logits, rows, vocab, temperature, draws) -> [(token, logprob, ())] */
+static PyObject *py_draw(PyObject *self, PyObject *args)
+{
+    PyObject *level, *list, *found;
+    unsigned long long logits;
+    long rows;
+    int threads;
+    Draws all;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "UiKlifO!", &level, &threads, &logits, &rows, &all.vocab, &all.temperature,
+                          &PyList_Type, &list))
+        return NULL;
+    all.kernels = find_level(level);
+    if (!all.kernels) return NULL;
+    all.logits = (const float *)(uintptr_t)logits;
+    all.count = (int)PyList_GET_SIZE(list);
+    all.drawings = malloc((all.count + 1) * sizeof(struct Drawing));
+    if (!all.drawings) return PyErr_NoMemory();
+    for (int i = 0; i < all.count; i++)
+        if (!read_draw(PyList_GET_ITEM(list, i), rows, all.drawings + i)) {
+            free(all.drawings);
+            return NULL;
+        }
+    Py_BEGIN_ALLOW_THREADS
+    pool_begin(all.count > DRAWS_AT_ONCE ? threads : 1);
+    pool_run(draw_item, &all, (all.count + DRAWS_AT_ONCE - 1) / DRAWS_AT_ONCE);
+    pool_end();
+    Py_END_ALLOW_THREADS
+    found = PyList_New(all.count);
+    for (int i = 0; found && i < all.count; i++) {
+        PyObject *one = Py_BuildValue("(id())", all.drawings[i].token, (double)all.drawings[i].logprob);
+        if (!one) Py_CLEAR(found);
+        else PyList_SET_ITEM(found, i, one);
+    }
+    free(all.drawings);
+    return found;
+}
+
+static PyMethodDef methods[] = {
+    {"levels", py_levels, METH_NOARGS, "Names of the kernels that this processor can run, fastest first."},
+    {"pack", py_pack, METH_VARARGS, "A matrix to panels."},
+    {"create", py_create, METH_VARARGS, "A model from addresses of its packed weights."},
+    {"forward", (PyCFunction)(void (*)(void))py_forward, METH_FASTCALL, "One pass."},
+    {"draw", py_draw, METH_VARARGS, "Tokens from rows of logits."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, -1, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    pthread_atfork(NULL, NULL, pool_forked);
+    return PyModule_Create(&module);
+}
