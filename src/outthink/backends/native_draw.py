@@ -37,11 +37,11 @@ class NativeDraw:
         if first is not self.seen:
             self.seen, self.plain = first, is_plain(first)
         same = all(d.sampling is first or d.sampling == first for d in draws)
-        if not (self.plain and same and logits.dtype == torch.float32):
+        if not (self.plain and same and logits.dtype == torch.float32) or any(d.is_whole for d in draws):
             return draw(logits, draws)
         found = draw_plain(self.level, logits, list(draws), first.temperature)
         if not first.stats:
-            return [Drawn._make(one) for one in found]
+            return [Drawn(*one) for one in found]
         rows = logits[torch.tensor([d.row for d in draws])]
         stats = statistics(rows, first.stats)
         return [Drawn(token, logprob, some) for (token, logprob, _), some in zip(found, stats, strict=True)]

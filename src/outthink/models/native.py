@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from outthink.core.batch import Batch
+from outthink.core.jobs import Variant
 from outthink.core.jobs import Draw
 from outthink.kv.store import Store
 from outthink.models.assemble import Assembly, Parts
@@ -187,6 +188,12 @@ class NativeModel:
         )  # fmt: skip
         return out
 
+    def variant(self, variant: Variant) -> NativeVariant:
+        """The same weights with layers left out; raises ModelError for 8 bits, which these kernels lack."""
+        if variant.is_int8 or variant.layers is None:
+            raise ModelError("native kernels have no 8-bit weights; draft with another drafter")
+        return NativeVariant(self, list(variant.layers))
+
     def _reach(self, position: int) -> None:
         """Make the table of turns long enough for a position."""
         if position < len(self.turns):
@@ -203,6 +210,22 @@ class NativeModel:
 def _sizes(shape: Shape) -> tuple[int, int, int, int, int, int, float]:
     sizes = shape.vocab, shape.hidden, shape.heads, shape.kv_heads, shape.head_dim, shape.intermediate
     return *sizes, shape.eps
+
+
+@dataclass(frozen=True, slots=True)
+class NativeVariant:
+    """Some layers of a model, on the model's own cache."""
+
+    model: NativeModel
+    layers: list[int]
+
+    def new_store(self, slots: int) -> Store:
+        """A cache such as the model's."""
+        return self.model.new_store(slots)
+
+    def forward(self, batch: Batch, store: Store) -> torch.Tensor:
+        """Logits of the wanted rows by these layers alone."""
+        return self.model.forward(batch, store, self.layers)
 
 
 def _addresses(parts: Any) -> tuple[int, bool, int, Any, list[Any]]:
