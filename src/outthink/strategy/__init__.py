@@ -4,9 +4,10 @@ from outthink.strategy.adaptive_vote import AdaptiveVote
 from outthink.strategy.best_of_n import BestOfN
 from outthink.strategy.greedy import Greedy
 from outthink.strategy.once import Once
+from outthink.strategy.particles import Particles
 from outthink.strategy.sample import Sample
 from outthink.strategy.short import Short
 from outthink.strategy.vote import Vote
 from outthink.strategy.weighted_vote import WeightedVote
 
-__all__ = ["AdaptiveVote", "BestOfN", "Greedy", "Once", "Sample", "Short", "Vote", "WeightedVote"]
+__all__ = ["AdaptiveVote", "BestOfN", "Greedy", "Once", "Particles", "Sample", "Short", "Vote", "WeightedVote"]
