@@ -25,16 +25,25 @@ class Regrow:
 
     writer: Writer
     potentials: Potentials
+    times: int = 1
 
     async def __call__(self, particles: Sequence[Particle], num_steps: float, seat: Branch) -> int:
-        """Move all, in one batch, among texts of at most `num_steps` steps; how many changed."""
+        """Move all, side by side, among texts of at most `num_steps` steps; how many moves were made.
+
+        A text that has ended becomes one that has ended, and one that goes on one that goes on.
+        """
+        return sum([await self._round(particles, num_steps, seat) for _ in range(self.times)])
+
+    async def _round(self, particles: Sequence[Particle], num_steps: float, seat: Branch) -> int:
         own = seat.fork()[0]  # new chance for every round of moves
         where, whether = own.chance("cut"), own.chance("accept")
         trials = [self._cut(p, where, i) for i, p in enumerate(particles)]
         await gather(*(self._regrow(t, num_steps) for t in trials))
-        logpsi = await self.potentials(trials)
+        alike = [t for t, p in zip(trials, particles, strict=True) if bool(t.finish) == bool(p.finish)]
+        logpsi = dict(zip(alike, await self.potentials(alike), strict=True))
         moved = 0
-        for i, (old, new, now) in enumerate(zip(particles, trials, logpsi, strict=True)):
+        for i, (old, new) in enumerate(zip(particles, trials, strict=True)):
+            now = logpsi.get(new, -math.inf)
             gain = _gain(old.logpsi, now) + math.log(len(old.ends) / len(new.ends))
             is_kept = now > -math.inf and whether.flip(math.exp(min(0.0, gain)), index=i)
             self._settle(old, new, now, is_kept)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from outthink.core.branch import Branch
 from outthink.core.rng import Chance
@@ -32,7 +33,7 @@ Potentials = Callable[[Sequence[Particle]], Awaitable[list[float]]]
 Guide = Callable[[Sequence[Particle]], Awaitable[list[float]]]
 # A change of all particles, after so many steps, that leaves their distribution as it is. Chance is of the
 # branch.
-Move = Callable[[Sequence[Particle], int, Branch], Awaitable[None]]
+Move = Callable[[Sequence[Particle], float, Branch], Awaitable[int]]
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,9 @@ class Filter:
             self.seen(found)
             if found.is_going and self.rule.is_due(found.particles):
                 await self._resample(found, seat)
+            if self.move:
+                # Whoever goes on moves after every step: moves that depend on the population would bias it.
+                await self.move([p for p in found.particles if not p.finish], found.num_steps, seat)
         return found
 
     async def _step(self, found: Population) -> None:
@@ -131,8 +135,6 @@ class Filter:
         children = resample(self.rule.scheme, [p.logw for p in before], self.rule.n, chance, logq)
         found.particles = copies(before, [c.parent for c in children], [c.logw for c in children])
         found.num_resamplings += 1
-        if self.move:
-            await self.move(found.particles, found.num_steps, seat)
 
 
 async def weigh(potentials: Potentials, particles: Sequence[Particle]) -> None:
@@ -185,31 +187,46 @@ def check_pick(pick: str) -> None:
         raise ValueError(f"pick={pick!r}: give 'vote', 'best' or 'draw'")
 
 
-def choose(particles: Sequence[Particle], pick: str, chance: Chance) -> Answer:
-    """The answer of weighted particles, scored by its share of the weight.
+class Entry(NamedTuple):
+    """An ended text as it stands for election."""
+
+    answer: Answer
+    logw: float
+    logpsi: float
+
+
+def entries(particles: Sequence[Particle]) -> list[Entry]:
+    """The particles that have ended."""
+    return [Entry(p.answer(), p.logw, p.logpsi) for p in particles if p.finish]
+
+
+def choose(found: Sequence[Entry], pick: str, chance: Chance) -> Answer:
+    """The answer of weighted texts, scored by its share of the weight.
 
     vote: the class of equal final answers that weighs most; best: the text with the largest potential, ties
-    to the first; draw: a text by its weight. A population without anyone gives an empty answer that says so.
+    to the first; draw: a text by its weight. Without anyone it is an empty answer that says so.
     """
-    if not particles:
-        return Answer("", finish="dead: every particle has weight 0")
-    shares = normalise(p.logw for p in particles)
-    answers = [p.answer(share) for p, share in zip(particles, shares, strict=True)]
+    if not found:
+        return Answer("", finish="dead: every text has weight 0")
+    shares = normalise(entry.logw for entry in found)
+    answers = [replace(entry.answer, score=share) for entry, share in zip(found, shares, strict=True)]
     if pick == "vote":
         return elect(answers, shares)
     if pick == "best":
-        at = max(range(len(answers)), key=lambda i: (particles[i].logpsi, -i))
+        at = max(range(len(answers)), key=lambda i: (found[i].logpsi, -i))
     else:
-        at = chance.draw([p.logw for p in particles])
+        at = chance.draw([entry.logw for entry in found])
     return replace(answers[at], others=tuple(a for i, a in enumerate(answers) if i != at))
 
 
-def offer(root: Branch, population: Population, pick: str, chance: Chance, rank: float | None = None) -> None:
-    """Offer what the ended particles say so far; nothing if there are none."""
-    ended = [p for p in population.particles if p.finish]
-    if ended:
-        answer = choose(ended, pick, chance)
-        root.offer(
-            replace(answer, estimates=population.estimates()),
-            rank=population.num_steps if rank is None else rank,
-        )
+async def answered(root: Branch, smc: Filter, pick: str) -> Answer:
+    """Run a filter below `root` and choose from its last population; what has ended so far is offered."""
+    chance = root.chance("pick")
+
+    def seen(population: Population) -> None:
+        if ended := entries(population.particles):
+            answer = replace(choose(ended, pick, chance), estimates=population.estimates())
+            root.offer(answer, rank=population.num_steps)
+
+    found = await replace(smc, seen=seen).run(root)
+    return replace(choose(entries(found.particles), pick, chance), estimates=found.estimates())

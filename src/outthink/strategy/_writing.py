@@ -31,17 +31,10 @@ class Particle:
     def text(self) -> str:
         return self.branch.text()[: self.cut]
 
-    def answer(self, score: float | None = None) -> Answer:
+    def answer(self) -> Answer:
         """The text so far as an answer."""
-        text = self.text
-        return Answer(
-            text,
-            final_answer(text).value,
-            score,
-            finish=self.finish,
-            tokens=len(self.branch),
-            branch=self.branch,
-        )
+        text, size = self.text, len(self.branch)
+        return Answer(text, final_answer(text).value, finish=self.finish, tokens=size, branch=self.branch)
 
     def fork(self) -> Particle:
         """A copy on a branch of its own."""
@@ -77,7 +70,7 @@ class Writer:
         """One more step on a particle that has not ended."""
         branch, start, has_content = particle.branch, len(particle.branch), False
         while not has_content:
-            room, left = self._room(branch), math.inf
+            room, left = self.room(branch), math.inf
             if self.tokens is not None:
                 left = start + self.tokens - len(branch)
             made = await branch.generate(replace(self.sampling, max_tokens=int(min(room, left))))
@@ -87,7 +80,12 @@ class Writer:
             has_content |= self.tokens is not None and len(branch) - start >= self.tokens
         particle.ends = (*particle.ends, len(branch))
 
-    def _room(self, branch: Branch) -> int:
+    async def whole(self, particle: Particle) -> None:
+        """All steps to the end."""
+        while not particle.finish:
+            await self.one(particle)
+
+    def room(self, branch: Branch) -> int:
         """How many tokens the text may still have."""
         context = branch.place.context - branch.cursor.length
         most = self.sampling.max_tokens
@@ -99,16 +97,14 @@ class Writer:
             return reason
         if self._at_stop(particle) or (reason == "stop" and not stopped_on):
             return "stop"
-        return "length" if self._room(particle.branch) <= 0 else ""
+        return "length" if self.room(particle.branch) <= 0 else ""
 
     def _at_stop(self, particle: Particle) -> bool:
         """Whether the run's own stops have ended the text; a stop that is not kept is cut off."""
         own = particle.branch.sampling
         text = particle.branch.text()
         hits = [
-            (at + len(stop), -len(stop), at)
-            for stop in own.stop
-            if (at := text.find(stop, self.given)) >= 0
+            (at + len(stop), -len(stop), at) for stop in own.stop if (at := text.find(stop, self.given)) >= 0
         ]
         if hits:
             end, _, at = min(hits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from outthink.core.branch import Branch
 from outthink.core.protocols import Verifier
@@ -10,8 +10,8 @@ from outthink.core.types import Answer, Can
 from outthink.spec import show
 from outthink.strategy._moves import Regrow
 from outthink.strategy._potentials import Potential
-from outthink.strategy._smc import Filter, Move, Population, Rule, check_pick, choose, offer
-from outthink.strategy._writing import Particle, Writer, check_step
+from outthink.strategy._smc import Filter, Rule, answered, check_pick
+from outthink.strategy._writing import Writer, check_step
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Particles:
     as ratios, texts of equal reward are equally likely wherever they stop; `over="product"` is the
     state-space model with a likelihood a step, in which a longer text has more factors. `resampling` is
     systematic, stratified, multinomial, residual, or without replacement (optimal, gumbel) from `expand`
-    children each; `moves` Metropolis-Hastings moves a particle follow each resampling. Steps end at `step`,
-    or after `tokens` tokens. The answer is the weighted vote of the last population before it would be
-    resampled (`pick`: vote, best, draw). If every particle gets weight 0, the answer is empty, its finish
-    "dead: ...". Estimates: log_z (of Z = sum of p psi; Z itself is unbiased), ess, ancestors, steps,
-    resamplings.
+    children each; after every step each particle that goes on makes `moves` Metropolis-Hastings moves.
+    Steps end at `step`, or after `tokens` tokens. The answer is the weighted vote of the last population, as
+    it is before any resampling (`pick`: vote, best, draw). If every particle gets weight 0, the answer is
+    empty, its finish "dead: ...". Estimates: log_z (of Z = sum over x of p psi; Z itself is unbiased), ess,
+    ancestors, steps, resamplings.
 
     Puri et al., "A Probabilistic Inference Approach to Inference-Time Scaling of LLMs using Particle-Based
     Monte Carlo Methods", arXiv 2502.01618; there the reward multiplies anew at every step (`product`).
@@ -69,21 +69,6 @@ class Particles:
 
     async def __call__(self, root: Branch, /) -> Answer:
         root.record(*self.verifier.records)
-        writer, chance = Writer.on(root, self.step, self.tokens), root.chance("pick")
-
-        def seen(population: Population) -> None:
-            offer(root, population, self.pick, chance)
-
-        move = self._move(writer) if self.moves else None
-        smc = Filter(writer.all, self._potential(), self._rule(), move=move, seen=seen)
-        found = await smc.run(root)
-        return replace(choose(found.particles, self.pick, chance), estimates=found.estimates())
-
-    def _move(self, writer: Writer) -> Move:
-        regrow = Regrow(writer, self._potential())
-
-        async def move(particles: list[Particle], num_steps: int, seat: Branch) -> None:
-            for _ in range(self.moves):
-                await regrow(particles, num_steps, seat)
-
-        return move
+        writer, potential = Writer.on(root, self.step, self.tokens), self._potential()
+        move = Regrow(writer, potential, self.moves) if self.moves else None
+        return await answered(root, Filter(writer.all, potential, self._rule(), move=move), self.pick)

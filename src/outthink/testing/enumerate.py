@@ -102,7 +102,9 @@ class ScriptedChance:
             total += share * n
             edges.append(total % 1.0)
         edges.sort()
-        spans = [high - low if high - low > 1e-12 else 0.0 for low, high in zip(edges, edges[1:], strict=False)]
+        spans = [
+            high - low if high - low > 1e-12 else 0.0 for low, high in zip(edges, edges[1:], strict=False)
+        ]
         at = self._one((index,), spans)
         return rng.systematic(logw, n, (edges[at] + edges[at + 1]) / 2)
 
