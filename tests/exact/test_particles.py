@@ -143,6 +143,20 @@ def test_one_step_of_the_chain_leaves_the_posterior_as_it_is(fields: dict[str, A
     assert same(found, truth), (found, truth)
 
 
+def test_sampling_ancestors_renews_the_beginning_more_often() -> None:
+    def renewed(ancestors: bool) -> float:
+        """The stationary probability that a sweep of two particles changes the first token."""
+        total = sum(WORLD.target().values())
+        return sum(
+            p * reward(written(tokens)) / total * q
+            for tokens, p in WORLD.texts().items()
+            for text, q in WORLD.runs(Start(tokens, ancestors=ancestors), lambda a: a.text).items()
+            if text[:1] != written(tokens)[:1]  # type: ignore[index]
+        )
+
+    assert renewed(True) > 1.2 * renewed(False)
+
+
 def test_log_z_lies_between_its_bounds_and_the_gap_shrinks() -> None:
     """And given an exact sample, the mean of 1 / Z^ is exactly 1 / Z."""
     log_z, gaps = math.log(sum(NARROW.target().values())), []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from outthink.core.branch import Branch
 from outthink.core.errors import BadInput
@@ -31,6 +31,7 @@ class Sweep:
     rule: Rule
     kept: Particle
     ancestors: bool = False
+    logps: list[float] = field(default_factory=list)  # of the last tokens of `kept`, once they are known
 
     async def run(self, root: Branch) -> Population:
         """The last population below `root`. BadInput if the given text weighs nothing on its way."""
@@ -82,24 +83,24 @@ class Sweep:
 
         P(i) ~ w_i p(rest | x_i) psi(x_i rest) / psi(x_i)
         """
-        *_, own = before
+        *others, own = before
         rest = self.kept.branch.tokens[own.ends[-1] :]
-        fitting = [i for i, p in enumerate(before) if not p.finish and self._fits(p, len(rest))]
-        joined = [await self._joined(before[i], rest, own) for i in fitting]
-        logpsi = await self.potentials([p for p, _ in joined])
-        logw = [
-            before[i].logw + logp + now - before[i].logpsi
-            for i, (_, logp), now in zip(fitting, joined, logpsi, strict=True)
-        ]
-        at = chance.draw(logw)
-        for k, (particle, _) in enumerate(joined):
+        fitting = [i for i, p in enumerate(others) if not p.finish and self._fits(p, len(rest))]
+        joined = [self._join(before[i], own) for i in fitting]
+        logps = [await forced(made.branch, rest) for made in joined]
+        logpsi = await self.potentials(joined)
+        logw = [own.logw + sum((await self._own_logps())[-len(rest) :]) + self.kept.logpsi - own.logpsi]
+        for i, logp, now in zip(fitting, logps, logpsi, strict=True):
+            logw.append(before[i].logw + sum(logp) + now - before[i].logpsi)
+        at = chance.draw(logw) - 1
+        for k, made in enumerate(joined):
             if k != at:
-                particle.branch.close()
-        if fitting[at] == len(before) - 1:
-            joined[at][0].branch.close()
-        else:
-            self.kept.branch.close()
-            self.kept = joined[at][0]
+                made.branch.close()
+        if at < 0:
+            return len(others)
+        self.kept.branch.close()
+        self.kept, self.logps = joined[at], logps[at]
+        self.kept.logpsi = logpsi[at]
         return fitting[at]
 
     def _fits(self, particle: Particle, size: int) -> bool:
@@ -107,25 +108,41 @@ class Sweep:
         room = self.writer.room(particle.branch)
         return size == room if self.kept.finish == "length" else size <= room
 
-    async def _joined(self, particle: Particle, rest: Sequence[int], own: Particle) -> tuple[Particle, float]:
-        """The particle with the rest of the given text, and log p(rest | particle)."""
-        made, shift = particle.fork(), len(particle.branch) - own.ends[-1]
-        logp = await forced(made.branch, rest)
-        made.ends = (*particle.ends, *(end + shift for end in self.kept.ends[len(own.ends) :]))
-        made.finish, made.cut = self.kept.finish, self.kept.cut
-        return made, logp
+    def _join(self, particle: Particle, own: Particle) -> Particle:
+        """The particle as it will be with the rest of the given text."""
+        shift = len(particle.branch) - own.ends[-1]
+        ends = (*particle.ends, *(end + shift for end in self.kept.ends[len(own.ends) :]))
+        branch = particle.branch.fork()[0]
+        return replace(particle, branch=branch, ends=ends, finish=self.kept.finish, cut=self.kept.cut)
+
+    async def _own_logps(self) -> list[float]:
+        """What the last tokens of the given text scored when they were put below its beginning.
+
+        Where it was written at temperature 1 that is on record; else it is scored, once a text.
+        """
+        if not self.logps:
+            branch = self.kept.branch
+            record = branch.logps[self.writer.begin :]
+            if branch.sampling.temperature == 1 and None not in record:
+                self.logps = [p for p in record if p is not None]
+            else:
+                twin = branch.fork()[0]
+                twin.rewind(self.writer.begin)
+                self.logps = await forced(twin, branch.tokens[self.writer.begin :])
+                twin.close()
+        return self.logps
 
 
-async def forced(branch: Branch, tokens: Sequence[int]) -> float:
-    """Append tokens; the log-probability that sampling would have written them."""
+async def forced(branch: Branch, tokens: Sequence[int]) -> list[float]:
+    """Append tokens; the log-probabilities with which plain sampling would have written them."""
     temperature = branch.sampling.temperature
     if temperature == 1:
-        return (await branch.extend(tokens, Want())).logprob
+        return list((await branch.extend(tokens, Want())).logprobs)
     rows = await branch.extend(tokens, Want(row=True))
-    return sum(
+    return [
         math.log(normalise(p / temperature for p in dist.row or ())[token])
         for token, dist in zip(tokens, rows.dists, strict=True)
-    )
+    ]
 
 
 def check_plain(sampling: Sampling) -> None:

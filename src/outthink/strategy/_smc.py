@@ -101,6 +101,9 @@ class Filter:
     potentials: Potentials
     rule: Rule
     guide: Guide | None = None
+    resets: bool = (
+        False  # offspring drawn by a guide weigh the same, as if it had been the weights: not proper
+    )
     move: Move | None = None
     seen: Callable[[Population], None] = field(default=lambda population: None)  # told after every step
 
@@ -130,9 +133,12 @@ class Filter:
 
     async def _resample(self, found: Population, seat: Branch) -> None:
         before = found.particles
-        logq = await self.guide(before) if self.guide else None
+        logw = [p.logw for p in before]
+        logq = await self.guide(before) if self.guide else logw
+        if self.resets:
+            logw = [q + found.log_z - logsumexp(logq) for q in logq]
         chance = seat.chance(f"resample {found.num_steps}")
-        children = resample(self.rule.scheme, [p.logw for p in before], self.rule.n, chance, logq)
+        children = resample(self.rule.scheme, logw, self.rule.n, chance, logq)
         found.particles = copies(before, [c.parent for c in children], [c.logw for c in children])
         found.num_resamplings += 1
 
@@ -223,10 +229,14 @@ async def answered(root: Branch, smc: Filter, pick: str) -> Answer:
     """Run a filter below `root` and choose from its last population; what has ended so far is offered."""
     chance = root.chance("pick")
 
-    def seen(population: Population) -> None:
-        if ended := entries(population.particles):
-            answer = replace(choose(ended, pick, chance), estimates=population.estimates())
-            root.offer(answer, rank=population.num_steps)
+    def chosen(population: Population) -> Answer:
+        estimates = population.estimates()
+        if smc.resets:
+            del estimates["log_z"]
+        return replace(choose(entries(population.particles), pick, chance), estimates=estimates)
 
-    found = await replace(smc, seen=seen).run(root)
-    return replace(choose(entries(found.particles), pick, chance), estimates=found.estimates())
+    def seen(population: Population) -> None:
+        if any(p.finish for p in population.particles):
+            root.offer(chosen(population), rank=population.num_steps)
+
+    return chosen(await replace(smc, seen=seen).run(root))

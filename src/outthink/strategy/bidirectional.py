@@ -54,8 +54,8 @@ class Bidirectional:
         check_step(self.step, self.tokens)
         if self.repeats < 1 or self.n < 2 or not self.tries >= self.repeats or not 0 < self.most < math.inf:
             raise ValueError(
-                f"n={self.n}, repeats={self.repeats}, tries={self.tries}, most={self.most}: give at least 2, 1, as "
-                "many tries as repeats, and the largest phi"
+                f"n={self.n}, repeats={self.repeats}, tries={self.tries}, most={self.most}: give at least 2, "
+                "at least 1, as many tries as repeats, and the largest phi"
             )
 
     async def __call__(self, root: Branch, /) -> Answer:

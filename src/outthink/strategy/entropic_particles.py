@@ -24,10 +24,12 @@ class EntropicParticles:
               is at least `entropy`
         g_i = mean over the text so far and `lookahead` next steps of it of psi / psi(text so far)
 
-    Parents are drawn from q, and an offspring of i weighs w_i / (n q_i), so that annealing and looking ahead
-    cost variance but no bias: log_z and the weighted population estimate what `particles` does. (Here is a
-    difference to the paper, where the weights are reset.) The steps written to look ahead are thrown away and
-    paid for. Other fields are those of `particles`.
+    Parents are drawn from q, and an offspring of i weighs w_i / (n q_i): annealing and looking ahead cost
+    variance but no bias, and log_z and the weighted population estimate what those of `particles` do. But
+    what annealing evened out is still in the weights, and counts at the next resampling. With `reset=True`
+    all offspring weigh the same, as in the paper: diversity lasts, but what is sampled is no longer p psi,
+    and the sum of the weights estimates nothing (log_z is left out). The steps written to look ahead are
+    thrown away and paid for. Other fields are those of `particles`.
 
     Giannone et al., "Mitigating Premature Exploitation in Particle-based Monte Carlo for Inference-Time
     Scaling", arXiv 2510.05825.
@@ -37,6 +39,7 @@ class EntropicParticles:
     n: int = 8
     entropy: float = 0.8
     lookahead: int = 0
+    reset: bool = False
     over: str = "value"
     scale: str = "reward"
     floor: float = 0.0
@@ -64,7 +67,7 @@ class EntropicParticles:
     async def __call__(self, root: Branch, /) -> Answer:
         root.record(*self.verifier.records)
         writer, rule = Writer.on(root, self.step, self.tokens), Rule(self.n, threshold=self.threshold)
-        smc = Filter(writer.all, self._potential(), rule, guide=self._guide(writer))
+        smc = Filter(writer.all, self._potential(), rule, guide=self._guide(writer), resets=self.reset)
         return await answered(root, smc, self.pick)
 
     def _guide(self, writer: Writer) -> Guide:
