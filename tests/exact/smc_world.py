@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from outthink.backends.toy import hashed, toy
+from outthink.backends.toy import ALPHABET, hashed, scripted, toy
 from outthink.core.rng import digest
 from outthink.core.types import Answer, Candidate, Sampling, Score
 from outthink.engine.request import Request
@@ -38,9 +38,11 @@ class World:
 
     vocab: int = 3
     longest: int = 2
+    table: Mapping[str, Mapping[str, float]] = field(default_factory=dict, hash=False)
 
-    def logits(self, prefix: tuple[int, ...]) -> list[float]:
-        return hashed(self.vocab, scale=1.5, seed=7)(prefix)  # type: ignore[return-value]
+    def logits(self, prefix: tuple[int, ...]) -> Sequence[float]:
+        made = scripted(self.table, self.vocab) if self.table else hashed(self.vocab, scale=1.5, seed=7)
+        return made(prefix)
 
     def texts(self) -> dict[tuple[int, ...], float]:
         """The probability of every text, as its tokens, by the model's definition alone."""
@@ -49,6 +51,8 @@ class World:
         def grow(prefix: tuple[int, ...], p: float) -> None:
             weights = [math.exp(x / TEMPERATURE) for x in self.logits((1, 1, *prefix))]
             for token, weight in enumerate(weights):
+                if not weight:
+                    continue
                 entry = (*prefix, token)
                 ends = token == 0 or len(entry) == self.longest
                 if ends:
@@ -89,7 +93,7 @@ class World:
 
 
 def written(tokens: Sequence[int]) -> str:
-    return "".join(".ab"[t] for t in tokens if t)
+    return "".join(ALPHABET[t] for t in tokens if t)
 
 
 def same(found: dict[str, float], truth: dict[str, float]) -> bool:

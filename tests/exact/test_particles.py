@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -20,8 +21,15 @@ from outthink.strategy._potentials import Potential
 from outthink.strategy._resampling import Child
 from outthink.strategy._smc import Rule
 from outthink.strategy._writing import Particle, Writer
+from outthink.text import split_steps
 
 WORLD, NARROW, LONG = World(), World(vocab=2), World(vocab=2, longest=3)
+STEP = {"a": 0.4, "\n": 0.6}
+LINES = World(  # lines of one, two or three letters, so that beginnings of as many steps differ in length
+    vocab=39,  # up to the line end
+    longest=4,
+    table={"aa": {"a": 1.0}, "aaa": STEP, "\n": {"a": 0.7, ".": 0.3}, "\na": STEP, "\naa": {"\n": 1.0}},
+)
 
 
 def twist(text: str) -> float:
@@ -65,14 +73,26 @@ def test_the_batch_changes_nothing() -> None:
     assert same(NARROW.weighted(strategy, max_batch=1), NARROW.weighted(strategy))
 
 
-@pytest.mark.parametrize("kind", [Particles, EntropicParticles])
-def test_texts_without_weight_are_left_out_and_a_dead_population_counts_as_zero(kind: Any) -> None:
-    strategy = per_token(kind, Rewards(never_b_last), threshold=1.0)
-    found = WORLD.weighted(strategy)
-    assert same(
-        {t: w for t, w in found.items() if w}, {t: w for t, w in WORLD.target(never_b_last).items() if w}
-    )
-    ends = WORLD.runs(strategy, lambda a: (a.finish, a.estimates["log_z"], a.text))
+def not_aa(text: str) -> float:
+    return 0.0 if text == "aa" else reward(text)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "world"),
+    [
+        (per_token(Particles, Rewards(never_b_last), threshold=1.0), WORLD),
+        (per_token(EntropicParticles, Rewards(never_b_last), threshold=1.0), WORLD),
+        (per_token(EntropicParticles, Rewards(not_aa), threshold=1.0, lookahead=1), NARROW),
+    ],
+    ids=lambda v: repr(v)[:110],
+)
+def test_texts_without_weight_are_left_out_and_a_dead_population_counts_as_zero(
+    strategy: Any, world: World
+) -> None:
+    truth = world.target(strategy.verifier.function)
+    assert 0.0 in truth.values()
+    assert same(world.weighted(strategy), truth)
+    ends = world.runs(strategy, lambda a: (a.finish, a.estimates["log_z"], a.text))
     dead = {end: p for end, p in ends.items() if end[0].startswith("dead")}  # type: ignore[index]
     assert set(dead) == {("dead: every text has weight 0", -math.inf, "")}
     assert all(math.isfinite(end[1]) for end in ends if end not in dead)  # type: ignore[index]
@@ -106,10 +126,19 @@ class Start:
     ancestors: bool = False
     metropolis: bool = False
     threshold: float = 1.0
+    step: tuple[str, int | None] = ("", 1)
+
+    def ends(self) -> tuple[int, ...]:
+        """After every token, or after every line with something on it, and at the end."""
+        size = len(self.tokens)
+        if self.step[1]:
+            return tuple(range(1, size + 1))
+        lines = [line for line in split_steps(written(self.tokens)) if line.endswith("\n")]
+        return tuple(dict.fromkeys([*accumulate(map(len, lines)), size]))
 
     async def __call__(self, root: Branch, /) -> Answer:
-        writer, potential = Writer.on(root, "", 1), Potential(Rewards())
-        kept = Particle(root.fork()[0], ends=tuple(range(1, len(self.tokens) + 1)))
+        writer, potential = Writer.on(root, *self.step), Potential(Rewards())
+        kept = Particle(root.fork()[0], ends=self.ends())
         kept.finish = "eos" if self.tokens[-1] == 0 else "length"
         await kept.branch.extend(self.tokens)
         [kept.logpsi] = await potential([kept])
@@ -130,6 +159,8 @@ CHAINS = [
     ({"ancestors": True, "threshold": 0.9}, LONG),
     ({"ancestors": True}, LONG),
     ({"ancestors": True, "n": 3}, NARROW),
+    ({"ancestors": True, "step": ("\n", None)}, LINES),
+    ({"metropolis": True, "step": ("\n", None)}, LINES),
 ]
 
 

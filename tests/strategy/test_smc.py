@@ -234,7 +234,7 @@ def test_ancestors_need_plain_sampling() -> None:
 
 
 def test_annealing_keeps_more_ancestors_than_plain_resampling() -> None:
-    """With a verifier that is too sure too early: after one resampling; after many only if weights are reset."""
+    """With a verifier that is too sure too early: after one resampling; after many, if they are reset."""
     sure = Told(lambda text: Score(40.0 * (digest(text[:3]) / 2**64)))
 
     def ancestors(kind: Any, tokens: int, **more: Any) -> float:

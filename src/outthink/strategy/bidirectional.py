@@ -46,7 +46,7 @@ class Bidirectional:
     step: str = "\n"
     tokens: int | None = None
 
-    needs = Can.GENERATE
+    needs = Can.GENERATE | Can.REWIND
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -42,7 +42,7 @@ class Metropolis:
     step: str = "\n"
     tokens: int | None = None
 
-    needs = Can.GENERATE
+    needs = Can.GENERATE | Can.REWIND
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -44,7 +44,7 @@ class ParticleGibbs:
     step: str = "\n"
     tokens: int | None = None
 
-    needs = Can.GENERATE | Can.SCORE
+    needs = Can.GENERATE | Can.SCORE | Can.REWIND
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -50,7 +50,6 @@ class Particles:
     step: str = "\n"
     tokens: int | None = None
 
-    needs = Can.GENERATE
     __repr__ = show
 
     def __post_init__(self) -> None:
@@ -60,6 +59,11 @@ class Particles:
         check_step(self.step, self.tokens)
         if self.moves < 0:
             raise ValueError(f"moves={self.moves}: give 0 or more")
+
+    @property
+    def needs(self) -> Can:
+        """Moves go back and write again."""
+        return Can.GENERATE | Can.REWIND if self.moves else Can.GENERATE
 
     def _potential(self) -> Potential:
         return Potential(self.verifier, self.over, self.scale, self.floor)
