@@ -10,7 +10,11 @@ import pytest
 from outthink import spec
 
 FAMILIES = ("strategy", "verify", "bench.tasks")
-NEEDED = {"verifier": "verifier=steps(noise=0.25)", "path": "path='problems.jsonl'"}
+NEEDED = {
+    "verifier": "verifier=steps(noise=0.25)",
+    "twist": "twist=steps(noise=0.25)",
+    "path": "path='problems.jsonl'",
+}
 ALL = [(family, name) for family in FAMILIES for name in spec.names(family)]
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from outthink.backends.toy import hashed, toy
 from outthink.core.drafting import Accepted, AcceptRule, Drafter, Target
+from outthink.core.errors import Misuse
 from outthink.core.rng import Chance
 from outthink.core.types import Draft, Sampling
 from outthink.engine.request import Request
@@ -206,7 +207,7 @@ def test_chance_that_is_used_twice_is_refused() -> None:
     assert chance.flip(0.5, 3) == chance.flip(0.5, 3)
     with pytest.raises(AssertionError, match="used twice at index 3"):
         chance.flip(0.4, 3)
-    with pytest.raises(ValueError, match="use flip or draw"):
+    with pytest.raises(Misuse, match="cannot be enumerated"):
         chance.uniform()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from outthink.bench.files import to_json
@@ -60,6 +61,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "final": answer.final,
         "score": answer.score,
         "finish": finish_of(answer),
+        "estimates": {name: x if isfinite(x) else None for name, x in answer.estimates.items()},
         "receipt": answer.receipt.as_dict() if answer.receipt else None,
     }
 

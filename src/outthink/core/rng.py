@@ -127,16 +127,24 @@ class Chance:
     def allot(self, logw: Sequence[float], n: int, index: int = 0) -> list[int]:
         """Systematic resampling: n offspring counts; each is the floor or the ceiling of n times its
         share."""
-        top = max(logw, default=-math.inf)
-        if top == -math.inf:
-            raise ValueError("nothing has weight: the population is dead")
-        weights = [math.exp(w - top) for w in logw]
-        total, point = math.fsum(weights), uniform(self.key, index, 0)
-        counts, edge, taken = [], 0.0, 0
-        for w in weights:
-            edge += w * n / total
-            upto = min(n, max(taken, math.floor(edge - point) + 1))
-            counts.append(upto - taken)
-            taken = upto
-        counts[max(range(len(weights)), key=weights.__getitem__)] += n - taken  # rounding at the last edge
-        return counts
+        return systematic(logw, n, uniform(self.key, index, 0))
+
+
+def systematic(logw: Sequence[float], n: int, point: float) -> list[int]:
+    """How many of the points (k + point) / n, k = 0 .. n - 1, fall on each item's share of exp(logw).
+
+    `point` is in (0, 1). ValueError if nothing has weight.
+    """
+    top = max(logw, default=-math.inf)
+    if top == -math.inf:
+        raise ValueError("nothing has weight: the population is dead")
+    weights = [math.exp(w - top) for w in logw]
+    total = math.fsum(weights)
+    counts, edge, taken = [], 0.0, 0
+    for w in weights:
+        edge += w * n / total
+        upto = min(n, max(taken, math.floor(edge - point) + 1))
+        counts.append(upto - taken)
+        taken = upto
+    counts[max(range(len(weights)), key=weights.__getitem__)] += n - taken  # rounding at the last edge
+    return counts

@@ -322,7 +322,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A strategy's answer. `final` is the short answer found in `text`, None where there is none."""
+    """A strategy's answer. `final` is the short answer found in `text`, None where there is none.
+
+    `estimates` are the numbers that a strategy found beside it, by name (such as log_z).
+    """
 
     text: str
     final: str | None = None
@@ -330,6 +333,7 @@ class Answer:
     finish: str = ""
     tokens: int = 0
     others: tuple[Answer, ...] = field(default=(), repr=False)
+    estimates: Mapping[str, float] = field(default_factory=dict, repr=False, hash=False)
     branch: Branch | None = field(default=None, repr=False, compare=False)
     receipt: Receipt | None = field(default=None, repr=False, compare=False)
 

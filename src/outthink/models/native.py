@@ -19,8 +19,7 @@ from typing import Any
 import torch
 
 from outthink.core.batch import Batch
-from outthink.core.jobs import Variant
-from outthink.core.jobs import Draw
+from outthink.core.jobs import Draw, Variant
 from outthink.kv.store import Store
 from outthink.models.assemble import Assembly, Parts
 from outthink.models.base import ModelConfig

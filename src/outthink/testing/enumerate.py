@@ -5,8 +5,9 @@
         probability multiply the probabilities of what was chosen
 
 Draws see the warped distribution itself, no noise: what comes out is exact. Sampling's own chance (Gumbel
-noise) is tested apart, against that same distribution. The chance of drafters and accept rules (`draw`,
-`subset`, `flip`) is enumerated in the same way.
+noise) is tested apart, against that same distribution. The chance of strategies, drafters and accept rules
+(`draw`, `subset`, `flip`, `allot`) is enumerated in the same way; `uniform` has too many outcomes and is
+refused.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import torch
 
+from outthink.core import rng
+from outthink.core.branch import Branch
+from outthink.core.errors import Misuse
 from outthink.core.jobs import Draw, Drawn
 from outthink.core.rng import Chance
 from outthink.core.types import Answer
@@ -77,6 +82,11 @@ class Oracle:
         """In place of `Engine.chances`."""
         return OracleChance(key, self, name)
 
+    @property
+    def chance_of(self) -> Callable[[Branch, str], OracleChance]:
+        """In place of `Branch.chance`."""
+        return lambda branch, purpose: OracleChance(branch.key, self, f"strategy:{purpose}")
+
 
 @dataclass(frozen=True, slots=True)
 class OracleChance(Chance):
@@ -91,7 +101,7 @@ class OracleChance(Chance):
 
     def subset(self, logw: Sequence[float], k: int, index: int = 0) -> list[int]:
         """Gumbel top-k is one draw after another without replacement."""
-        weights = [math.exp(w) for w in logw]
+        weights = _shares(logw)
         taken: list[int] = []
         if sum(w > 0 for w in weights) < k:
             raise ValueError(f"{k} items asked for, fewer have weight")
@@ -103,10 +113,19 @@ class OracleChance(Chance):
         return taken
 
     def uniform(self, index: int = 0, item: int = 0) -> float:
-        raise ValueError("a uniform number cannot be enumerated: use flip or draw")
+        raise Misuse("a uniform number cannot be enumerated: use draw, subset, flip or allot")
 
     def allot(self, logw: Sequence[float], n: int, index: int = 0) -> list[int]:
-        raise ValueError("systematic resampling cannot be enumerated: use flip or draw")
+        """The counts of every interval of the one point that they depend on."""
+        edges, total = [0.0, 1.0], 0.0
+        for share in _shares(logw):
+            total += share * n
+            edges.append(total % 1.0)
+        edges.sort()
+        pairs = zip(edges, edges[1:], strict=False)
+        spans = tuple(high - low if high - low > 1e-12 else 0.0 for low, high in pairs)
+        at = self._ask("allot", spans, index, 0)
+        return rng.systematic(logw, n, (edges[at] + edges[at + 1]) / 2)
 
     def _ask(self, verb: str, shares: tuple[float, ...], index: int, item: int) -> int:
         oracle, place = self.oracle, (self.key, self.name, index, item)
@@ -116,6 +135,12 @@ class OracleChance(Chance):
         if was[:2] != (verb, shares):
             raise AssertionError(f"chance {self.name!r} is used twice at index {index}, item {item}")
         return was[2]
+
+
+def _shares(logw: Sequence[float]) -> list[float]:
+    top = max(logw)
+    weights = [math.exp(w - top) for w in logw]
+    return [w / sum(weights) for w in weights]
 
 
 def enumerate_runs(
@@ -136,7 +161,8 @@ def enumerate_runs(
         local.draw = oracle.draw
         engine = Engine(local, slots=512, max_batch=max_batch, max_rows=max_rows)
         engine.chances = oracle.chance
-        answer = engine.run(request)
+        with patch.object(Branch, "chance", oracle.chance_of):
+            answer = engine.run(request)
         key = outcome(answer)
         found[key] = found.get(key, 0.0) + oracle.probability
         script = oracle.next_script()
