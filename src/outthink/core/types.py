@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from outthink.core.branch import Branch
+    from outthink.core.samples import Sampled
 
 
 class Can(Flag):
@@ -295,3 +296,4 @@ class Candidate:
     final: str | None = None
     tokens: tuple[int, ...] | None = None
     branch: Branch | None = None
+    sampled: Sampled | None = None  # under replay: what was recorded

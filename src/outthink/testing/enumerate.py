@@ -10,7 +10,6 @@ noise) is tested apart, against that same distribution.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ import torch
 from outthink.core.jobs import Draw, Drawn
 from outthink.core.types import Answer
 from outthink.decode.sample import warp
+from outthink.decode.statistics import statistics
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 
@@ -65,7 +65,7 @@ class Oracle:
         else:
             token = self.choose(warped.softmax(-1)[0].tolist())
         logp = float(row.log_softmax(-1)[0, token])
-        return Drawn(token, logp, tuple(math.nan for _ in d.sampling.stats))
+        return Drawn(token, logp, statistics(row, d.sampling.stats)[0] if d.sampling.stats else ())
 
 
 def enumerate_runs(
