@@ -46,14 +46,14 @@ def poll(samples: Sequence[Sampled], weights: Sequence[float] | None = None) -> 
     return Choice(level[:1], level, top / everything if everything else 0.0, given)
 
 
-def poll_among(samples: Sequence[Sampled], places: Sequence[int]) -> Choice:
-    """A vote of the samples at these places only."""
-    found = poll([samples[i] for i in places])
-    weights = [0.0] * len(samples)
-    for i in places:
-        weights[i] = 1.0
+def poll_among(
+    samples: Sequence[Sampled], places: Sequence[int], weights: Sequence[float] | None = None
+) -> Choice:
+    """A vote of the samples at these places only; `weights` are theirs."""
+    found = poll([samples[i] for i in places], weights)
+    spread = dict(zip(places, found.weights, strict=True))
     picks, level = (tuple(places[i] for i in chosen) for chosen in (found.picks, found.level))
-    return Choice(picks, level, found.score, tuple(weights))
+    return Choice(picks, level, found.score, tuple(spread.get(i, 0.0) for i in range(len(samples))))
 
 
 def best(values: Sequence[float]) -> Choice:

@@ -13,7 +13,7 @@ from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
 from outthink.spec import show
 from outthink.strategy._chunks import Writing
-from outthink.strategy._select import poll, sampled, settle
+from outthink.strategy._select import poll_among, sampled, settle
 
 STAT = "certainty"
 
@@ -69,7 +69,8 @@ class DeepConf:
         threshold = quantile(lowest[: self.warmup], self.keep)
         written = sum(map(len, traces[: self.warmup]))
         written += sum(self._length(trace, threshold) for trace in traces[self.warmup :])
-        return replace(poll(samples, [v if v >= threshold else 0.0 for v in lowest]), written=written)
+        heard = [i for i, value in enumerate(lowest) if value >= threshold]
+        return replace(poll_among(samples, heard, [lowest[i] for i in heard]), written=written)
 
     async def __call__(self, root: Branch, /) -> Answer:
         root.record(STAT)
