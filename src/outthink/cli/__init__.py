@@ -16,6 +16,7 @@ from outthink.cli.bench import bench
 from outthink.cli.demo import demo
 from outthink.cli.lists import methods, models, tasks
 from outthink.cli.output import safe
+from outthink.cli.replay import replay
 from outthink.cli.solve import explain, solve
 from outthink.core.errors import BadInput, OutthinkError, UnknownName
 
@@ -34,6 +35,7 @@ HELP = """Spend compute at inference time: the best answer that a budget can buy
 \b
 [bold]Which strategy is worth its tokens?[/bold]
   outthink bench --task steps --strategies "greedy; vote(n=8)" --n 200
+  outthink replay samples.jsonl --selectors "vote; short(m=3)"
 
 \b
 [bold]What there is[/bold]
@@ -53,7 +55,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = (solve, bench, explain, demo, tasks, models, methods)
+COMMANDS = (solve, bench, replay, explain, demo, tasks, models, methods)
 for command in COMMANDS:
     app.command(command.__name__)(command)
 

@@ -122,6 +122,9 @@ class Benching(Running):
     out: Annotated[str, Option(help="The folder for results, plot and report.")] = "runs/bench"
     resume: Annotated[bool, Option("--resume", help="Go on with an interrupted run.")] = False
     overwrite: Annotated[bool, Option("--overwrite", help="Begin anew where a run is.")] = False
+    samples: Annotated[bool, Option("--samples", help="Keep every sample too, for `outthink replay`.")] = (
+        False
+    )
     concurrency: Annotated[int, Option(help="Problems in work at a time.", rich_help_panel=RUNNING)] = 32
 
 

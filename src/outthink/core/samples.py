@@ -42,8 +42,9 @@ class Choice:
 class Selector(Protocol):
     """A part that chooses among samples without a model: live, at the end of a strategy, and under replay.
 
-    Called with samples in the order in which they were drawn, at least one. Pure. Raises BadInput where the
-    samples lack what it needs (a log-probability, a score, a statistic).
+    Called with samples in the order in which they were drawn, at least one. Pure. A rule that stops early, or
+    is otherwise swayed by the order, says so with a class attribute `is_sequential = True`. Raises
+    BadInput where the samples lack what it needs (a log-probability, a score, a statistic).
     """
 
     def select(self, samples: Sequence[Sampled], /) -> Choice: ...

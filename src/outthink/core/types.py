@@ -282,6 +282,8 @@ class Answer:
     score: float | None = None
     finish: str = ""
     tokens: int = 0
+    logprob: float | None = None  # of all that was written, natural, before warps; None where not known
+    stats: Mapping[str, Sequence[float]] = field(default_factory=dict, repr=False, compare=False)  # by token
     others: tuple[Answer, ...] = field(default=(), repr=False)
     branch: Branch | None = field(default=None, repr=False, compare=False)
     receipt: Receipt | None = field(default=None, repr=False, compare=False)

@@ -67,7 +67,7 @@ def scores_of(samples: Sequence[Sampled]) -> list[float]:
     """The score of each sample; BadInput if one has none."""
     found = [s.score for s in samples if s.score is not None]
     if len(found) < len(samples):
-        raise BadInput("a sample has no score")
+        raise BadInput("a sample has no 'score'")
     return found
 
 
@@ -75,7 +75,7 @@ def logprobs_of(samples: Sequence[Sampled], per: str = "text") -> list[float]:
     """The log-probability of each sample, or its mean a token with per="token"; BadInput if one has none."""
     found = [s.logprob for s in samples if s.logprob is not None]
     if len(found) < len(samples):
-        raise BadInput("a sample has no log-probability")
+        raise BadInput("a sample has no 'logprob'")
     if per == "text":
         return found
     return [value / count for value, count in zip(found, tokens_of(samples), strict=True)]
@@ -85,22 +85,21 @@ def tokens_of(samples: Sequence[Sampled]) -> list[int]:
     """How many tokens each sample has; BadInput where nobody counted."""
     found = [s.tokens for s in samples if s.tokens > 0]
     if len(found) < len(samples):
-        raise BadInput("a sample has no number of tokens")
+        raise BadInput("a sample has no 'tokens'")
     return found
 
 
 def sampled(answer: Answer) -> Sampled:
     """An answer as a selector sees it."""
-    branch = answer.branch
-    logps = [p for p in branch.logps if p is not None] if branch is not None else []
+    system = answer.branch.place.name if answer.branch is not None else ""
     return Sampled(
         answer.final,
         answer.text,
         answer.tokens,
-        sum(logps) if logps else None,
+        answer.logprob,
         answer.score,
-        stats=branch.stats if branch is not None else {},
-        system=branch.place.name if branch is not None else "",
+        stats=answer.stats,
+        system=system,
     )
 
 

@@ -42,6 +42,7 @@ class AdaptiveVote:
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE
+    is_sequential = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -53,6 +53,7 @@ class DeepConf:
     check: int = 8
 
     needs = Can.GENERATE | Can.STATS
+    is_sequential = True
     __repr__ = show
 
     def __post_init__(self) -> None:

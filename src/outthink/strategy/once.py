@@ -12,8 +12,17 @@ from outthink.text import final_answer
 
 def read_off(branch: Branch, reason: str) -> Answer:
     """What is written on a branch, as an answer; `reason` says how the text ended."""
+    known = [p for p in branch.logps if p is not None]
     text = branch.text()
-    return Answer(text, final_answer(text).value, finish=reason, tokens=len(branch), branch=branch)
+    return Answer(
+        text,
+        final_answer(text).value,
+        finish=reason,
+        tokens=len(branch),
+        logprob=sum(known) if known else None,
+        stats={name: tuple(values) for name, values in branch.stats.items()},
+        branch=branch,
+    )
 
 
 async def write(branch: Branch, sampling: Sampling) -> Answer:

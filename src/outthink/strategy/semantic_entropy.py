@@ -44,6 +44,7 @@ class SemanticEntropy:
     prompt: str = "{question}\n\nearlier answers:\n{answers}\n"
 
     needs = Can.GENERATE
+    is_sequential = True
     __repr__ = show
 
     def __post_init__(self) -> None:

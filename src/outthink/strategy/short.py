@@ -30,6 +30,7 @@ class Short:
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE
+    is_sequential = True  # samples of one length are taken in their order
     __repr__ = show
 
     def __post_init__(self) -> None:
