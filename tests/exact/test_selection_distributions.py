@@ -1,4 +1,5 @@
-"""The distributions of selection strategies on a toy model equal their enumeration, written a second time here.
+"""The distributions of selection strategies on a toy model equal their enumeration, written a second time
+here.
 
 The final answer of a text is its first letter, so that several paths lead to one answer.
 """
@@ -233,7 +234,8 @@ def test_semantic_entropy_without_feeding_forward() -> None:
 def test_semantic_entropy_shows_the_next_round_what_the_last_one_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The answer is "a" or none. A second round's prompt is the question and what was said; its vote counts."""
+    """The answer is "a" or none. A second round's prompt is the question and what was said; its vote
+    counts."""
 
     def first(text: str) -> Extraction:
         return Extraction("a" if text[:1] == "a" else None, "")
@@ -307,7 +309,8 @@ def greedy_from(token: int, longest: int = 3) -> Tokens:
 
 @pytest.mark.parametrize("pooled", [True, False])
 def test_cot_decoding_scores_the_span_of_the_answer(pooled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer is the second letter: its margin is that of the row before it. A path without one has none."""
+    """The answer is the second letter: its margin is that of the row before it. A path without one has
+    none."""
 
     def second(text: str) -> Extraction:
         return Extraction(text[1:2] or None, "the second letter")

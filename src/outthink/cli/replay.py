@@ -50,8 +50,8 @@ class Replaying(Listing):
 def replay(options: Replaying) -> None:
     """Evaluate selectors and stopping rules on recorded samples, without a model.
 
-    A line has an id, an answer or text, and a reference; optional are logprob, tokens, score, scores and stats.
-    Files of recorded systems and results.jsonl of `bench --samples` are read too.
+    A line has an id, an answer or text, and a reference; optional are logprob, tokens, score, scores and
+    stats. Files of recorded systems and results.jsonl of `bench --samples` are read too.
 
     \b
       outthink replay samples.jsonl --selectors "vote; best_of_majority(k=1); short(m=3)"
@@ -59,6 +59,8 @@ def replay(options: Replaying) -> None:
     """
     from outthink.bench.replay import found as replaying
 
+    if not options.file:
+        raise BadInput("give a FILE of recorded samples: outthink replay samples.jsonl")
     asked = replaying.Asked(
         strategies_of(options.selectors),
         _numbers(options.k),
@@ -128,6 +130,7 @@ def _systems(found: Sequence[System]) -> Table:
 def _curves(points: Sequence[Point]) -> Table:
     """A row for each selector and number of samples."""
     made = table("selector", "k", "right", "95 %", "±", "samples", "tokens")
+    made.columns[0].no_wrap, made.columns[0].min_width = False, 16
     for before, at in zip([None, *points], points, strict=False):
         name = at.selector if before is None or before.selector != at.selector else ""
         error = f"{100 * at.error:.2f}" if at.error else ""
@@ -165,6 +168,8 @@ def _show_flaws(flaws: Flaws) -> None:
         shares = (at.predicted.right, at.measured.right, at.predicted.wrong, at.measured.wrong)
         made.add_row(str(at.k), *map(percent, shares), amount(at.measured.drawn))
     made.add_row("ceiling", percent(flaws.ceiling.right), "", percent(flaws.ceiling.wrong), "", "")
+    own = flaws.ceiling_by_problem
+    made.add_row("ceiling by problem", percent(own.right), "", percent(own.wrong), "", "")
     out.print(made)
     out.print(
         f"best number of samples, a wrong answer at -{flaws.penalty:g} and a sample at {flaws.price:g}: "

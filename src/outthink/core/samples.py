@@ -19,6 +19,7 @@ class Sampled:
     scores: Mapping[str, float] = field(default_factory=dict)  # recorded, by name
     stats: Mapping[str, Sequence[float]] = field(default_factory=dict)  # one value a written token
     system: str = ""  # the model that wrote it, where there are several
+    place: int = 0  # which of its problem's recorded samples it is: keys what chance it needs
 
 
 @dataclass(frozen=True, slots=True)

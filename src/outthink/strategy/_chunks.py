@@ -30,10 +30,10 @@ class Writing:
         if sampling.max_tokens is not None:
             room = min(room, sampling.max_tokens - (len(branch) - self.start))
         finish = await branch.generate(replace(sampling, max_tokens=min(tokens, room)))
-        if finish.reason != "length":
-            self.reason = finish.reason
-        elif await self._cut(sampling.stop, sampling.keep_stop):
+        if await self._cut(sampling.stop, sampling.keep_stop):
             self.reason = "stop"
+        elif finish.reason != "length":
+            self.reason = finish.reason
         elif finish.tokens >= room:
             self.reason = "length"
 

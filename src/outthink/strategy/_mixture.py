@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-ROUNDS = 60
+ROUNDS, STEPS = 30, 40  # at most: of expectation maximisation, of one fit
+CLOSE = 1e-3  # a change that is none
 SHAPES = (0.05, 50.0)  # a component that shrinks to one point is stopped here
 TINY = 1e-300
 
@@ -26,31 +27,30 @@ class Weibull(NamedTuple):
         return self.shape / x * power * math.exp(-power) if power < 700 else 0.0
 
 
-def fit(values: Sequence[float], weights: Sequence[float]) -> Weibull:
-    """The maximum-likelihood Weibull of weighted values above 0.
+def fit(logs: Sequence[float], weights: Sequence[float]) -> Weibull:
+    """The maximum-likelihood Weibull of weighted values, given as their logarithms, at most 0.
 
-    The shape solves sum w x^k log x / sum w x^k - 1/k = mean of log x, whose left side grows with k.
+    The shape solves  sum w x^k log x / sum w x^k - 1/k = mean of log x,  whose left side grows with k:
+    Newton's steps, kept inside the bracket.
     """
-    top, total = max(values), math.fsum(weights)
-    logs = [math.log(x / top) for x in values]
+    total = math.fsum(weights)
     middle = math.fsum(w * v for w, v in zip(weights, logs, strict=True)) / total
-
-    def excess(k: float) -> float:
-        powers = [w * math.exp(k * v) for w, v in zip(weights, logs, strict=True)]
-        mean = math.fsum(p * v for p, v in zip(powers, logs, strict=True)) / max(math.fsum(powers), TINY)
-        return mean - 1 / k - middle
-
-    shape = _root(excess, *SHAPES)
-    power = math.fsum(w * math.exp(shape * v) for w, v in zip(weights, logs, strict=True)) / total
-    return Weibull(shape, top * max(power, TINY) ** (1 / shape))
-
-
-def _root(rising: Callable[[float], float], low: float, high: float) -> float:
-    """Where a rising function crosses zero, or the end that is nearest to it."""
-    for _ in range(50):
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if rising(middle) > 0 else (middle, high)
-    return low
+    low, high = SHAPES
+    shape = 1.0
+    for _ in range(STEPS):
+        powers = [w * math.exp(shape * v) for w, v in zip(weights, logs, strict=True)]
+        mass = max(sum(powers), TINY)
+        first = sum(p * v for p, v in zip(powers, logs, strict=True)) / mass
+        second = sum(p * v * v for p, v in zip(powers, logs, strict=True)) / mass
+        excess = first - 1 / shape - middle
+        low, high = (low, shape) if excess > 0 else (shape, high)
+        moved = shape - excess / max(second - first * first + 1 / shape**2, TINY)
+        moved = moved if low < moved < high else math.sqrt(low * high)
+        if abs(moved - shape) < CLOSE * shape:
+            break
+        shape = moved
+    power = sum(w * math.exp(shape * v) for w, v in zip(weights, logs, strict=True)) / total
+    return Weibull(shape, max(power, TINY) ** (1 / shape))
 
 
 def likely(values: Sequence[float]) -> list[float]:
@@ -62,13 +62,17 @@ def likely(values: Sequence[float]) -> list[float]:
     share = [0.1] * len(values)
     for i in order[len(order) // 2 :]:
         share[i] = 0.9
+    logs = [math.log(x) for x in values]
     for _ in range(ROUNDS):
+        before = share
         rest = [1 - s for s in share]
-        high, low = fit(values, share), fit(values, rest)
+        high, low = fit(logs, share), fit(logs, rest)
         if high.mean < low.mean:
             high, low, share, rest = low, high, rest, share
         part = math.fsum(share) / len(share)
         share = [_posterior(part * high.density(x), (1 - part) * low.density(x)) for x in values]
+        if max(abs(a - b) for a, b in zip(share, before, strict=True)) < CLOSE:
+            break
     return [min(max(s, 0.0), 1.0) for s in share]
 
 

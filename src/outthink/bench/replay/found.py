@@ -54,6 +54,7 @@ class Flaws(NamedTuple):
     verifier: str
     rates: scaling.Errors
     ceiling: scaling.Outcome  # predicted, at any number of samples
+    ceiling_by_problem: scaling.Outcome  # the same with the rates that each problem's own samples show
     curve: tuple[Passing, ...]
     penalty: float
     price: float
@@ -118,11 +119,9 @@ def _flaws_dict(flaws: Flaws) -> dict[str, Any]:
     curve = [
         {"k": p.k, "predicted": p.predicted._asdict(), "measured": p.measured._asdict()} for p in flaws.curve
     ]
-    return flaws._asdict() | {
-        "rates": flaws.rates._asdict(),
-        "ceiling": flaws.ceiling._asdict(),
-        "curve": curve,
-    }
+    told = {"rates": flaws.rates._asdict(), "curve": curve}
+    ceilings = {name: getattr(flaws, name)._asdict() for name in ("ceiling", "ceiling_by_problem")}
+    return flaws._asdict() | told | ceilings
 
 
 def replay(path: Path, asked: Asked) -> Found:
@@ -185,6 +184,7 @@ def _flaws(asked: Asked, problems: Sequence[Recorded], path: str) -> Flaws:
         repr(asked.verifier),
         errors,
         scaling.predicted(verdicts, errors, math.inf),
+        scaling.predicted_by_problem(verdicts, math.inf),
         curve,
         asked.penalty,
         asked.price,

@@ -47,7 +47,7 @@ def draw(found: Found, ink: Ink = LIGHT) -> Figure:
 
 
 def _curves(panel: Axes, found: Found, names: Sequence[str], ink: Ink) -> None:
-    """Accuracy of each selector, with its interval, against tokens, or samples where nobody counted tokens."""
+    """Accuracy of each selector with its interval, against tokens; samples where tokens were not counted."""
     is_counted = all(p.written is not None for p in found.points)
     _dress(
         panel, f"{found.problems} problems", "tokens" if is_counted else "samples", "right answers, %", ink
@@ -131,7 +131,7 @@ def _dress(panel: Axes, title: str, x: str, y: str, ink: Ink) -> None:
 def _look(number: int, name: str, ink: Ink) -> tuple[str, str]:
     """Colour and marker; coverage is no selector, and grey."""
     if name == COVERAGE:
-        return ink.line, "."
+        return COLOURS[6], "."
     return COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
 
 

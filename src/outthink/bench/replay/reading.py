@@ -159,7 +159,7 @@ def _problem(record: Line, at: _At) -> Problem:
 
 def _take(opened: _Open, record: Line, at: _At) -> None:
     """Add a sample to its problem."""
-    sample = _sample(record, at)
+    sample = _sample(record, at, len(opened.samples))
     number = at.get(record, "sample", (int,), "a number")
     if number is not None:
         if (sample.system, number) in opened.numbers:
@@ -170,7 +170,7 @@ def _take(opened: _Open, record: Line, at: _At) -> None:
     opened.lines.append(at.line)
 
 
-def _sample(record: Line, at: _At) -> Sampled:
+def _sample(record: Line, at: _At, place: int) -> Sampled:
     text = at.get(record, "text", (str,), "a text")
     name = next((n for n in ("answer", "final") if n in record), None)
     if name is None and text is None:
@@ -188,7 +188,7 @@ def _sample(record: Line, at: _At) -> Sampled:
         scores["score"] = _number(record["score"], "score", at)
     stats = {k: _numbers(v, f"stats.{k}", at) for k, v in _object(record, "stats", at).items()}
     system = at.get(record, "system", (str,), "a text") or ""
-    return Sampled(final, text or "", tokens or 0, logprob, None, scores, stats, system)
+    return Sampled(final, text or "", tokens or 0, logprob, None, scores, stats, system, place)
 
 
 def _object(record: Line, name: str, at: _At) -> Mapping[str, Any]:

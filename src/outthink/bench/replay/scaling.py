@@ -115,11 +115,17 @@ def predicted(problems: Sequence[Verdicts], errors: Errors, k: float) -> Outcome
     P(right) = a / (a + w) * q     P(wrong) = w / (a + w) * q     draws = q / (a + w)
     with k = inf: the ceiling. Stroebl et al., "Inference Scaling fLaws".
     """
-    return _mean([_one_predicted(p.right / p.n, errors, k) for p in problems])
+    shares = [p.right / p.n for p in problems]
+    return _mean([_until(p * errors.true_positive, (1 - p) * errors.false_positive, k) for p in shares])
 
 
-def _one_predicted(p: float, errors: Errors, k: float) -> Outcome:
-    a, w = p * errors.true_positive, (1 - p) * errors.false_positive
+def predicted_by_problem(problems: Sequence[Verdicts], k: float) -> Outcome:
+    """The same where each problem has the a and w that its own samples show: mistakes cluster in problems."""
+    return _mean([_until(p.right_passed / p.n, p.wrong_passed / p.n, k) for p in problems])
+
+
+def _until(a: float, w: float, k: float) -> Outcome:
+    """Draws, each a right one that passes with chance a, a wrong one that passes with chance w."""
     if a + w == 0:
         return Outcome(0.0, 0.0, k)
     q = 1 - (1 - a - w) ** k
