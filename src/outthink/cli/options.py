@@ -37,6 +37,9 @@ class Running(Listing):
     """The options of every command that runs a model."""
 
     model: Annotated[str, Option(help="A model that comes with the package, or a directory.")] = "pocket"
+    also: Annotated[
+        list[str] | None, Option(help="Another model beside it, for strategies that name one; repeatable.")
+    ] = None
     budget: Annotated[
         str | None,
         Option(help="Caps: written, positions, passes, flops, seconds.", metavar="written=4000,seconds=10"),
@@ -76,10 +79,15 @@ class Running(Listing):
 
         if self.threads is not None and self.threads < 1:
             raise BadInput(f"threads={self.threads}: give at least 1")
-        given = {name: getattr(self, name) for name in ("device", "threads", "max_batch", "cache")}
-        return outthink.load(
-            self.model, dtype=self.dtype, **{k: v for k, v in given.items() if v is not None}
-        )
+        names = ("device", "threads", "max_batch", "cache")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        engine = outthink.load(self.model, dtype=self.dtype, **given)
+        for name in self.also or ():
+            if name in engine.places:
+                raise BadInput(f"the model {name} is there already; --also is for others")
+            beside = outthink.load(name, dtype=self.dtype, **given).main
+            engine.add(beside.backend, beside.tree.slots.capacity)
+        return engine
 
 
 @dataclass(frozen=True)
