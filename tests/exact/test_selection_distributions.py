@@ -178,21 +178,20 @@ def confidently(drawn: list[Tokens]) -> str:
     return heaviest([t for t, _ in heard], [low for _, low in heard])
 
 
-def covering(drawn: list[Tokens]) -> str:
-    """After one token each: ended ones stay; of the others greedily those that say something new."""
-    ended = [i for i, tokens in enumerate(drawn) if len(tokens) == 1]
-    said = {drawn[i][0] for i in ended}
-    kept = list(ended)
-    wanted = {tokens[0] for tokens in drawn}
-    while said != wanted or not kept:
+def covering(drawn: list[Tokens], every: int = 1) -> str:
+    """After one round: ended ones stay; of the others greedily those that say most that is new, surely."""
+    heads = [tokens[:every] for tokens in drawn]
+    kept = [i for i, tokens in enumerate(drawn) if len(tokens) <= every]
+    said = {token for i in kept for token in heads[i]}
+    while said != {token for head in heads for token in head} or not kept:
         gains = {
-            i: math.exp(logps(tokens)[0]) * (tokens[0] not in said)
-            for i, tokens in enumerate(drawn)
+            i: math.exp(sum(logps(head)) / len(head)) * len(set(head) - said)
+            for i, head in enumerate(heads)
             if i not in kept
         }
         best = max(gains, key=lambda i: (gains[i], -i))
         kept.append(best)
-        said.add(drawn[best][0])
+        said |= set(heads[best])
     return heaviest([drawn[i] for i in sorted(kept)])
 
 
@@ -215,6 +214,11 @@ CASES: list[tuple[Any, dict[str, float]]] = [
 @pytest.mark.parametrize(("strategy", "truth"), CASES, ids=[repr(strategy) for strategy, _ in CASES])
 def test_distribution(strategy: Any, truth: dict[str, float]) -> None:
     check(run(strategy), truth)
+
+
+def test_set_cover_keeps_the_surer_of_two_that_say_the_same() -> None:
+    drawn = [paths(longest=3)] * 2
+    check(run(SetCover(n=2, every=2), longest=3), expected(drawn, lambda own: covering(own, every=2)))
 
 
 def entropy_is_zero(names: list[str | None]) -> bool:

@@ -38,7 +38,7 @@ class ComplexityVote:
             raise ValueError(f"share={self.share}: give a share above 0, at most 1")
 
     def select(self, samples: Sequence[Sampled], /) -> Choice:
-        steps = [len([step for step in split_steps(s.text) if step.strip()]) for s in samples]
+        steps = [len(split_steps(s.text)) for s in samples]
         edge = sorted(steps, reverse=True)[math.ceil(self.share * len(steps) - 1e-9) - 1]
         return poll_among(samples, [i for i, count in enumerate(steps) if count >= edge])
 

@@ -69,8 +69,8 @@ class ModelSwitch:
         return replace(poll(samples, weights), used=used)
 
     async def __call__(self, root: Branch, /) -> Answer:
-        for model in self.models:
-            root.run.place(model)  # an unknown name is said before a token is spent
+        for name in self.models:
+            root.run.place(name)  # an unknown name is said before a token is spent
         answers: list[Answer] = []
         for model in (None, *self.models):
             own = await self._ask(root, model, answers)

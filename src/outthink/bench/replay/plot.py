@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_BANDS = 4  # more intervals on top of each other show nothing
+
 
 def render(found: Found, ink: Ink = LIGHT) -> bytes:
     """The picture as a PNG."""
@@ -56,9 +58,9 @@ def _curves(panel: Axes, found: Found, names: Sequence[str], ink: Ink) -> None:
         own = sorted((p for p in found.points if p.selector == name), key=cost)
         x = [cost(p) for p in own]
         colour, marker = _look(number, name, ink)
-        panel.fill_between(
-            x, [100 * p.low for p in own], [100 * p.high for p in own], color=colour, alpha=0.12, lw=0
-        )
+        if len(names) <= MOST_BANDS:
+            low, high = [100 * p.low for p in own], [100 * p.high for p in own]
+            panel.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
         style = (0, (4, 3)) if name == COVERAGE else "-"
         panel.plot(
             x, [100 * p.accuracy for p in own], color=colour, marker=marker, linestyle=style, markersize=5.5
@@ -94,7 +96,7 @@ def _points(panel: Axes, x: Sequence[float], own: Sequence[Point], label: str, f
 
 def _flaws(panel: Axes, flaws: Flaws, ink: Ink) -> None:
     """Until the verifier passes one: right and wrong answers as predicted (lines) and measured (points)."""
-    _dress(panel, f"until {flaws.verifier} passes one", "samples, at most", "of all problems, %", ink)
+    _dress(panel, f"until {flaws.verifier} passes one", "samples (at most)", "of all problems, %", ink)
     ks = [p.k for p in flaws.curve]
     for name, colour, marker in (("right", COLOURS[2], "o"), ("wrong", COLOURS[1], "s")):
         line = [100 * getattr(p.predicted, name) for p in flaws.curve]
@@ -129,9 +131,9 @@ def _dress(panel: Axes, title: str, x: str, y: str, ink: Ink) -> None:
 
 
 def _look(number: int, name: str, ink: Ink) -> tuple[str, str]:
-    """Colour and marker; coverage is no selector, and grey."""
+    """Colour and marker; coverage is no selector, and has the colour of the text."""
     if name == COVERAGE:
-        return COLOURS[6], "."
+        return ink.text, "."
     return COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
 
 
