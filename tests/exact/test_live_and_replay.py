@@ -25,6 +25,7 @@ from outthink.strategy import (
     BestOfN,
     ComplexityVote,
     DeepConf,
+    ModelSwitch,
     Once,
     PerplexityConsistency,
     SetCover,
@@ -257,6 +258,27 @@ def test_entropy_and_consistency() -> None:
     assert entropy(samples_of(["1", "1", "2", "2"])) == pytest.approx(math.log(2))
     assert consistency(samples_of(["1", "1"])) == 1.0
     assert consistency(samples_of(["1", "2"])) == pytest.approx(1 - math.log(2) / math.log(3))
+
+
+def of_systems(*systems: str) -> list[Sampled]:
+    """Samples of several systems, one letter an answer."""
+    return [Sampled(name, system=str(i), tokens=1) for i, names in enumerate(systems) for name in names]
+
+
+def test_model_switch_asks_no_further_and_forgets_who_disagreed() -> None:
+    rule = ModelSwitch(agree=0.6)
+    assert rule.select(of_systems("11123", "99999")) == replace(
+        poll(of_systems("11123", "99999"), [1.0] * 5 + [0.0] * 5), used=5
+    )
+    switched = rule.select(of_systems("11234", "55511", "99999"))  # together, 1 would have the most votes
+    assert switched.picks == (5,) and switched.used == 10
+
+
+def test_model_switch_weighs_models_by_their_consistency() -> None:
+    """The votes are two each for 1 and 4; the model that says 4 twice is the more consistent."""
+    choice = ModelSwitch().select(of_systems("123", "441"))
+    assert choice.level == (3,) and choice.used == 6
+    assert choice.weights[0] == pytest.approx(1 - math.log(3) / math.log(4))
 
 
 def test_a_stop_text_is_found_across_chunks() -> None:

@@ -340,6 +340,11 @@ def test_cot_decoding_scores_the_span_of_the_answer(pooled: bool, monkeypatch: p
     single_text = text(max(drawn, key=margin))
     found = run(CotDecode(k=VOCAB, pooled=pooled), longest=3)
     check(found, {pooled_text if pooled else single_text: 1.0})
+    request = Request(CotDecode(k=VOCAB, pooled=pooled), "ab", sampling=Sampling(max_tokens=3))
+    answer = Engine(toy(LOGITS, VOCAB, context=16), slots=512).run(request)
+    for one in answer.others if pooled else (answer, *answer.others):
+        path = next(t for t in drawn if text(t) == one.text)
+        assert one.score == pytest.approx(margin(path), abs=1e-12)
 
 
 def test_fractured_forks_reuse_the_trace() -> None:
