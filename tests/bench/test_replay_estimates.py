@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from outthink.bench.replay.curves import leads, point, sizes, systems
-from outthink.bench.replay.estimate import Replay, credit, prepare
+from outthink.bench.replay.estimate import Replay, credit, judge_recorded, prepare
 from outthink.bench.replay.found import Asked, replay
 from outthink.bench.replay.reading import Recorded, read
 from outthink.bench.replay.scaling import (
@@ -245,6 +245,18 @@ def test_all_readable_forms_say_the_same(tmp_path: Path) -> None:
 def test_problems_with_one_text_are_two(tmp_path: Path) -> None:
     line = {"question": "same", "ground_truth": "A: 1", "s": {"solution": "A: 1"}}
     assert len(read(written(tmp_path, [line, line]))) == 2
+
+
+def test_a_noisy_checker_errs_on_equal_texts_independently(tmp_path: Path) -> None:
+    """As it does live, where equal texts stand on branches of their own; and the same at each reading."""
+    lines = [{"id": "p", "task": "steps", "index": 0, "text": "1 + 1 = 2\nA: 2"}] * 200
+    [own] = read(written(tmp_path, lines))
+    heard = [judge_recorded(parse("steps(noise=0.3)", "verify"), [(s, own)])[0].steps for s in own.samples]
+    plain = judge_recorded(parse("steps()", "verify"), [(own.samples[0], own)])[0].steps
+    flipped = sum(a != b for steps in heard for a, b in zip(steps, plain, strict=True)) / 200 / len(plain)
+    assert abs(flipped - 0.3) < 0.08 and len(set(heard)) > 2
+    again = [judge_recorded(parse("steps(noise=0.3)", "verify"), [(s, own)])[0].steps for s in own.samples]
+    assert heard == again
 
 
 # ------------------------------------------------------------------------------------------- the laws
