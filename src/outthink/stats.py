@@ -73,8 +73,10 @@ def effective_sample_size(logw: Iterable[float]) -> float:
 # ------------------------------------------------------------------------------------ intervals, differences
 
 
-def wilson(k: int, n: int, z: float = 1.96) -> Interval:
+def wilson(k: float, n: int, z: float = 1.96) -> Interval:
     """Wilson's score interval for the probability behind k successes of n.
+
+    k may be a sum of n values in [0, 1]: their spread is at most that of successes, so it is not too narrow.
 
     (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)  with p = k/n
     """
@@ -110,6 +112,26 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - comb(n - c, k) / comb(n, k)
 
 
+def best_at_k(scores: Sequence[float], right: Sequence[bool], k: int) -> float:
+    """How often the highest-scored of k samples, drawn from these without replacement, is right; exact.
+
+    Sum over score levels, highest first, of P(the best drawn is of this level) * (share of it that is right):
+    samples level with one another share the credit.
+    """
+    n = len(scores)
+    _check(len(right) == n and 0 < k <= n, f"no {k} samples can be drawn from {n} with {len(right)} verdicts")
+    levels: dict[float, list[bool]] = {}
+    for score, is_right in zip(scores, right, strict=True):
+        levels.setdefault(score, []).append(is_right)
+    credit, left = 0.0, n
+    for score in sorted(levels, reverse=True):
+        own = levels[score]
+        share = (comb(left, k) - comb(left - len(own), k)) / comb(n, k)
+        credit += share * sum(own) / len(own)
+        left -= len(own)
+    return credit
+
+
 def maj_at_k(
     labels: Sequence[int | None], right: int | None, k: int, seed: int = 0, draws: int = 10_000
 ) -> Estimate:
@@ -118,19 +140,25 @@ def maj_at_k(
     `labels` are classes of answers, None for a sample without an answer, which does not vote. A tie of t
     classes gives each 1/t. Exact by counting subsets, unless that is too much work: then the mean of `draws`.
     """
-    _check(0 < k <= len(labels), f"{k} samples cannot be drawn from {len(labels)}")
-    counts = Counter(labels)
-    silent = counts.pop(None, 0)
-    own = counts.pop(right, 0) if right is not None else 0
-    if own == 0:
-        return Estimate(0.0, 0.0)
-    others = list(counts.values())
-    if _work(own, others, k) <= 2_000_000:
-        return Estimate(_exact_majority(own, others, silent, k), 0.0)
+    exact = exact_maj_at_k(labels, right, k)
+    if exact is not None:
+        return Estimate(exact, 0.0)
     rng = random.Random(seed)
     credits = [_credit(rng.sample(labels, k), right) for _ in range(draws)]
     mean = sum(credits) / draws
     return Estimate(mean, sqrt(sum((c - mean) ** 2 for c in credits) / (draws - 1) / draws))
+
+
+def exact_maj_at_k(labels: Sequence[int | None], right: int | None, k: int) -> float | None:
+    """maj_at_k by counting subsets; None where that is too much work."""
+    _check(0 < k <= len(labels), f"{k} samples cannot be drawn from {len(labels)}")
+    counts = Counter(labels)
+    silent = counts.pop(None, 0)
+    own = counts.pop(right, 0) if right is not None else 0
+    others = list(counts.values())
+    if own == 0:
+        return 0.0
+    return _exact_majority(own, others, silent, k) if _work(own, others, k) <= 2_000_000 else None
 
 
 def _work(own: int, others: Sequence[int], k: int) -> int:

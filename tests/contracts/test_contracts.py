@@ -13,6 +13,7 @@ from outthink.bench import tasks
 from outthink.bench.tasks import load
 from outthink.core.branch import Branch
 from outthink.core.problem import Problem, Secret
+from outthink.core.samples import Sampled
 from outthink.core.types import Answer, Candidate, Score
 from outthink.testing.contracts import check_strategy, check_task, check_verifier
 
@@ -45,7 +46,17 @@ def test_verifier(verifier: Any) -> None:
     problem = task.problem("test", 0)
     texts = [problem.secret.solution, "1 + 1 = 3\nA: 3\n", "abc", ""]
     check_verifier(
-        verifier, [Candidate(t, problem, "3" if "A:" in t else None) for t in texts], lambda: toy_for(texts)
+        verifier,
+        [
+            Candidate(
+                t,
+                problem,
+                "3" if "A:" in t else None,
+                sampled=Sampled("3", scores={"prm": float(len(t))}),
+            )
+            for t in texts
+        ],
+        lambda: toy_for(texts),
     )
 
 

@@ -33,15 +33,19 @@ def run(
     results: Results,
     concurrency: int = CONCURRENCY,
     listen: Callable[[Record], None] = lambda record: None,
+    keep_samples: bool = False,
 ) -> list[Record]:
     """Solve every pair that the results lack; all records in the order of the plan.
 
     KeyboardInterrupt leaves every record so far in the file; `listen` hears of each as it is written.
+    With `keep_samples`, a record also has every sample behind its answer, for replay.
     """
     with Interrupts() as interrupts:
         for done in engine.map(_requests(results), concurrency=concurrency):
             with interrupts.held():
                 record = _record(done.request, done.answer, done.error)
+                if keep_samples and done.answer is not None:
+                    record["samples"] = [_sample(one) for one in (done.answer, *done.answer.others)]
                 results.append(record)
                 listen(record)
     return results.finish()
@@ -85,6 +89,12 @@ def _told(answer: Answer | None) -> Record:
         "tokens": answer.tokens if answer else 0,
         "receipt": {"logical": logical.as_dict(), "actual": actual.as_dict()},
     }
+
+
+def _sample(answer: Answer) -> Record:
+    """One sample behind an answer, for replay."""
+    told = {"final": answer.final, "text": answer.text, "tokens": answer.tokens, "logprob": answer.logprob}
+    return told | ({"stats": answer.stats} if answer.stats else {})
 
 
 def finish_of(answer: Answer) -> str:

@@ -17,6 +17,7 @@ from outthink.cli.certify import certify
 from outthink.cli.demo import demo
 from outthink.cli.lists import methods, models, tasks
 from outthink.cli.output import safe
+from outthink.cli.replay import replay
 from outthink.cli.solve import explain, solve
 from outthink.core.errors import BadInput, OutthinkError, UnknownName
 
@@ -35,6 +36,7 @@ HELP = """Spend compute at inference time: the best answer that a budget can buy
 \b
 [bold]Which strategy is worth its tokens?[/bold]
   outthink bench --task steps --strategies "greedy; vote(n=8)" --n 200
+  outthink replay samples.jsonl --selectors "vote; short(m=3)"
 
 \b
 [bold]The same text, sooner[/bold]
@@ -59,7 +61,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = (solve, bench, certify, explain, demo, tasks, models, methods)
+COMMANDS = (solve, bench, certify, replay, explain, demo, tasks, models, methods)
 for command in COMMANDS:
     app.command(command.__name__)(command)
 

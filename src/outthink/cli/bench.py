@@ -51,7 +51,7 @@ def run_bench(options: Benching, load: Callable[[], Engine]) -> Conclusion:
         with Progress(told, plan, results.records, options.concurrency) as progress:
             engine.trace = progress
             try:
-                records = run(engine, results, options.concurrency, progress.heard)
+                records = run(engine, results, options.concurrency, progress.heard, options.samples)
             except (KeyboardInterrupt, OSError):  # OSError: the disk is full, most likely
                 progress.close()
                 told.print(f"stopped; {len(results.records)} answers are kept. Go on with:", style="yellow")

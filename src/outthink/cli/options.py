@@ -37,6 +37,9 @@ class Running(Listing):
     """The options of every command that runs a model."""
 
     model: Annotated[str, Option(help="A model that comes with the package, or a directory.")] = "pocket"
+    also: Annotated[
+        list[str] | None, Option(help="Another model beside it, for strategies that name one; repeatable.")
+    ] = None
     budget: Annotated[
         str | None,
         Option(help="Caps: written, positions, passes, flops, seconds.", metavar="written=4000,seconds=10"),
@@ -81,12 +84,15 @@ class Running(Listing):
 
         if self.threads is not None and self.threads < 1:
             raise BadInput(f"threads={self.threads}: give at least 1")
-        names = ("device", "threads", "max_batch", "cache", "speculate")
-        given = {name: getattr(self, name) for name in names}
-        engine = outthink.load(
-            self.model, dtype=self.dtype, **{k: v for k, v in given.items() if v is not None}
-        )
+        names = ("device", "threads", "max_batch", "cache")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        engine = outthink.load(self.model, dtype=self.dtype, speculate=self.speculate, **given)
         engine.accept = spec.parse(self.accept, "speculate.rules")
+        for name in self.also or ():
+            if name in engine.places:
+                raise BadInput(f"the model {name} is there already; --also is for others")
+            beside = outthink.load(name, dtype=self.dtype, **given).main
+            engine.add(beside.backend, beside.tree.slots.capacity)
         return engine
 
 
@@ -130,6 +136,9 @@ class Benching(Running):
     out: Annotated[str, Option(help="The folder for results, plot and report.")] = "runs/bench"
     resume: Annotated[bool, Option("--resume", help="Go on with an interrupted run.")] = False
     overwrite: Annotated[bool, Option("--overwrite", help="Begin anew where a run is.")] = False
+    samples: Annotated[bool, Option("--samples", help="Keep every sample too, for `outthink replay`.")] = (
+        False
+    )
     concurrency: Annotated[int, Option(help="Problems in work at a time.", rich_help_panel=RUNNING)] = 32
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from outthink.core.branch import Branch
+    from outthink.core.samples import Sampled
 
 
 class Can(Flag):
@@ -332,6 +333,8 @@ class Answer:
     score: float | None = None
     finish: str = ""
     tokens: int = 0
+    logprob: float | None = None  # of all that was written, natural, before warps; None where not known
+    stats: Mapping[str, Sequence[float]] = field(default_factory=dict, repr=False, compare=False)  # by token
     others: tuple[Answer, ...] = field(default=(), repr=False)
     estimates: Mapping[str, float] = field(default_factory=dict, repr=False, hash=False)
     branch: Branch | None = field(default=None, repr=False, compare=False)
@@ -347,3 +350,4 @@ class Candidate:
     final: str | None = None
     tokens: tuple[int, ...] | None = None
     branch: Branch | None = None
+    sampled: Sampled | None = None  # under replay: what was recorded

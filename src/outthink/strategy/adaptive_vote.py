@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from outthink.core.branch import Branch
 from outthink.core.protocols import Strategy
+from outthink.core.samples import Choice, Sampled
 from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
 from outthink.spec import show
+from outthink.strategy._select import members, poll_among, sampled
 from outthink.strategy.once import Once
-from outthink.strategy.vote import elect, tally
+from outthink.strategy.vote import elect
 
 
 def lead_is_safe(first: float, second: float) -> float:
@@ -39,6 +42,7 @@ class AdaptiveVote:
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE
+    is_sequential = True
     __repr__ = show
 
     def __post_init__(self) -> None:
@@ -47,9 +51,15 @@ class AdaptiveVote:
         if not 0.5 <= self.confidence <= 1:
             raise ValueError(f"confidence={self.confidence}: give a probability from 0.5 to 1")
 
+    def select(self, samples: Sequence[Sampled], /) -> Choice:
+        most, drawn = min(self.n, len(samples)), 0
+        while drawn < most and not self._decided(samples[:drawn], most):
+            drawn = min(drawn + self.wave, most)
+        return replace(poll_among(samples, range(drawn)), used=drawn)
+
     async def __call__(self, root: Branch, /) -> Answer:
         answers: list[Answer] = []
-        while len(answers) < self.n and not self._decided(answers):
+        while len(answers) < self.n and not self._decided([sampled(a) for a in answers], self.n):
             answers += await self._wave(root, answers)
         return elect(answers)
 
@@ -66,9 +76,9 @@ class AdaptiveVote:
         await gather(*(one(i, branch) for i, branch in enumerate(branches)))
         return [ended[i] for i in range(len(branches))]
 
-    def _decided(self, answers: list[Answer]) -> bool:
-        ranked = [weight for weight, _ in tally(answers)]
+    def _decided(self, samples: Sequence[Sampled], most: int) -> bool:
+        ranked = sorted(map(len, members(samples)), reverse=True)
         if not ranked:
             return False
-        first, second = ranked[0], ranked[1] if len(ranked) > 1 else 0.0
-        return first > second + self.n - len(answers) or lead_is_safe(first, second) >= self.confidence
+        first, second = ranked[0], ranked[1] if len(ranked) > 1 else 0
+        return first > second + most - len(samples) or lead_is_safe(first, second) >= self.confidence

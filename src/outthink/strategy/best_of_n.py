@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from outthink.core.branch import Branch
-from outthink.core.judging import judge
 from outthink.core.protocols import Strategy, Verifier
-from outthink.core.tasks import gather
+from outthink.core.samples import Choice, Sampled
 from outthink.core.types import Answer, Can
 from outthink.spec import show
+from outthink.strategy._select import best, need_positive, sample_and_select, scores_of
 from outthink.strategy.once import Once
-
-
-async def scored(inner: Strategy, verifier: Verifier, branch: Branch) -> Answer:
-    """An answer of `inner` with the verifier's score, offered."""
-    answer = await inner(branch)
-    [score] = await judge(verifier, [branch.candidate(answer)])
-    answer = replace(answer, score=score.value)
-    branch.offer(answer)
-    return answer
 
 
 @dataclass(frozen=True)
@@ -38,11 +30,10 @@ class BestOfN:
     __repr__ = show
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ValueError(f"n={self.n}: give at least 1")
+        need_positive(self.n)
+
+    def select(self, samples: Sequence[Sampled], /) -> Choice:
+        return best(scores_of(samples))
 
     async def __call__(self, root: Branch, /) -> Answer:
-        root.record(*self.verifier.records)
-        answers = await gather(*(scored(self.inner, self.verifier, b) for b in root.fork(self.n)))
-        best = max(range(self.n), key=lambda i: (answers[i].score, -i))
-        return replace(answers[best], others=tuple(a for i, a in enumerate(answers) if i != best))
+        return await sample_and_select(root, [self.inner] * self.n, self.select, self.verifier)

@@ -10,11 +10,25 @@ from outthink.spec import show
 from outthink.text import final_answer
 
 
+def read_off(branch: Branch, reason: str) -> Answer:
+    """What is written on a branch, as an answer; `reason` says how the text ended."""
+    known = [p for p in branch.logps if p is not None]
+    text = branch.text()
+    return Answer(
+        text,
+        final_answer(text).value,
+        finish=reason,
+        tokens=len(branch),
+        logprob=sum(known) if known else None,
+        stats={name: tuple(values) for name, values in branch.stats.items()},
+        branch=branch,
+    )
+
+
 async def write(branch: Branch, sampling: Sampling) -> Answer:
     """Write to the end on a branch, and read the answer off."""
     finish = await branch.generate(sampling)
-    text = branch.text()
-    return Answer(text, final_answer(text).value, finish=finish.reason, tokens=len(branch), branch=branch)
+    return read_off(branch, finish.reason)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from outthink.core.branch import Branch
 from outthink.core.protocols import Strategy
+from outthink.core.samples import Choice, Sampled
 from outthink.core.tasks import race
 from outthink.core.types import Answer, Can
 from outthink.spec import show
+from outthink.strategy._select import poll_among, tokens_of
 from outthink.strategy.once import Once
 from outthink.strategy.vote import elect
 
@@ -27,11 +30,19 @@ class Short:
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE
+    is_sequential = True  # samples of one length are taken in their order
     __repr__ = show
 
     def __post_init__(self) -> None:
         if not 1 <= self.m <= self.k:
             raise ValueError(f"m={self.m}, k={self.k}: give 1 <= m <= k")
+
+    def select(self, samples: Sequence[Sampled], /) -> Choice:
+        tokens = tokens_of(samples)
+        first = sorted(range(len(samples)), key=lambda i: (tokens[i], i))[: self.m]
+        edge = (tokens[first[-1]], first[-1])  # a loser is killed at the first token that makes it one
+        written = sum(min(count, edge[0] + (i < edge[1])) for i, count in enumerate(tokens))
+        return replace(poll_among(samples, first), written=written)
 
     async def __call__(self, root: Branch, /) -> Answer:
         async def one(branch: Branch) -> Answer:

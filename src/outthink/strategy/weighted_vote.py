@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from outthink.core.branch import Branch
 from outthink.core.errors import BadInput
-from outthink.core.judging import judge
 from outthink.core.protocols import Strategy, Verifier
-from outthink.core.tasks import gather
+from outthink.core.samples import Choice, Sampled
 from outthink.core.types import Answer, Can
 from outthink.spec import show
+from outthink.strategy._select import need_positive, poll, sample_and_select, scores_of
 from outthink.strategy.once import Once
-from outthink.strategy.vote import elect
 
 
 @dataclass(frozen=True)
@@ -22,44 +21,42 @@ class WeightedVote:
     """Sample n answers; the class of equivalent final answers with the largest sum of weights wins.
 
     answer = argmax over classes c of sum over i in c of weight(score_i), where weight is the score itself
-    (`weight="value"`, scores must not be negative) or its exponential, shifted by the largest
-    (`weight="exp"`, for log-probabilities). Invalid answers never win; ties go to the class that appeared
-    first. Li et al., "Making Large Language Models Better Reasoners with Step-Aware Verifier", arXiv
-    2206.02336.
+    (`weight="value"`, scores must not be negative), its exponential, shifted by the largest (`weight="exp"`,
+    for log-probabilities), or its rank (`weight="rank"`: of n the best counts n, the worst 1, level ones
+    what they would have on average: a Borda count). Each is raised to `power`. Invalid answers never win;
+    ties go to the class that appeared first. Li et al., "Making Large Language Models Better Reasoners with
+    Step-Aware Verifier", arXiv 2206.02336; ranks: Kang et al., "Scalable Best-of-N Selection for Large
+    Language Models via Self-Certainty", with verifier=certainty().
     """
 
     verifier: Verifier
     n: int = 8
     weight: str = "value"
+    power: float = 1.0
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE
     __repr__ = show
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ValueError(f"n={self.n}: give at least 1")
-        if self.weight not in ("value", "exp"):
-            raise ValueError(f"weight={self.weight!r}: give 'value' or 'exp'")
+        need_positive(self.n)
+        if self.weight not in ("value", "exp", "rank"):
+            raise ValueError(f"weight={self.weight!r}: give 'value' or 'exp' or 'rank'")
+        if not 0 <= self.power < math.inf:
+            raise ValueError(f"power={self.power}: give 0 (all count alike) or more")
+
+    def select(self, samples: Sequence[Sampled], /) -> Choice:
+        return poll(samples, [w**self.power for w in self._weights(scores_of(samples))])
 
     async def __call__(self, root: Branch, /) -> Answer:
-        root.record(*self.verifier.records)
-        ended: dict[int, Answer] = {}
+        return await sample_and_select(root, [self.inner] * self.n, self.select, self.verifier)
 
-        async def one(i: int, branch: Branch) -> Answer:
-            answer = await self.inner(branch)
-            [score] = await judge(self.verifier, [branch.candidate(answer)])
-            ended[i] = replace(answer, score=score.value)
-            root.offer(self._elect([ended[k] for k in sorted(ended)]), rank=len(ended))
-            return ended[i]
-
-        return self._elect(await gather(*(one(i, branch) for i, branch in enumerate(root.fork(self.n)))))
-
-    def _elect(self, answers: Sequence[Answer]) -> Answer:
-        scores = [a.score if a.score is not None else 0.0 for a in answers]
+    def _weights(self, scores: list[float]) -> list[float]:
         if self.weight == "exp":
             top = max(scores)
-            scores = [math.exp(s - top) for s in scores]
-        elif min(scores) < 0:
+            return [math.exp(s - top) for s in scores]
+        if self.weight == "rank":
+            return [sum((s > t) + 0.5 * (s == t) for t in scores) + 0.5 for s in scores]
+        if min(scores) < 0:
             raise BadInput(f"{self.verifier!r} gives negative scores; use weight='exp' for log-probabilities")
-        return elect(answers, scores)
+        return scores

@@ -27,6 +27,7 @@ from outthink.core.jobs import Draw, Drawn
 from outthink.core.rng import Chance
 from outthink.core.types import Answer
 from outthink.decode.sample import draw, warp
+from outthink.decode.statistics import statistics
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 
@@ -76,7 +77,7 @@ class Oracle:
         else:
             token = self.choose(warped.softmax(-1)[0].tolist())
         logp = float(row.log_softmax(-1)[0, token])
-        return Drawn(token, logp, tuple(math.nan for _ in d.sampling.stats))
+        return Drawn(token, logp, statistics(row, d.sampling.stats)[0] if d.sampling.stats else ())
 
     def chance(self, key: int, name: str) -> OracleChance:
         """In place of `Engine.chances`."""

@@ -28,8 +28,8 @@ class Certainty:
         return [self._one(c) for c in candidates]
 
     def _one(self, candidate: Candidate) -> Score:
-        values = candidate.branch.stats.get("certainty", []) if candidate.branch is not None else []
-        values = [v for v in values if not math.isnan(v)]
+        known = candidate.branch if candidate.branch is not None else candidate.sampled
+        values = [v for v in known.stats.get("certainty", ()) if not math.isnan(v)] if known else []
         if not values:
             raise BadInput(
                 "certainty() needs the distributions of what was written; this candidate has none recorded"

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from outthink.core.errors import BadInput
 from outthink.core.types import Can, Candidate, Score
 from outthink.spec import show
 
 
-def written(candidate: Candidate) -> list[float]:
-    """The log-probabilities of the tokens that were written on a candidate's branch. BadInput if there are
-    none."""
-    logps = [p for p in candidate.branch.logps if p is not None] if candidate.branch is not None else []
-    if not logps:
-        raise BadInput(
-            "likelihood() needs the log-probabilities of what was written; this candidate has none"
-        )
-    return logps
+class Written(NamedTuple):
+    """The log-probability of a text, and of how many tokens."""
+
+    logprob: float
+    tokens: int
+
+
+def written(candidate: Candidate) -> Written:
+    """What is known of a candidate: from its branch, or as it was recorded. BadInput if it is not enough."""
+    if candidate.branch is not None:
+        logps = [p for p in candidate.branch.logps if p is not None]
+        if logps:
+            return Written(sum(logps), len(logps))
+    recorded = candidate.sampled
+    if recorded is not None and recorded.logprob is not None:
+        return Written(recorded.logprob, recorded.tokens)
+    raise BadInput("likelihood() needs the log-probabilities of what was written; this candidate has none")
 
 
 @dataclass(frozen=True)
@@ -39,5 +48,9 @@ class Likelihood:
     async def __call__(self, candidates: Sequence[Candidate], /) -> list[Score]:
         return [self._one(written(c)) for c in candidates]
 
-    def _one(self, logps: list[float]) -> Score:
-        return Score(sum(logps) / len(logps) if self.per == "token" else sum(logps))
+    def _one(self, known: Written) -> Score:
+        if self.per == "text":
+            return Score(known.logprob)
+        if known.tokens < 1:
+            raise BadInput("likelihood() needs the number of tokens, or per='text'; this candidate has none")
+        return Score(known.logprob / known.tokens)

@@ -17,8 +17,8 @@ class Steps:
     """The share of a solution's steps that are right; a missing final answer counts as a wrong step.
 
     value = mean over lines of verdict_i, where each verdict is flipped with probability `noise`: a verifier
-    with known imperfection. The flips are a function of seed, branch and line (of the text, where there is
-    no branch).
+    with known imperfection. The flips are a function of seed, branch and line (of problem, place and
+    text, where there is no branch).
     """
 
     noise: float = 0.0
@@ -41,6 +41,8 @@ class Steps:
         if candidate.final is None:
             verdicts = [*verdicts, False]
         branch = candidate.branch
-        chance = branch.chance("verdict") if branch is not None else Chance(digest(candidate.text))
+        place = candidate.sampled.place if candidate.sampled is not None else 0
+        key = digest(candidate.problem.id, place, candidate.text)
+        chance = branch.chance("verdict") if branch is not None else Chance(key)
         heard = [v != chance.flip(self.noise, index=i) for i, v in enumerate(verdicts)]
         return Score(sum(heard) / len(heard), tuple(map(float, heard)), all(heard))
