@@ -46,6 +46,20 @@ class Path(NamedTuple):
 
     tokens: tuple[int, ...]
     end: Node
+    last: Node  # the last state before the first merged edge: all up to it was written as it stands here
+    length: int  # of the tokens up to there
+
+    @property
+    def is_written(self) -> bool:
+        """Whether no edge of it is merged."""
+        return self.last is self.end
+
+    def then(self, edge: Edge) -> Path:
+        """This way, and one edge more."""
+        tokens = (*self.tokens, edge.token)
+        if self.is_written and edge.to.parent is self.end:
+            return Path(tokens, edge.to, edge.to, len(tokens))
+        return Path(tokens, edge.to, self.last, self.length)
 
 
 @dataclass(slots=True)
@@ -88,18 +102,17 @@ class Graph:
     def paths(self, root: Node) -> Iterator[Path]:
         """The ways from the root to an end, best first by the edges' sum."""
         rest = self.costs()
-        heap: list[tuple[float, tuple[int, ...], Node, float]] = []
+        heap: list[tuple[float, tuple[int, ...], float, Path]] = []
         if root in rest:
-            heap.append((rest[root], (), root, 0.0))
+            heap.append((rest[root], (), 0.0, Path((), root, root, 0)))
         while heap:
-            _, tokens, node, cost = heapq.heappop(heap)
-            if node.ended:
-                yield Path(tokens, node)
-            for edge in self.edges.get(node, ()):
+            _, _, cost, path = heapq.heappop(heap)
+            if path.end.ended:
+                yield path
+            for edge in self.edges.get(path.end, ()):
                 if edge.to in rest:
-                    so_far = cost - edge.logprob
-                    entry = (so_far + rest[edge.to], (*tokens, edge.token), edge.to, so_far)
-                    heapq.heappush(heap, entry)
+                    so_far, longer = cost - edge.logprob, path.then(edge)
+                    heapq.heappush(heap, (so_far + rest[edge.to], longer.tokens, so_far, longer))
 
 
 @dataclass(frozen=True)
@@ -188,24 +201,20 @@ class Lattice:
 
     async def _answer(self, tokens: Tokens, best: Best, graph: Graph, start: Node) -> Answer:
         """The best paths, scored exactly; if nothing has ended, the longest text written to its end."""
-        room, begin = room_on(start.branch, tokens.limit), len(start.branch)
-        fitting = (path for path in graph.paths(start) if len(path.tokens) <= room)
-        paths = list(islice(fitting, self.n))
+        room = room_on(start.branch, tokens.limit)
+        paths = list(islice((p for p in graph.paths(start) if len(p.tokens) <= room), self.n))
         if not paths:
             assert best.node is not None
             return await finish_greedily(tokens, best.node)
-        exact = []
-        for path in paths:
-            is_written = path.end.branch.tokens[begin:] == list(path.tokens)
-            exact.append((path, None if is_written else start.branch.fork()[0]))
-        nodes = await gather(*(_scored(path, branch) for path, branch in exact))
+        branches = [path.last.branch.fork()[0] for path in paths]
+        nodes = await gather(*(_scored(path, branch) for path, branch in zip(paths, branches, strict=True)))
         answers = [node.answer() for node in sorted(nodes, key=standing)]
         return replace(answers[0], others=tuple(answers[1:]))
 
 
-async def _scored(path: Path, branch: Branch | None) -> Node:
-    """A path with the log-probability of its own tokens; where it was merged, they are read anew."""
-    if branch is None:
+async def _scored(path: Path, branch: Branch) -> Node:
+    """A path with the log-probability of its own tokens; those after a merged edge are read anew."""
+    if path.is_written:
         return path.end
-    rows = await branch.extend(path.tokens, Want())
-    return Node(branch, *read_off(branch, path.end.ended), score=rows.logprob)
+    rows = await branch.extend(path.tokens[path.length :], Want())
+    return Node(branch, *read_off(branch, path.end.ended), score=path.last.score + rows.logprob)
