@@ -14,11 +14,9 @@ from outthink.core.protocols import Verifier
 from outthink.core.tasks import gather
 from outthink.core.types import Answer
 from outthink.stats import normalise
-from outthink.strategy._steps import Node, Steps, ranked
+from outthink.strategy._steps import LOWEST, UNFINISHED, Node, Steps, ranked
 from outthink.strategy.vote import elect
 
-LOWEST = -1e299  # the least rank of an offer that is complete; what is not ranks below, the later the higher
-UNFINISHED = -1e300
 SELECTS = ("best", "vote")
 
 Value = Callable[[Sequence[Node]], Awaitable[list[float]]]

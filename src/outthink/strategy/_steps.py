@@ -43,6 +43,18 @@ class Node:
         return self.branch.candidate(self.answer())
 
 
+# Ranks of offers. A complete answer that was judged has its score, at least LOWEST. Below lie complete ones that
+# were not judged yet, then unfinished text that was judged (divided by how many offers there were: the later,
+# the higher), then unfinished text that was not (divided by its length).
+LOWEST, UNJUDGED, UNFINISHED, WRITTEN = -1e290, -1e295, -1e300, -1e305
+
+
+def offer_unjudged(node: Node) -> None:
+    """Offer what has just been written, in case the budget ends before its round does."""
+    rank = UNJUDGED if node.is_complete else WRITTEN / (1 + len(node.branch))
+    node.branch.offer(node.answer(), rank)
+
+
 def ranked(nodes: Iterable[Node]) -> list[Node]:
     """Highest score first; equal scores in the order of their branches' paths."""
     return sorted(nodes, key=lambda node: (-node.score, node.branch.path))
@@ -93,7 +105,9 @@ class Steps(NamedTuple):
             written += finish.text
             ended = self._ended(branch, finish.reason, finish.stopped_on)
         logprob = sum(p for p in branch.logps[begin:] if p is not None)
-        return Node(branch, *read_off(branch, ended), logprob=logprob, parent=parent)
+        node = Node(branch, *read_off(branch, ended), logprob=logprob, parent=parent)
+        offer_unjudged(node)
+        return node
 
     def _ended(self, branch: Branch, reason: str, stopped_on: str) -> str:
         """How a stretch of writing ended the text; empty if only a step has ended."""

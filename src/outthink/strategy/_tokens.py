@@ -7,7 +7,7 @@ from dataclasses import replace
 from outthink.core.branch import Branch
 from outthink.core.types import Answer, Dist, Sampling, Want
 from outthink.strategy._search import standing
-from outthink.strategy._steps import Node, longest, read_off, room_on
+from outthink.strategy._steps import Node, longest, offer_unjudged, read_off, room_on
 
 FORCED = 1e9  # a bias that no logit outweighs
 
@@ -28,7 +28,9 @@ class Tokens:
         finish = await branch.generate(forced)
         ended = "eos" if finish.reason == "eos" else "stop" if token in base.stop_tokens else ""
         ended = ended or ("" if room_on(branch, self.limit) >= 1 else "length")
-        return Node(branch, *read_off(branch, ended), logprob=finish.logprob, parent=parent)
+        node = Node(branch, *read_off(branch, ended), logprob=finish.logprob, parent=parent)
+        offer_unjudged(node)
+        return node
 
     def start(self, root: Branch) -> Node:
         """The root as a node; ended if there is no room for a token."""

@@ -43,11 +43,13 @@ class AbMcts:
     repeat `simulations` times:
         node = root
         while node has open children:
-            wider  ~ posterior(scores of its children, each as often as it was written)
+            wider  ~ posterior(scores of its children)
             deeper ~ posterior(scores of all below its children)
             if wider >= deeper: break
             node = the open child with the highest draw from posterior(scores of it and all below it)
-        write one more next step of the node, and judge it
+        write one more next step of the node, and judge it if it is new
+
+    A score counts as often as its step was written: each time, this is what going there gave.
 
     Posteriors are Beta(1/2, 1/2) for scores in [0, 1], or normal for any. `wave` simulations draw their walks
     at a time, from what is known before it. Ended solutions are not walked to. Inoue et al., "Wider or
@@ -84,11 +86,11 @@ class AbMcts:
         draw, node = POSTERIORS[self.posterior], root
         yield node
         while goes_on := [child for child in node.children if not child.ended]:
-            wider = draw([child.score for child in node.children for _ in range(child.count)], rng)
-            deeper = draw([s for child in node.children for s in _scores(child)[1:]], rng)
+            wider = draw([s for child in node.children for s in _own(child)], rng)
+            deeper = draw([s for child in node.children for s in _below(child)], rng)
             if wider >= deeper:
                 return
-            node = max(goes_on, key=lambda child: draw(_scores(child), rng))
+            node = max(goes_on, key=lambda child: draw(_own(child) + _below(child), rng))
             yield node
 
     def _check(self, node: Node) -> None:
@@ -98,9 +100,14 @@ class AbMcts:
             )
 
 
-def _scores(node: Node) -> list[float]:
-    """The score of a node, then those of all below it."""
-    return [node.score, *(score for child in node.children for score in _scores(child))]
+def _own(node: Node) -> list[float]:
+    """The score of a node, as often as it was written: each time, this is what widening gave."""
+    return [node.score] * node.count
+
+
+def _below(node: Node) -> list[float]:
+    """The scores of all below a node."""
+    return [score for child in node.children for score in _own(child) + _below(child)]
 
 
 def _random(root: Branch, number: int) -> random.Random:

@@ -54,6 +54,10 @@ class Path(NamedTuple):
         """Whether no edge of it is merged."""
         return self.last is self.end
 
+    def stands(self, room: int) -> bool:
+        """Whether it is a text of its own that ended: a cap cuts another text at another place."""
+        return self.is_written or (self.end.is_complete and len(self.tokens) <= room)
+
     def then(self, edge: Edge) -> Path:
         """This way, and one edge more."""
         tokens = (*self.tokens, edge.token)
@@ -150,7 +154,6 @@ class Lattice:
     async def __call__(self, root: Branch, /) -> Answer:
         tokens, best, graph = Tokens(root), Best(longest_first), Graph()
         start = tokens.start(root)
-        best.see([start])
         queue = await self._queued(start)
         left, ended = self.expansions, 0
         while queue and left and ended < self.n:
@@ -202,10 +205,9 @@ class Lattice:
     async def _answer(self, tokens: Tokens, best: Best, graph: Graph, start: Node) -> Answer:
         """The best paths, scored exactly; if nothing has ended, the longest text written to its end."""
         room = room_on(start.branch, tokens.limit)
-        paths = list(islice((p for p in graph.paths(start) if len(p.tokens) <= room), self.n))
+        paths = list(islice((path for path in graph.paths(start) if path.stands(room)), self.n))
         if not paths:
-            assert best.node is not None
-            return await finish_greedily(tokens, best.node)
+            return await finish_greedily(tokens, best.node or start)
         branches = [path.last.branch.fork()[0] for path in paths]
         nodes = await gather(*(_scored(path, branch) for path, branch in zip(paths, branches, strict=True)))
         answers = [node.answer() for node in sorted(nodes, key=standing)]
