@@ -72,7 +72,13 @@ STRATEGIES: dict[str, list[Any]] = {
         Tot(Exact(), order="depth", expand=2, expansions=5, solutions=2, step_tokens=2),
         Tot(Likelihood(), threshold=0.5, step="b"),
     ],
-    "vote": [Vote(n=1), Vote(n=4), Vote(n=2, inner=Short(m=1, k=2)), Vote(n=2, inner=BestOfN(Exact(), n=2))],
+    "vote": [
+        Vote(n=2, inner=Beam(Likelihood(), width=2, expand=2, step="b")),
+        Vote(n=1),
+        Vote(n=4),
+        Vote(n=2, inner=Short(m=1, k=2)),
+        Vote(n=2, inner=BestOfN(Exact(), n=2)),
+    ],
     "weighted_vote": [WeightedVote(Exact(), n=3), WeightedVote(Likelihood(), n=3, weight="exp")],
 }
 VERIFIERS: dict[str, list[Any]] = {

@@ -43,9 +43,9 @@ class Node:
         return self.branch.candidate(self.answer())
 
 
-# Ranks of offers. A complete answer that was judged has its score, at least LOWEST. Below lie complete ones that
-# were not judged yet, then unfinished text that was judged (divided by how many offers there were: the later,
-# the higher), then unfinished text that was not (divided by its length).
+# Ranks of offers. A complete answer that was judged has its score, at least LOWEST. Below lie complete ones
+# that were not judged yet, then unfinished text that was judged (divided by how many offers there were: the
+# later, the higher), then unfinished text that was not (divided by its length: the longer, the higher).
 LOWEST, UNJUDGED, UNFINISHED, WRITTEN = -1e290, -1e295, -1e300, -1e305
 
 
@@ -93,15 +93,11 @@ class Steps(NamedTuple):
         base = branch.sampling
         if temperature is not None:
             base = replace(base, temperature=temperature)
-        begin, written, ended = len(branch), "", ""
+        begin, written, ended = len(branch), "", "" if room_on(branch, self.limit) >= 1 else "length"
         while not (written.strip() or ended):
-            room = room_on(branch, self.limit)
-            if room < 1:
-                ended = "length"
-                break
             stops = tuple(dict.fromkeys((self.delimiter, *base.stop)))
-            sampling = replace(base, stop=stops, keep_stop=True, max_tokens=min(room, self.tokens))
-            finish = await branch.generate(sampling)
+            most = min(room_on(branch, self.limit), self.tokens)
+            finish = await branch.generate(replace(base, stop=stops, keep_stop=True, max_tokens=most))
             written += finish.text
             ended = self._ended(branch, finish.reason, finish.stopped_on)
         logprob = sum(p for p in branch.logps[begin:] if p is not None)
@@ -111,12 +107,16 @@ class Steps(NamedTuple):
 
     def _ended(self, branch: Branch, reason: str, stopped_on: str) -> str:
         """How a stretch of writing ended the text; empty if only a step has ended."""
-        if reason == "length" and room_on(branch, self.limit) >= 1:
+        is_step = reason == "stop" and stopped_on == self.delimiter
+        if not is_step and reason != "length":
+            return reason
+        if room_on(branch, self.limit) < 1:
+            return "length"
+        if not is_step:
             branch.degrade(
                 "steps", f"no {self.delimiter!r} within {self.tokens} tokens: a step was cut there"
             )
-            return ""
-        return "" if reason == "stop" and stopped_on == self.delimiter else reason
+        return ""
 
 
 def read_off(branch: Branch, ended: str) -> tuple[str, str]:

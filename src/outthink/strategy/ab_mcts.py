@@ -33,6 +33,7 @@ def gaussian(scores: Sequence[float], rng: random.Random) -> float:
     return rng.gauss(n * mean / (n + 1), 1 / math.sqrt(precision * (n + 1)))
 
 
+LARGEST = 1e100  # scores whose squares are numbers
 POSTERIORS = {"beta": beta, "gaussian": gaussian}
 
 
@@ -51,9 +52,10 @@ class AbMcts:
 
     A score counts as often as its step was written: each time, this is what going there gave.
 
-    Posteriors are Beta(1/2, 1/2) for scores in [0, 1], or normal for any. `wave` simulations draw their walks
-    at a time, from what is known before it. Ended solutions are not walked to. Inoue et al., "Wider or
-    Deeper? Scaling LLM Inference-Time Compute with Adaptive Branching Tree Search", arXiv 2503.04412
+    Posteriors are Beta(1/2, 1/2) for scores in [0, 1], or normal for any finite ones; BadInput for others.
+    `wave` simulations draw their walks at a time, from what is known before it. Ended solutions are not
+    walked to. Inoue et al., "Wider or Deeper? Scaling LLM Inference-Time Compute with Adaptive Branching
+    Tree Search", arXiv 2503.04412
     (AB-MCTS-A); there a node is a whole answer and going deeper revises it, here a node is a step.
     """
 
@@ -94,9 +96,11 @@ class AbMcts:
             yield node
 
     def _check(self, node: Node) -> None:
-        if self.posterior == "beta" and not 0 <= node.score <= 1:
+        low, high = (0.0, 1.0) if self.posterior == "beta" else (-LARGEST, LARGEST)
+        if not low <= node.score <= high:
+            hint = "use posterior='gaussian'" if self.posterior == "beta" else "it must be finite"
             raise BadInput(
-                f"{self.verifier!r} gave {node.score}, no score from 0 to 1: use posterior='gaussian'"
+                f"ab_mcts(): {self.verifier!r} gave {node.score}, not from {low} to {high}; {hint}"
             )
 
 
