@@ -132,7 +132,7 @@ CASES: list[tuple[Any, Table]] = [
     (Dvts(Likelihood(), trees=2, expand=1, step="b"), best_of(2)),
     (Dvts(Likelihood(), trees=1, expand=2, step="b"), greedy(2, delimiter=2)),
     (Dvts(Likelihood(), trees=1, expand=2, step="a"), greedy(2, delimiter=1)),
-    (Rebase(Likelihood(), n=2, temperature=0.3, select="best", step="b"), rebased(2, 0.3, delimiter=2)),
+    (Rebase(Likelihood(), n=2, temperature=0.05, select="best", step="b"), rebased(2, 0.05, delimiter=2)),
 ]
 
 

@@ -18,6 +18,7 @@ from outthink.core.problem import Problem
 from outthink.core.types import Answer, Budget, Candidate, Sampling, Score
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
+from outthink.engine.trace import Trace
 from outthink.strategy import (
     AbMcts,
     AStar,
@@ -130,22 +131,35 @@ def test_every_budget_of_at_least_a_token_gives_an_answer_and_is_kept(strategy: 
 
 @pytest.mark.parametrize("make", JUDGED, ids=lambda make: repr(make(Told())))
 def test_a_budget_that_ends_in_mid_round_leaves_the_best_that_was_judged(make: Callable[[Any], Any]) -> None:
-    """Whatever the cap: of all complete solutions that were judged, the best one is the answer."""
+    """Whatever the cap: all solutions that had ended are judged, the best is the answer, and the receipt says
+    that the budget ended the search, and in which round."""
     cut = 0
     for cap in range(8, 70, 3):
-        verifier = Told()
+        verifier, trace = Told(), Ends()
         strategy = make(verifier)
         if hasattr(strategy, "select"):
             strategy = replace(strategy, select="best")
         request = Request(strategy, Problem("Q"), budget=Budget(written=cap), sampling=Sampling(1.0))
-        answer = Engine(backend(), slots=4000).run(request)
-        judged = [text for batch in verifier.log for text in batch if text in LEAVES]
-        if answer.receipt.finish != "done":  # type: ignore[union-attr]
-            cut += bool(judged)
-            if judged:
-                assert answer.text == max(judged, key=lambda text: VALUES[text])
-    if not isinstance(strategy, (Beam, Dvts, Rebase, Tot, AStar)):  # these have none before their last round
-        assert cut
+        answer = Engine(backend(), slots=4000, trace=trace).run(request)
+        judged = {text for batch in verifier.log for text in batch if text in LEAVES}
+        notes = [d.why for d in answer.receipt.degradations if d.what == "budget"]  # type: ignore[union-attr]
+        if notes and judged:
+            cut += 1
+            assert "written ended the search in round" in notes[0]
+            assert answer.text == max(judged, key=lambda text: VALUES[text])
+            assert {a.text for a in (answer, *answer.others)} == judged == trace.texts
+        assert notes or answer.receipt.finish != "done" or cap > 10  # type: ignore[union-attr]
+    assert cut
+
+
+class Ends(Trace):
+    """Texts that were written to their end."""
+
+    def __init__(self) -> None:
+        self.texts: set[str] = set()
+
+    def offered(self, run: Any, answer: Answer) -> None:
+        self.texts |= {answer.text} if answer.finish == "eos" else set()
 
 
 @pytest.mark.parametrize("strategy", ALL, ids=repr)

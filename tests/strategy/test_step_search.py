@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from golden import LEAVES, MANY, VALUES, VOCAB, Told, nodes, run, searches
+from golden import LEAVES, MANY, TABLE, VALUES, VOCAB, Told, nodes, run, searches
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,6 +72,17 @@ def test_what_ended_stays_in_the_beam_and_is_judged_once() -> None:
     found = run(Beam(verifier, width=2, expand=MANY), backend=uneven)
     assert verifier.log == [["a\n", "b"], ["a\nc", "a\nd"]]
     assert [a.text for a in (found, *found.others)] == ["b", "a\nc", "a\nd"]
+
+
+def test_what_ended_takes_a_place_in_the_beam() -> None:
+    """b ends at once and stays the best: of two places, one is left for what follows a."""
+    verifier = Told(VALUES | {"b": 0.95})
+    found = run(
+        Beam(verifier, width=2, expand=MANY),
+        backend=lambda: toy(scripted(TABLE | {"b": {".": 1.0}}, VOCAB), VOCAB),
+    )
+    assert verifier.log == [["a\n", "b"], SECOND["a"], LAST["a\nc\n"]]
+    assert found.text == "b"
 
 
 def test_the_answer_is_the_best_that_ever_ended_also_outside_the_beam() -> None:
@@ -189,8 +200,9 @@ def test_allotments_by_hand() -> None:
     assert allot([0.1, 0.9], 1) == [0, 1]
 
 
-def test_shares_of_extreme_scores() -> None:
+def test_shares_by_hand_and_of_extreme_scores() -> None:
     assert softmax([-2000.0, -2000.0 + math.log(3)], 1.0) == pytest.approx([0.25, 0.75])
+    assert softmax([0.0, 0.5], 0.5) == pytest.approx([1 / (1 + math.e), math.e / (1 + math.e)])
     assert softmax([-math.inf] * 2, 1.0) == [0.5, 0.5]
     assert softmax([math.inf, 3.0, math.inf], 1.0) == [0.5, 0.0, 0.5]
     assert softmax([-math.inf, 0.0], 0.1) == [0.0, 1.0]
@@ -278,6 +290,15 @@ def test_a_star_with_an_admissible_heuristic_finds_the_least_cost(
     assert found.text == best
 
 
+def test_the_answer_of_a_star_has_the_least_cost_not_the_best_reward() -> None:
+    """acx costs .1 + .3 + .4 = .8; bcx ends with .7, but b lost .55 at once: .85. Both have ended by then."""
+    values = dict.fromkeys(VALUES, 0.0) | {"a\n": 0.9, "a\nc\n": 0.9, "a\nc\nx": 0.6}
+    values |= {"b\n": 0.45, "b\nc\n": 0.45, "b\nc\nx": 0.7}
+    found = run(AStar(Told(values), expand=MANY, weight=0.0))
+    assert found.text == "a\nc\nx"
+    assert "b\nc\nx" in [other.text for other in found.others]
+
+
 def test_an_admissible_heuristic_saves_expansions() -> None:
     counts = []
     for weight in (0.0, 1.0):
@@ -285,6 +306,14 @@ def test_an_admissible_heuristic_saves_expansions() -> None:
         run(AStar(verifier, expand=MANY, weight=weight))
         counts.append(len(verifier.log))
     assert counts[1] < counts[0]
+
+
+def test_a_star_takes_what_a_cap_cut_only_where_nothing_is_complete() -> None:
+    """a and its line break fill the cap of 2, and cost less than b, which is complete."""
+    verifier = Told({"a\n": 0.9, "b": 0.1})
+    sampling = Sampling(temperature=1.0, max_tokens=2)
+    assert run(AStar(verifier, expand=MANY), backend=uneven, sampling=sampling).text == "b"
+    assert run(AStar(Told(), expand=MANY), sampling=sampling).text == "a\n"
 
 
 def test_a_star_out_of_expansions_completes_the_best_open_node() -> None:

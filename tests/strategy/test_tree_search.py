@@ -152,6 +152,16 @@ def test_rollouts_judge_whole_solutions_only(searches: list[Any]) -> None:
     )
 
 
+def test_equal_rollouts_vote_once(searches: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outthink.strategy._steps.final_answer", lambda text: Marked(text[-1:]))
+    found = run(Mcts(Told(), simulations=3, expand=6, rollout=True, select="vote"))
+    judged = [node.text for node in searches[0].ended]
+    assert len(judged) > len(set(judged))
+    weights = {x: sum(VALUES[text] for text in set(judged) if text[-1] == x) for x in "xy"}
+    assert found.final == max(weights, key=lambda x: weights[x])
+    assert found.score == pytest.approx(max(weights.values()) / sum(weights.values()))
+
+
 # ------------------------------------------------------------------------------------------------- ab_mcts
 
 

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from outthink.core.branch import Branch
+from outthink.core.branch import Branch, Limit
 from outthink.core.errors import BadInput
 from outthink.core.judging import judge
 from outthink.core.protocols import Verifier
 from outthink.core.tasks import gather
-from outthink.core.types import Answer
+from outthink.core.types import Answer, Budget
 from outthink.stats import normalise
 from outthink.strategy._steps import LOWEST, UNFINISHED, Node, Steps, ranked
 from outthink.strategy.vote import elect
@@ -56,8 +56,20 @@ class Search:
         self.ended: list[Node] = []
         self.best = Best()
         self.has_steps = False
+        self.rounds = 0
+        self.block: Limit | None = None
+        self.fresh: dict[tuple[int, ...], Node] = {}  # by path: what is written in this round, not judged yet
         if (verifier := getattr(part, "verifier", None)) is not None:
             root.record(*verifier.records)
+
+    def within(self) -> Limit:
+        """The block that a search works in: a budget ends the block, and what had ended by then is still
+        judged.
+
+        One token is kept back, so that it is this block that ends, not what is around it.
+        """
+        self.block = self.root.branch.limit("search", keep=Budget(written=1))
+        return self.block
 
     async def judge(self, nodes: Sequence[Node]) -> list[float]:
         """The verifier's value of each node, in one batch."""
@@ -75,13 +87,20 @@ class Search:
             for node, score in zip(new, await self.value(new), strict=True):
                 node.score = score
             self.welcome(new)
+        self.fresh.clear()
         return new
 
     async def write(self, plan: Iterable[tuple[Node, int]], merge: bool = True) -> list[Node]:
         """The writing of a round: the new children, not judged yet."""
+        self.rounds += 1
         forked = [(node, branch) for node, n in plan if n > 0 for branch in node.branch.fork(n)]
-        written = await gather(*(self.steps.write(branch, node) for node, branch in forked))
+        written = await gather(*(self.step(branch, node) for node, branch in forked))
         return [node for node in written if _adopt(node, merge)]
+
+    async def step(self, branch: Branch, parent: Node, temperature: float | None = None) -> Node:
+        """Write one step on a branch."""
+        node = self.fresh[branch.path] = await self.steps.write(branch, parent, temperature)
+        return node
 
     def welcome(self, nodes: Sequence[Node]) -> None:
         """Take note of judged nodes: those that ended are answers; the best so far is offered."""
@@ -94,13 +113,28 @@ class Search:
         while not node.ended:
             [node] = await self.grow([(node, 1)], merge=False)
 
-    async def conclude(self, select: str = "best") -> Answer:
-        """The answer of all that ended; if nothing is complete, the best that can go on is completed
-        first."""
-        best = self.best.node or self.root
-        if not best.ended:
-            await self.complete(best)
-        return self.answer(self.ended, select)
+    async def conclude(
+        self, select: str = "best", among: Sequence[Node] | None = None, merge: bool = False
+    ) -> Answer:
+        """The answer of `among`, or of all that ended; with `merge`, equal texts count once.
+
+        What ended in a round that the budget cut is judged first. If nothing has ended, the best that can go
+        on is written to its end.
+        """
+        if self.block is not None and self.block.scope is not None and self.block.scope.exhausted:
+            why = f"{self.block.scope.exhausted} ended the search in round {self.rounds}"
+            self.root.branch.degrade("budget", f"{why}; all that had ended by then is judged")
+        late = [self.fresh.pop(path) for path in sorted(self.fresh)]
+        if late := [node for node in late if node.ended]:
+            for node, score in zip(late, await self.value(late), strict=True):
+                node.score = score
+            self.welcome(late)
+        if not self.ended:
+            await self.complete(self.best.node or self.root)
+        ended = sorted(among or self.ended, key=standing)
+        if merge:
+            ended = list({(node.text, node.ended): node for node in reversed(ended)}.values())
+        return self.answer(ended, select)
 
     def drop(self, nodes: Iterable[Node]) -> None:
         """Close the branches of unfinished nodes that will not be grown again: their cache is free."""
@@ -207,6 +241,7 @@ async def foresee(
     for tip, value in zip(tips, values, strict=True):
         tip.score = value
     search.welcome([tip for node, tip in zip(nodes, tips, strict=True) if tip is not node and tip.ended])
+    search.fresh.clear()
     return values
 
 
@@ -219,7 +254,7 @@ async def futures(
     async def future(node: Node, branch: Branch) -> Node:
         tip, steps = node, 0
         while not tip.ended and (most is None or steps < most):
-            tip, steps = await search.steps.write(branch, node, temperature), steps + 1
+            tip, steps = await search.step(branch, node, temperature), steps + 1
         return tip
 
     goes_on = [node for node in nodes if not node.ended and most != 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from outthink.core.branch import Branch
 from outthink.core.errors import BadInput
@@ -49,14 +49,18 @@ class AStar:
         search = Search(root, self)
         search.root.score = 1.0
         frontier = [self._entry(search.root)]
-        for _ in range(self.expansions):
-            node = frontier[0][-1]
-            if node.ended:
-                return search.answer([node, *(other for other in search.ended if other is not node)])
-            heapq.heappop(frontier)
-            for child in await search.grow([(node, self.expand)]):
-                heapq.heappush(frontier, self._entry(child))
-            search.drop([node])
+        left = self.expansions
+        with search.within():
+            while frontier and (left or frontier[0][-1].ended):
+                node = heapq.heappop(frontier)[-1]
+                if node.ended:
+                    others = tuple(other.answer() for other in search.ended if other is not node)
+                    return replace(search.answer([node]), others=others)
+                for child in await search.grow([(node, self.expand)]):
+                    if child.is_complete or not child.ended:
+                        heapq.heappush(frontier, self._entry(child))
+                search.drop([node])
+                left -= 1
         return await search.conclude()
 
     def _entry(self, node: Node) -> tuple[float, tuple[int, ...], Node]:

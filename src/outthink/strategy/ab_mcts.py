@@ -76,11 +76,12 @@ class AbMcts:
 
     async def __call__(self, root: Branch, /) -> Answer:
         search = Search(root, self)
-        for start in range(0, self.simulations, self.wave):
-            numbers = range(start, min(start + self.wave, self.simulations))
-            walks = [list(self.walk(search.root, _random(root, number))) for number in numbers]
-            for child in await search.grow([(walk[-1], 1) for walk in walks]):
-                self._check(child)
+        with search.within():
+            for start in range(0, self.simulations, self.wave):
+                numbers = range(start, min(start + self.wave, self.simulations))
+                walks = [list(self.walk(search.root, _random(root, number))) for number in numbers]
+                for child in await search.grow([(walk[-1], 1) for walk in walks]):
+                    self._check(child)
         return await search.conclude()
 
     def walk(self, root: Node, rng: random.Random) -> Iterator[Node]:

@@ -41,5 +41,6 @@ class Beam:
 
     async def __call__(self, root: Branch, /) -> Answer:
         search = Search(root, self)
-        await beam_search(search, self.width, self.expand)
-        return search.answer(search.ended)
+        with search.within():
+            await beam_search(search, self.width, self.expand)
+        return await search.conclude()

@@ -40,11 +40,13 @@ class Dvts:
     async def __call__(self, root: Branch, /) -> Answer:
         search = Search(root, self)
         tips = [search.root] * self.trees
-        while live := [i for i, tip in enumerate(tips) if not tip.ended]:
-            children = await search.grow([(tips[i], self.expand) for i in live], merge=False)
-            for place, i in enumerate(live):
-                tips[i] = self._best(search, children[place * self.expand : (place + 1) * self.expand])
-        return search.answer(tips, self.select)
+        with search.within():
+            while live := [i for i, tip in enumerate(tips) if not tip.ended]:
+                children = await search.grow([(tips[i], self.expand) for i in live], merge=False)
+                for place, i in enumerate(live):
+                    tips[i] = self._best(search, children[place * self.expand : (place + 1) * self.expand])
+            return await search.conclude(self.select, among=tips)
+        return await search.conclude(self.select)
 
     def _best(self, search: Search, children: list[Node]) -> Node:
         best, *others = ranked(children)

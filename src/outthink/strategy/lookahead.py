@@ -46,5 +46,6 @@ class Lookahead:
             return await foresee(search, nodes, self.k, temperature=0.0)
 
         search.value = value
-        await beam_search(search, self.width, self.expand)
-        return search.answer(search.ended)
+        with search.within():
+            await beam_search(search, self.width, self.expand)
+        return await search.conclude()

@@ -75,11 +75,12 @@ class Mcts:
         if self.rollout:
             search.value = lambda nodes: foresee(search, nodes, most=None)
         left = self.simulations
-        while left and (leaves := self.leaves(search.root, min(self.wave, left))):
-            for child in await search.grow([(leaf, self.expand) for leaf in leaves]):
-                backup(child, child.score)
-            left -= len(leaves)
-        return await search.conclude(self.select)
+        with search.within():
+            while left and (leaves := self.leaves(search.root, min(self.wave, left))):
+                for child in await search.grow([(leaf, self.expand) for leaf in leaves]):
+                    backup(child, child.score)
+                left -= len(leaves)
+        return await search.conclude(self.select, merge=True)
 
     def leaves(self, root: Node, n: int) -> list[Node]:
         """The next n leaves to expand, fewer if fewer are open."""

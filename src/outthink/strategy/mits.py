@@ -57,12 +57,13 @@ class Mits:
 
         search.value = value
         beam = [search.root]
-        while live := [node for node in beam if not node.ended]:
-            children = await search.grow(zip(live, await self._samples(live), strict=True))
-            pool = [*(node for node in beam if node.ended), *children]
-            beam = ranked(pool)[: self.width]
-            search.drop([*live, *(node for node in pool if node not in beam)])
-        search.report()
+        with search.within():
+            while live := [node for node in beam if not node.ended]:
+                children = await search.grow(zip(live, await self._samples(live), strict=True))
+                pool = [*(node for node in beam if node.ended), *children]
+                beam = ranked(pool)[: self.width]
+                search.drop([*live, *(node for node in pool if node not in beam)])
+        await search.conclude()
         return self._vote(search.ended)
 
     async def _blank(self, root: Branch) -> Branch:

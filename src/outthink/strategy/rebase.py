@@ -46,11 +46,12 @@ class Rebase:
     async def __call__(self, root: Branch, /) -> Answer:
         search = Search(root, self)
         live, counts = [search.root], [self.n]
-        while live:
-            children = await search.grow(zip(live, counts, strict=True), merge=False)
-            search.drop(live)
-            live = [node for node in children if not node.ended]
-            if live:
-                shares = softmax([node.score for node in live], self.temperature)
-                counts = allot(shares, self.n - len(search.ended))
-        return search.answer(search.ended, self.select)
+        with search.within():
+            while live:
+                children = await search.grow(zip(live, counts, strict=True), merge=False)
+                search.drop(live)
+                live = [node for node in children if not node.ended]
+                if live:
+                    shares = softmax([node.score for node in live], self.temperature)
+                    counts = allot(shares, self.n - len(search.ended))
+        return await search.conclude(self.select)

@@ -44,10 +44,11 @@ class Tot:
 
     async def __call__(self, root: Branch, /) -> Answer:
         search = Search(root, self)
-        if self.order == "breadth":
-            await beam_search(search, self.width, self.expand, self.threshold)
-        else:
-            await self._depth(search)
+        with search.within():
+            if self.order == "breadth":
+                await beam_search(search, self.width, self.expand, self.threshold)
+            else:
+                await self._depth(search)
         return await search.conclude()
 
     async def _depth(self, search: Search) -> None:
