@@ -136,7 +136,7 @@ def test_a_budget_that_ends_in_mid_round_leaves_the_best_that_was_judged(make: C
     cut = 0
     for cap in range(8, 70, 3):
         verifier, trace = Told(), Ends()
-        strategy = make(verifier)
+        strategy = replace(make(verifier), step_tokens=6)
         if hasattr(strategy, "select"):
             strategy = replace(strategy, select="best")
         request = Request(strategy, Problem("Q"), budget=Budget(written=cap), sampling=Sampling(1.0))
@@ -148,6 +148,8 @@ def test_a_budget_that_ends_in_mid_round_leaves_the_best_that_was_judged(make: C
             assert "written ended the search in round" in notes[0]
             assert answer.text == max(judged, key=lambda text: VALUES[text])
             assert {a.text for a in (answer, *answer.others)} == judged == trace.texts
+        if cap >= 8:  # what is kept back is enough to complete what the search left unfinished
+            assert answer.text in LEAVES
         assert notes or answer.receipt.finish != "done" or cap > 10  # type: ignore[union-attr]
     assert cut
 
@@ -160,6 +162,15 @@ class Ends(Trace):
 
     def offered(self, run: Any, answer: Answer) -> None:
         self.texts |= {answer.text} if answer.finish == "eos" else set()
+
+
+@pytest.mark.parametrize("make", JUDGED, ids=lambda make: repr(make(Told())))
+def test_a_budget_for_one_sample_is_a_sample(make: Callable[[Any], Any]) -> None:
+    """What is kept back to complete an answer is all there is: one text is written, to its end."""
+    request = Request(make(Told()), Problem("Q"), budget=Budget(written=6), sampling=Sampling(1.0))
+    answer = Engine(backend(), slots=4000).run(request)
+    assert answer.text in LEAVES
+    assert answer.receipt.logical.written == 6  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("strategy", ALL, ids=repr)
@@ -179,13 +190,13 @@ def test_a_block_with_its_own_cap_leaves_what_was_found(monkeypatch: pytest.Monk
     @dataclass(frozen=True)
     class Around:
         async def __call__(self, root: Branch, /) -> Answer:
-            with root.limit("search", written=7):
+            with root.limit("block", written=4):
                 return await Beam(Told(), width=2, expand=3)(root)
             await root.generate()
             return Answer("after: " + root.text())
 
     answer = Engine(backend(), slots=4000).run(Request(Around(), Problem("Q"), sampling=Sampling(1.0)))
-    assert answer.text.startswith("after: ") and answer.receipt.by_scope["run/search"].written <= 7  # type: ignore[union-attr]
+    assert answer.text.startswith("after: ") and answer.receipt.by_scope["run/block"].written <= 4  # type: ignore[union-attr]
 
 
 # -------------------------------------------------------------------------------------- sharing, schedule

@@ -63,12 +63,12 @@ class Search:
             root.record(*verifier.records)
 
     def within(self) -> Limit:
-        """The block that a search works in: a budget ends the block, and what had ended by then is still
-        judged.
+        """The block that a search works in: a budget ends the block, and `conclude` follows.
 
-        One token is kept back, so that it is this block that ends, not what is around it.
+        As many tokens as a step may have are kept back from it, to write the best so far to its end where
+        nothing has ended; a budget of fewer is one sample's.
         """
-        self.block = self.root.branch.limit("search", keep=Budget(written=1))
+        self.block = self.root.branch.limit("search", keep=Budget(written=self.steps.tokens))
         return self.block
 
     async def judge(self, nodes: Sequence[Node]) -> list[float]:
@@ -100,18 +100,19 @@ class Search:
     async def step(self, branch: Branch, parent: Node, temperature: float | None = None) -> Node:
         """Write one step on a branch."""
         node = self.fresh[branch.path] = await self.steps.write(branch, parent, temperature)
+        self.has_steps |= not node.ended
         return node
 
     def welcome(self, nodes: Sequence[Node]) -> None:
         """Take note of judged nodes: those that ended are answers; the best so far is offered."""
-        self.has_steps |= any(not node.ended for node in nodes)
         self.ended += [node for node in nodes if node.ended]
         self.best.see(nodes)
 
     async def complete(self, node: Node) -> None:
-        """Write on below a node, one child a round, until the text ends."""
-        while not node.ended:
-            [node] = await self.grow([(node, 1)], merge=False)
+        """Write on below a node until the text ends, and judge only that."""
+        [tip] = await futures(self, [node], most=None)
+        [tip.score] = await self.value([tip])
+        self.welcome([tip])
 
     async def conclude(
         self, select: str = "best", among: Sequence[Node] | None = None, merge: bool = False
@@ -123,9 +124,9 @@ class Search:
         """
         if self.block is not None and self.block.scope is not None and self.block.scope.exhausted:
             why = f"{self.block.scope.exhausted} ended the search in round {self.rounds}"
-            self.root.branch.degrade("budget", f"{why}; all that had ended by then is judged")
+            self.root.branch.degrade("budget", f"{why}; what had ended by then was judged")
         late = [self.fresh.pop(path) for path in sorted(self.fresh)]
-        if late := [node for node in late if node.ended]:
+        if late := [node for node in late if node.ended and not node.branch.is_closed]:
             for node, score in zip(late, await self.value(late), strict=True):
                 node.score = score
             self.welcome(late)
