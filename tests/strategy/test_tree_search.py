@@ -12,6 +12,8 @@ import pytest
 from golden import LEAVES, MANY, VALUES, Told, nodes, run, searches
 
 from outthink.core.errors import BadInput
+from outthink.core.needs import needs_of
+from outthink.core.types import Can
 from outthink.strategy import AbMcts, Mcts
 from outthink.strategy._steps import Node
 from outthink.strategy.ab_mcts import POSTERIORS, beta, gaussian
@@ -135,6 +137,11 @@ class Marked:
 
     def __init__(self, value: str) -> None:
         self.value = value
+
+
+def test_priors_need_log_probabilities() -> None:
+    assert needs_of(Mcts(Told(), rule="puct")) == Can.GENERATE | Can.LOGPROBS
+    assert needs_of(Mcts(Told())) == Can.GENERATE
 
 
 def test_a_wave_takes_different_leaves() -> None:

@@ -59,8 +59,12 @@ class Mcts:
     step: str = "\n"
     step_tokens: int = 64
 
-    needs = Can.GENERATE
     __repr__ = show
+
+    @property
+    def needs(self) -> Can:
+        """PUCT's priors are what the model said of its steps."""
+        return Can.GENERATE | (Can.LOGPROBS if self.rule == "puct" else Can(0))
 
     def __post_init__(self) -> None:
         check_counts(self, "simulations", "expand", "wave")
