@@ -154,6 +154,28 @@ def test_a_budget_that_ends_in_mid_round_leaves_the_best_that_was_judged(make: C
     assert cut
 
 
+@pytest.mark.parametrize("make", JUDGED, ids=lambda make: repr(make(Told())))
+def test_a_cap_that_ends_the_whole_run_leaves_the_best_offer(make: Callable[[Any], Any]) -> None:
+    """A cap on positions leaves nothing for judging: the best complete solution that was judged stands."""
+    cut = 0
+    for cap in range(4, 24):
+        verifier = Told()
+        strategy = make(verifier)
+        if hasattr(strategy, "select"):
+            strategy = replace(strategy, select="best")
+        request = Request(strategy, Problem("Q"), budget=Budget(positions=cap), sampling=Sampling(1.0))
+        answer = Engine(backend(), slots=4000).run(request)
+        judged = [text for batch in verifier.log for text in batch]
+        complete = [text for text in judged if text in LEAVES]
+        if answer.receipt.finish != "done":  # type: ignore[union-attr]
+            cut += 1
+            if complete:
+                assert answer.text == max(complete, key=lambda text: VALUES[text])
+            elif judged and answer.text not in LEAVES:  # a leaf that nobody judged yet is more than a part
+                assert answer.score == max(VALUES[text] for text in judged)
+    assert cut
+
+
 class Ends(Trace):
     """Texts that were written to their end."""
 
