@@ -103,3 +103,12 @@ def test_adding_costs_forgets_no_field() -> None:
     total.add(total.copy())
     for i, f in enumerate(fields(Cost)):
         assert getattr(total, f.name) == (i + 1) * (1 if f.name == "cache_bytes" else 2), f.name
+
+
+def test_blocks_of_one_name_add_up() -> None:
+    root = Scope("run")
+    for written in (2, 3):
+        outer = Scope("run/think", root)
+        Scope("run/think/again", outer).charge(Cost(written=written))
+    books = root.books()
+    assert {name: cost.written for name, cost in books.items()} == {"run/think": 5, "run/think/again": 5}

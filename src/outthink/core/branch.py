@@ -98,6 +98,7 @@ class RunLike(Protocol):
     def now(self) -> float: ...
     def born(self, branch: Branch) -> None: ...
     def published(self, branch: Branch, length: int) -> None: ...
+    def degrade(self, what: str, why: str) -> None: ...
 
 
 class Branch:
@@ -246,6 +247,10 @@ class Branch:
         """Promise that the answer begins with the first `length` tokens of this branch: they may be
         streamed."""
         self.run.published(self, length)
+
+    def degrade(self, what: str, why: str) -> None:
+        """Say on the receipt, once for each `what`, that something is less than was asked for."""
+        self.run.degrade(what, why)
 
     def limit(self, name: str, keep: Budget | None = None, **caps: Any) -> Limit:
         """`with branch.limit("think", written=500):` caps what the block spends; `keep` leaves that much for

@@ -1,0 +1,140 @@
+"""Steps on branches: the nodes of a step search, and how one step is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from outthink.core.branch import Branch
+from outthink.core.types import Answer, Candidate
+from outthink.text import final_answer
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A partial solution: the branch that it is written on, and what a search knows of it."""
+
+    branch: Branch
+    text: str = ""  # all that is written after the prompt, stop text left out
+    ended: str = ""  # how the text ended: "eos", "stop" or "length"; empty while it can go on
+    logprob: float = 0.0  # of its last step
+    score: float = -math.inf
+    count: int = 1  # how often its parent wrote it
+    parent: Node | None = None
+    children: list[Node] = field(default_factory=list)
+    visits: int = 0
+    total: float = 0.0  # the sum of the values that were backed up through it
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the text ended by itself, not by a cap."""
+        return self.ended in ("eos", "stop")
+
+    def answer(self) -> Answer:
+        """The text so far, as an answer; what has not ended would only stand if the budget ended now."""
+        score = None if self.score == -math.inf else self.score
+        final = final_answer(self.text).value
+        return Answer(self.text, final, score, self.ended or "budget", len(self.branch), branch=self.branch)
+
+    def candidate(self) -> Candidate:
+        """What a verifier gets to judge."""
+        return self.branch.candidate(self.answer())
+
+
+# Ranks of offers. A complete answer that was judged has its score, at least LOWEST. Below lie complete ones
+# that were not judged yet, then unfinished text that was judged (divided by how many offers there were: the
+# later, the higher), then unfinished text that was not (divided by its length: the longer, the higher).
+LOWEST, UNJUDGED, UNFINISHED, WRITTEN = -1e290, -1e295, -1e300, -1e305
+
+
+def offer_unjudged(node: Node) -> None:
+    """Offer what has just been written, in case the budget ends before its round does."""
+    rank = UNJUDGED if node.is_complete else WRITTEN / (1 + len(node.branch))
+    node.branch.offer(node.answer(), rank)
+
+
+def ranked(nodes: Iterable[Node]) -> list[Node]:
+    """Highest score first; equal scores in the order of their branches' paths."""
+    return sorted(nodes, key=lambda node: (-node.score, node.branch.path))
+
+
+def longest(root: Branch) -> float:
+    """How many tokens a branch below `root` may have, by the run's sampling."""
+    most = root.sampling.max_tokens
+    return math.inf if most is None else len(root) + most
+
+
+def room_on(branch: Branch, limit: float) -> int:
+    """How many more tokens a branch may get; the model's context is a limit too."""
+    return int(min(limit - len(branch), branch.place.context - branch.cursor.length))
+
+
+class Steps(NamedTuple):
+    """Where steps end: after `delimiter`, or after `tokens` tokens; `limit` is the longest a branch may
+    get."""
+
+    delimiter: str
+    tokens: int
+    limit: float
+
+    @classmethod
+    def of(cls, part: Any, root: Branch) -> Steps:
+        """As a strategy's fields `step` and `step_tokens` and the run's sampling say."""
+        return cls(part.step, part.step_tokens, longest(root))
+
+    async def write(self, branch: Branch, parent: Node | None, temperature: float | None = None) -> Node:
+        """One step more on a branch, as a node.
+
+        A step is text up to and with the delimiter that follows some content, so blank lines belong to the
+        step after them. One that is longer than `tokens` is cut there, and the receipt says so.
+        """
+        base = branch.sampling
+        if temperature is not None:
+            base = replace(base, temperature=temperature)
+        begin, written, ended = len(branch), "", "" if room_on(branch, self.limit) >= 1 else "length"
+        while not (written.strip() or ended):
+            stops = tuple(dict.fromkeys((self.delimiter, *base.stop)))
+            most = min(room_on(branch, self.limit), self.tokens)
+            finish = await branch.generate(replace(base, stop=stops, keep_stop=True, max_tokens=most))
+            written += finish.text
+            ended = self._ended(branch, finish.reason, finish.stopped_on)
+        logprob = sum(p for p in branch.logps[begin:] if p is not None)
+        node = Node(branch, *read_off(branch, ended), logprob=logprob, parent=parent)
+        offer_unjudged(node)
+        return node
+
+    def _ended(self, branch: Branch, reason: str, stopped_on: str) -> str:
+        """How a stretch of writing ended the text; empty if only a step has ended."""
+        is_step = reason == "stop" and stopped_on == self.delimiter
+        if not is_step and reason != "length":
+            return reason
+        if room_on(branch, self.limit) < 1:
+            return "length"
+        if not is_step:
+            branch.degrade(
+                "steps", f"no {self.delimiter!r} within {self.tokens} tokens: a step was cut there"
+            )
+        return ""
+
+
+def read_off(branch: Branch, ended: str) -> tuple[str, str]:
+    """The text of a branch, and how it ended: the run's own stops end it too, however steps cut them."""
+    sampling, text = branch.sampling, branch.text()
+    hits = [(at, -len(stop), stop) for stop in sampling.stop if (at := text.find(stop)) >= 0]
+    if hits:
+        at, _, stop = min(hits)
+        return text[: at + len(stop) * sampling.keep_stop], "stop"
+    if ended == "stop" and not sampling.keep_stop:  # on a stop token, which is on the branch
+        return branch.place.tokenizer.decode(branch.tokens[:-1]), ended
+    return text, ended
+
+
+def check_counts(part: Any, *names: str) -> None:
+    """ValueError unless these fields are at least 1 and a step can end."""
+    for name in (*names, "step_tokens"):
+        if getattr(part, name) < 1:
+            raise ValueError(f"{name}={getattr(part, name)}: give at least 1")
+    if not part.step:
+        raise ValueError("step='': give the text that ends a step")

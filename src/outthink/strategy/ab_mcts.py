@@ -1,0 +1,120 @@
+"""AB-MCTS: wider or deeper, by Thompson sampling."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from outthink.core.branch import Branch
+from outthink.core.errors import BadInput
+from outthink.core.protocols import Verifier
+from outthink.core.types import Answer, Can
+from outthink.spec import show
+from outthink.strategy._search import Search
+from outthink.strategy._steps import Node, check_counts
+
+
+def beta(scores: Sequence[float], rng: random.Random) -> float:
+    """A draw of the mean of scores in [0, 1], after a Beta(1/2, 1/2) prior."""
+    good = math.fsum(scores)
+    return rng.betavariate(0.5 + good, 0.5 + len(scores) - good)
+
+
+def gaussian(scores: Sequence[float], rng: random.Random) -> float:
+    """A draw of the mean of normal scores after a normal-inverse-gamma prior: mean 0 and variance 0.1, each
+    worth one observation."""
+    n = len(scores)
+    mean = math.fsum(scores) / n if n else 0.0
+    spread = math.fsum((score - mean) ** 2 for score in scores)
+    scale = (0.1 + spread + n * mean * mean / (n + 1)) / 2
+    precision = rng.gammavariate((1 + n) / 2, 1 / scale)
+    return rng.gauss(n * mean / (n + 1), 1 / math.sqrt(precision * (n + 1)))
+
+
+LARGEST = 1e100  # scores whose squares are numbers
+POSTERIORS = {"beta": beta, "gaussian": gaussian}
+
+
+@dataclass(frozen=True)
+class AbMcts:
+    """At every node Thompson sampling decides between a new child (wider) and an old one (deeper).
+
+    repeat `simulations` times:
+        node = root
+        while node has open children:
+            wider  ~ posterior(scores of its children)
+            deeper ~ posterior(scores of all below its children)
+            if wider >= deeper: break
+            node = the open child with the highest draw from posterior(scores of it and all below it)
+        write one more next step of the node, and judge it if it is new
+
+    A score counts as often as its step was written: each time, this is what going there gave.
+
+    Posteriors are Beta(1/2, 1/2) for scores in [0, 1], or normal for any finite ones; BadInput for others.
+    `wave` simulations draw their walks at a time, from what is known before it. Ended solutions are not
+    walked to. Inoue et al., "Wider or Deeper? Scaling LLM Inference-Time Compute with Adaptive Branching
+    Tree Search", arXiv 2503.04412
+    (AB-MCTS-A); there a node is a whole answer and going deeper revises it, here a node is a step.
+    """
+
+    verifier: Verifier
+    simulations: int = 32
+    wave: int = 4
+    posterior: str = "beta"
+    step: str = "\n"
+    step_tokens: int = 64
+
+    needs = Can.GENERATE
+    __repr__ = show
+
+    def __post_init__(self) -> None:
+        check_counts(self, "simulations", "wave")
+        if self.posterior not in POSTERIORS:
+            raise ValueError(f"posterior={self.posterior!r}: give 'beta' or 'gaussian'")
+
+    async def __call__(self, root: Branch, /) -> Answer:
+        search = Search(root, self)
+        with search.within():
+            for start in range(0, self.simulations, self.wave):
+                numbers = range(start, min(start + self.wave, self.simulations))
+                walks = [list(self.walk(search.root, _random(root, number))) for number in numbers]
+                for child in await search.grow([(walk[-1], 1) for walk in walks]):
+                    self._check(child)
+        return await search.conclude()
+
+    def walk(self, root: Node, rng: random.Random) -> Iterator[Node]:
+        """The nodes from the root down to the one that gets a new child."""
+        draw, node = POSTERIORS[self.posterior], root
+        yield node
+        while goes_on := [child for child in node.children if not child.ended]:
+            wider = draw([s for child in node.children for s in _own(child)], rng)
+            deeper = draw([s for child in node.children for s in _below(child)], rng)
+            if wider >= deeper:
+                return
+            node = max(goes_on, key=lambda child: draw(_own(child) + _below(child), rng))
+            yield node
+
+    def _check(self, node: Node) -> None:
+        low, high = (0.0, 1.0) if self.posterior == "beta" else (-LARGEST, LARGEST)
+        if not low <= node.score <= high:
+            hint = "use posterior='gaussian'" if self.posterior == "beta" else "it must be finite"
+            raise BadInput(
+                f"ab_mcts(): {self.verifier!r} gave {node.score}, not from {low} to {high}; {hint}"
+            )
+
+
+def _own(node: Node) -> list[float]:
+    """The score of a node, as often as it was written: each time, this is what widening gave."""
+    return [node.score] * node.count
+
+
+def _below(node: Node) -> list[float]:
+    """The scores of all below a node."""
+    return [score for child in node.children for score in _own(child) + _below(child)]
+
+
+def _random(root: Branch, number: int) -> random.Random:
+    """Draws of one simulation: a function of seed, branch and number."""
+    return random.Random(root.chance("thompson").uniform(index=number))

@@ -1,0 +1,222 @@
+"""Best-first search over tokens that merges hypotheses into a lattice."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import NamedTuple
+
+from outthink.core.branch import Branch
+from outthink.core.tasks import gather
+from outthink.core.types import Answer, Can, Want
+from outthink.spec import show
+from outthink.strategy._search import Best, standing
+from outthink.strategy._steps import Node, read_off, room_on
+from outthink.strategy._tokens import Tokens, finish_greedily, likeliest, longest_first
+
+
+class Entry(NamedTuple):
+    """A token that may be written next, in the order of the queue: the most probable text first."""
+
+    cost: float  # minus the log-probability of the text with this token
+    path: tuple[int, ...]
+    rank: int  # of the token among its siblings
+    token: int
+    node: Node  # what it follows
+
+    @property
+    def logprob(self) -> float:
+        """Of the token."""
+        return -self.cost - self.node.score
+
+
+class Edge(NamedTuple):
+    """A token that leads from one state to another."""
+
+    token: int
+    logprob: float
+    to: Node
+
+
+class Path(NamedTuple):
+    """A way through the lattice: its tokens below the root, and the state where it ends."""
+
+    tokens: tuple[int, ...]
+    end: Node
+    last: Node  # the last state before the first merged edge: all up to it was written as it stands here
+    length: int  # of the tokens up to there
+
+    @property
+    def is_written(self) -> bool:
+        """Whether no edge of it is merged."""
+        return self.last is self.end
+
+    def stands(self, room: int) -> bool:
+        """Whether it is a text of its own that ended: a cap cuts another text at another place."""
+        return self.is_written or (self.end.is_complete and len(self.tokens) <= room)
+
+    def then(self, edge: Edge) -> Path:
+        """This way, and one edge more."""
+        tokens = (*self.tokens, edge.token)
+        if self.is_written and edge.to.parent is self.end:
+            return Path(tokens, edge.to, edge.to, len(tokens))
+        return Path(tokens, edge.to, self.last, self.length)
+
+
+@dataclass(slots=True)
+class Graph:
+    """The states that were written, by what they end in, and the edges between them."""
+
+    edges: dict[Node, list[Edge]] = field(default_factory=dict)
+    states: dict[tuple[int, ...], Node] = field(default_factory=dict)
+    merged: int = 0
+
+    def add(self, entry: Entry, to: Node) -> None:
+        """An edge for a popped entry."""
+        self.edges.setdefault(entry.node, []).append(Edge(entry.token, entry.logprob, to))
+
+    def reaches(self, start: Node, goal: Node) -> bool:
+        """Whether a path leads from one state to the other."""
+        open_, seen = [start], {start}
+        while open_:
+            node = open_.pop()
+            if node is goal:
+                return True
+            fresh = [edge.to for edge in self.edges.get(node, ()) if edge.to not in seen]
+            seen.update(fresh)
+            open_ += fresh
+        return False
+
+    def costs(self) -> dict[Node, float]:
+        """For every state that leads to an end: minus the sum of the edges on the best way there."""
+        rest = {edge.to: 0.0 for edges in self.edges.values() for edge in edges if edge.to.ended}
+        while True:
+            better = {}
+            for node, edges in self.edges.items():
+                cost = min((rest[e.to] - e.logprob for e in edges if e.to in rest), default=math.inf)
+                if cost < rest.get(node, math.inf):
+                    better[node] = cost
+            if not better:
+                return rest
+            rest |= better
+
+    def paths(self, root: Node) -> Iterator[Path]:
+        """The ways from the root to an end, best first by the edges' sum."""
+        rest = self.costs()
+        heap: list[tuple[float, tuple[int, ...], float, Path]] = []
+        if root in rest:
+            heap.append((rest[root], (), 0.0, Path((), root, root, 0)))
+        while heap:
+            _, _, cost, path = heapq.heappop(heap)
+            if path.end.ended:
+                yield path
+            for edge in self.edges.get(path.end, ()):
+                if edge.to in rest:
+                    so_far, longer = cost - edge.logprob, path.then(edge)
+                    heapq.heappush(heap, (so_far + rest[edge.to], longer.tokens, so_far, longer))
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Write the most probable unfinished text further, whatever its length; merge texts that end alike.
+
+    queue = {(root, each of its `top` likeliest tokens)}
+    until `n` texts have ended, or `expansions` tokens are written:
+        pop the most probable text of the queue
+        if an unended state ends in the same `ngram` tokens and does not lead here: add an edge to it
+        else: write the token, and queue the `top` likeliest tokens after it
+    the `n` best paths through the lattice are scored exactly; the most probable one is the answer
+
+    Merging is an approximation: what follows a state was written after its first text. With merge=False and
+    wave=1 the texts that end are the most probable ones of all, in order. `wave` texts are popped at a time.
+    Probabilities are the model's own. Xu et al., "Massive-scale Decoding for Text Generation using
+    Lattices", arXiv 2112.07660.
+    """
+
+    n: int = 8
+    expansions: int = 256
+    top: int = 4
+    ngram: int = 4
+    merge: bool = True
+    wave: int = 4
+
+    needs = Can.GENERATE | Can.PEEK | Can.SCORE
+    __repr__ = show
+
+    def __post_init__(self) -> None:
+        for name in ("n", "expansions", "top", "ngram", "wave"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: give at least 1")
+
+    async def __call__(self, root: Branch, /) -> Answer:
+        tokens, best, graph = Tokens(root), Best(longest_first), Graph()
+        start = tokens.start(root)
+        queue = await self._queued(start)
+        left, ended = self.expansions, 0
+        while queue and left and ended < self.n:
+            entries = self._pop(queue, graph, min(self.wave, left))
+            left -= len(entries)
+            nodes = await self._write(tokens, entries)
+            for entry, node in zip(entries, nodes, strict=True):
+                graph.add(entry, node)
+                if not node.ended:
+                    graph.states.setdefault(tuple(node.branch.tokens[-self.ngram :]), node)
+            ended += sum(bool(node.ended) for node in nodes)
+            best.see(nodes)
+            for more in await gather(*(self._queued(node) for node in nodes)):
+                queue += more
+            heapq.heapify(queue)
+        return await self._answer(tokens, best, graph, start)
+
+    async def _queued(self, node: Node) -> list[Entry]:
+        if node.ended:
+            return []
+        ranked = enumerate(await likeliest(node, self.top))
+        path = node.branch.path
+        return [Entry(-(node.score + p), path, i, token, node) for i, (token, p) in ranked]
+
+    def _pop(self, queue: list[Entry], graph: Graph, n: int) -> list[Entry]:
+        """The next n entries that need writing; what can be merged before them is merged."""
+        out: list[Entry] = []
+        while queue and len(out) < n:
+            entry = heapq.heappop(queue)
+            branch = entry.node.branch
+            key = (*branch.tokens, entry.token)[-self.ngram :]
+            state = graph.states.get(key) if self.merge and len(key) == self.ngram else None
+            if state is None or graph.reaches(state, entry.node):
+                out.append(entry)
+            else:
+                graph.add(entry, state)
+                graph.merged += 1
+        return out
+
+    async def _write(self, tokens: Tokens, entries: list[Entry]) -> list[Node]:
+        branches = [entry.node.branch.fork()[0] for entry in entries]
+        nodes: list[Node] = await gather(
+            *(tokens.write(e.node, branch, e.token) for e, branch in zip(entries, branches, strict=True))
+        )
+        for entry, node in zip(entries, nodes, strict=True):
+            node.score = entry.node.score + node.logprob
+        return nodes
+
+    async def _answer(self, tokens: Tokens, best: Best, graph: Graph, start: Node) -> Answer:
+        """The best paths, scored exactly; if nothing has ended, the longest text written to its end."""
+        room = room_on(start.branch, tokens.limit)
+        paths = list(islice((path for path in graph.paths(start) if path.stands(room)), self.n))
+        if not paths:
+            return await finish_greedily(tokens, best.node or start)
+        branches = [path.last.branch.fork()[0] for path in paths]
+        nodes = await gather(*(_scored(path, branch) for path, branch in zip(paths, branches, strict=True)))
+        answers = [node.answer() for node in sorted(nodes, key=standing)]
+        return replace(answers[0], others=tuple(answers[1:]))
+
+
+async def _scored(path: Path, branch: Branch) -> Node:
+    """A path with the log-probability of its own tokens; those after a merged edge are read anew."""
+    if path.is_written:
+        return path.end
+    rows = await branch.extend(path.tokens[path.length :], Want())
+    return Node(branch, *read_off(branch, path.end.ended), score=path.last.score + rows.logprob)
