@@ -119,7 +119,6 @@ STRATEGIES: dict[str, list[Any]] = {
     "short": [Short(), Short(m=2, k=3), Short(m=3, k=3)],
     "twisted": [Twisted(Exact(), Exact(), n=3, floor=0.1), Twisted(Likelihood(), Likelihood(), scale="log")],
     "temperatures": [Temperatures(n=4), Temperatures(n=2, values=(0.0, 2.0))],
-    "vote": [Vote(n=1), Vote(n=4), Vote(n=2, inner=Short(m=1, k=2)), Vote(n=2, inner=BestOfN(Exact(), n=2))],
     "tot": [
         Tot(Likelihood(), width=2, expand=2, step="b"),
         Tot(Exact(), order="depth", expand=2, expansions=5, solutions=2, step_tokens=2),
