@@ -96,10 +96,11 @@ class Scope:
                 scope.out[resource] += sign * amount
 
     def books(self) -> dict[str, Cost]:
-        """The logical book of every named scope below the run."""
-        found = {child.name: child.logical.copy() for child in self.children}
+        """The logical book of every named scope below the run; blocks of one name are added up."""
+        found: dict[str, Cost] = {}
         for child in self.children:
-            found.update(child.books())
+            for name, cost in ((child.name, child.logical), *child.books().items()):
+                found.setdefault(name, Cost()).add(cost)
         return found
 
 

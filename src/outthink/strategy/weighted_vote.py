@@ -24,8 +24,8 @@ class WeightedVote:
     answer = argmax over classes c of sum over i in c of weight(score_i), where weight is the score itself
     (`weight="value"`, scores must not be negative) or its exponential, shifted by the largest
     (`weight="exp"`, for log-probabilities). Invalid answers never win; ties go to the class that appeared
-    first. Li et al., "Making Large Language Models Better Reasoners with Step-Aware Verifier", arXiv
-    2206.02336.
+    first; an answer on which the verifier has no word (-inf) weighs nothing. Li et al., "Making Large
+    Language Models Better Reasoners with Step-Aware Verifier", arXiv 2206.02336.
     """
 
     verifier: Verifier
@@ -56,10 +56,13 @@ class WeightedVote:
         return self._elect(await gather(*(one(i, branch) for i, branch in enumerate(root.fork(self.n)))))
 
     def _elect(self, answers: Sequence[Answer]) -> Answer:
-        scores = [a.score if a.score is not None else 0.0 for a in answers]
-        if self.weight == "exp":
-            top = max(scores)
-            scores = [math.exp(s - top) for s in scores]
-        elif min(scores) < 0:
+        heard = [a.score for a in answers if a.score is not None and a.score > -math.inf]
+        if self.weight == "value" and min(heard, default=0.0) < 0:
             raise BadInput(f"{self.verifier!r} gives negative scores; use weight='exp' for log-probabilities")
-        return elect(answers, scores)
+        return elect(answers, [self._weight(a.score, max(heard, default=0.0)) for a in answers])
+
+    def _weight(self, score: float | None, top: float) -> float:
+        """No word (-inf) weighs nothing."""
+        if score is None or score == -math.inf:
+            return 0.0
+        return math.exp(score - top) if self.weight == "exp" else score
