@@ -44,7 +44,7 @@ class Says:
 
 
 def run(verifier: Any, strategy: Any = None, **budget: Any) -> Any:
-    engine = Engine(scripted(lambda question, start: {"A: 1": 0.5, "A: 2": 0.5}))
+    engine = Engine(scripted(lambda question: {"A: 1": 0.5, "A: 2": 0.5}))
     request = Request(
         strategy or BestOfN(verifier, n=2), "q", Budget(**budget), sampling=Sampling(temperature=1.0)
     )

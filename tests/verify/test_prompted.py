@@ -48,7 +48,7 @@ def run(script: Any, strategy: Any, sampling: Sampling | None = None, **options:
     return engine.run(Request(strategy, "What is 1 + 1?", sampling=sampling or Sampling(temperature=1.0)))
 
 
-def grader(question: str, start: str) -> Mapping[str, float]:
+def grader(question: str) -> Mapping[str, float]:
     """Answers 2 or 3, and knows which is right."""
     if question.startswith("What"):
         return {"A: 2": 0.4, "A: 3": 0.6}
@@ -67,7 +67,7 @@ def test_a_judge_picks_the_right_answer_and_its_tokens_are_on_the_receipt() -> N
 
 
 def test_a_verdict_that_cannot_be_read_is_asked_for_again_and_then_is_no_word() -> None:
-    def mumbles(question: str, start: str) -> Mapping[str, float]:
+    def mumbles(question: str) -> Mapping[str, float]:
         return {"A: 2": 1.0} if question.startswith("What") else {"Well.": 1.0}
 
     engine, trace = None, Transcript()
@@ -81,7 +81,7 @@ def test_a_verdict_that_cannot_be_read_is_asked_for_again_and_then_is_no_word() 
 def test_a_reply_that_was_cut_has_no_verdict() -> None:
     """`Verdict: incorrect` cut after ten tokens must not be read, nor `Score: 10` as `Score: 1`."""
 
-    def scores(question: str, start: str) -> Mapping[str, float]:
+    def scores(question: str) -> Mapping[str, float]:
         return {"A: 2": 1.0} if question.startswith("What") else {"Score: 10": 1.0}
 
     assert run(scores, BestOfN(Judge(max_tokens=8), n=1)).score == -math.inf
@@ -90,7 +90,7 @@ def test_a_reply_that_was_cut_has_no_verdict() -> None:
 
 
 def test_the_mean_of_n_verdicts_is_unbiased() -> None:
-    def coin(question: str, start: str) -> Mapping[str, float]:
+    def coin(question: str) -> Mapping[str, float]:
         if question.startswith("What"):
             return {"A: 2": 1.0}
         return {"Verdict: correct": 0.3, "Verdict: incorrect": 0.7}
@@ -100,7 +100,7 @@ def test_the_mean_of_n_verdicts_is_unbiased() -> None:
 
 
 def test_braces_in_an_answer_stay_what_they_are() -> None:
-    def script(question: str, start: str) -> Mapping[str, float]:
+    def script(question: str) -> Mapping[str, float]:
         if question.startswith("What"):
             return {"A: {question} {0}": 1.0}
         assert question.count("What is 1 + 1?") == 1 and "A: {question} {0}" in question
@@ -124,7 +124,7 @@ def test_recorded_candidates_have_nobody_to_ask() -> None:
         run(grader, Replay())
 
 
-def truthful(question: str, start: str) -> Mapping[str, float]:
+def truthful(question: str) -> Mapping[str, float]:
     if question.startswith("What"):
         return {"A: 2": 1.0}
     return {"True": 0.3, "False": 0.1, "Trouble": 0.6}

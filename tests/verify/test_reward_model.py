@@ -60,7 +60,7 @@ def scores(part: RewardModel, texts: list[str]) -> tuple[list[Score], Any]:
             found.extend(await judge(part, [Candidate(t, PROBLEM, branch=root) for t in texts]))
             return Answer("")
 
-    receipt = Engine(scripted(lambda q, s: {"": 1.0})).run(Request(Call(), "q")).receipt
+    receipt = Engine(scripted(lambda q: {"": 1.0})).run(Request(Call(), "q")).receipt
     return found, receipt
 
 

@@ -166,7 +166,7 @@ def scores(part: UnitTests, texts: list[str], **data: Any) -> tuple[list[Score],
             found.extend(await judge(part, [Candidate(t, problem, branch=root) for t in texts]))
             return Answer("")
 
-    engine = Engine(scripted(lambda q, s: {"": 1.0}))
+    engine = Engine(scripted(lambda q: {"": 1.0}))
     try:
         receipt = engine.run(Request(Call(), "q")).receipt
     finally:

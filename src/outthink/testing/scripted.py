@@ -1,10 +1,11 @@
 """A model that says what a script says: strategies that follow prompts, tested without a model's noise.
 
-    script(question, start) -> {what follows `start`: probability}, or None where it has no rule
+    script(question) -> {reply: probability}
+    after(question, start) -> {what follows the text `start`: probability}, None where it has no rule
 
-Its tokens are bytes. What it writes after a question is drawn from the rule at the longest `start` of what
-stands there already that still agrees with it, so that text forced onto a branch can have a rule of its own.
-It is a local model in all else: tree, budgets, receipts and enumeration work on it.
+Its tokens are bytes. `after` is for text that was forced onto a branch: of all starts of what stands there
+that have a rule, the longest decides; what is in no rule ends. It is a local model in all else: tree, budgets, receipts and
+enumeration work on it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from outthink.engine.trace import Trace
 
 END, USER, ASSISTANT = 256, 257, 258
 VOCAB = 259
-Script = Callable[[str, str], Mapping[str, float] | None]
+Script = Callable[[str], Mapping[str, float]]
+After = Callable[[str, str], Mapping[str, float] | None]
 
 
 class ByteTokenizer:
@@ -56,8 +58,9 @@ class ByteDetokenizer:
 class _Scripted:
     """Next-token probabilities of a script."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, after: After | None) -> None:
         self.script = script
+        self.after = after
         self._rules: dict[tuple[bytes, bytes], dict[bytes, float] | None] = {}
 
     def __call__(self, prefix: tuple[int, ...]) -> list[float]:
@@ -82,26 +85,28 @@ class _Scripted:
                     token = reply[len(rest)] if len(reply) > len(rest) else END
                     found[token] = found.get(token, 0.0) + p / total
                 return found
-        raise AssertionError(f"the script has no rule for {question.decode()!r} after {written.decode()!r}")
+        return {END: 1.0}
 
     def _rule(self, question: bytes, start: bytes) -> dict[bytes, float] | None:
         key = (question, start)
         if key not in self._rules:
-            rule = self.script(question.decode("utf-8", "replace"), start.decode("utf-8", "replace"))
+            asked, given = question.decode("utf-8", "replace"), start.decode("utf-8", "replace")
+            rule = self.script(asked) if not start else self.after(asked, given) if self.after else None
             self._rules[key] = {r.encode(): p for r, p in rule.items() if p > 0} if rule else None
         return self._rules[key]
 
 
 def scripted(
-    script: Script, context: int = 8192, can: Can = Can.LOCAL, name: str = "scripted"
+    script: Script,
+    after: After | None = None,
+    context: int = 8192,
+    can: Can = Can.LOCAL,
+    name: str = "scripted",
 ) -> LocalBackend:
-    """A backend on which a script speaks; `can` makes it less able, as an endpoint is.
-
-    Raises AssertionError, in the run, for a question that the script has no rule for.
-    """
+    """A backend on which a script speaks; `can` makes it less able, as an endpoint is."""
     prices = Prices(flops_row=1.0, flops_head=0.0, flops_context=0.0, weight_bytes=1.0, slot_bytes=1.0)
     about = About(name, VOCAB, context, frozenset({END}), prices)
-    backend = LocalBackend(ToyModel(_Scripted(script), VOCAB), ByteTokenizer(), about)
+    backend = LocalBackend(ToyModel(_Scripted(script, after), VOCAB), ByteTokenizer(), about)
     backend.can = can
     return backend
 
