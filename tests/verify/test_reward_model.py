@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from outthink.core.branch import Branch
 from outthink.core.errors import BadInput
@@ -25,31 +24,9 @@ PROBLEM = Problem("What is 1 + 1?")
 TEXTS = ["1 + 1 = 2\nA: 2\n", "1 + 1 = 3\n\nso\nA: 3", "", "A: 4"]
 
 
-def make(place: Path, kind: str, labels: int, seed: int = 0) -> Path:
-    """A tiny random Llama with a classification head, and a tokenizer of bytes."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    transformers.PreTrainedTokenizerFast(tokenizer_object=core).save_pretrained(place)
-    config = transformers.LlamaConfig(
-        vocab_size=300, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, num_labels=labels, pad_token_id=299,
-    )  # fmt: skip
-    torch.manual_seed(seed)
-    getattr(transformers, f"LlamaFor{kind}")(config).save_pretrained(place)
-    return place
-
-
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("rewards")
-    return {
-        "outcome": make(root / "outcome", "SequenceClassification", 1),
-        "outcome2": make(root / "outcome2", "SequenceClassification", 2),
-        "process": make(root / "process", "TokenClassification", 2),
-        "causal": make(root / "causal", "CausalLM", 2),
-    }
+def places(tiny_reward_models: Path) -> dict[str, Path]:
+    return {place.name: place for place in tiny_reward_models.iterdir()}
 
 
 def scores(part: RewardModel, texts: list[str]) -> tuple[list[Score], Any]:
@@ -113,7 +90,9 @@ def test_its_cost_is_that_of_the_tokens_it_read(places: dict[str, Path]) -> None
     read = sum(len(PROBLEM.prompt) + 1 + max(1, len(t)) for t in TEXTS)
     params = sum(
         p.numel()
-        for p in transformers.AutoModelForSequenceClassification.from_pretrained(places["outcome"]).parameters()
+        for p in transformers.AutoModelForSequenceClassification.from_pretrained(
+            places["outcome"]
+        ).parameters()
     )
     cost = receipt.by_scope["run/verify"]
     assert (cost.read, cost.positions, cost.verified) == (read, read, len(TEXTS))

@@ -87,7 +87,10 @@ def test_a_process_that_leaves_its_session_dies_with_the_test() -> None:
     assert _left() == []
 
 
-@pytest.mark.parametrize("loop", ["while True: pass", "import time\ntime.sleep(60)", "try:\n  while 1: pass\nfinally:\n  while 1: pass"])
+@pytest.mark.parametrize(
+    "loop",
+    ["while True: pass", "import time\ntime.sleep(60)", "try:\n  while 1: pass\nfinally:\n  while 1: pass"],
+)
 def test_an_endless_loop_ends(loop: str) -> None:
     began = time.monotonic()
     assert not holds(loop, Limits(0.5, 256, 4, 8, True))

@@ -18,71 +18,83 @@ from outthink.text import final_answer
 END = "End with one line `A: <answer>`."
 
 CRITIQUE = (
-    "Question:\n{problem}\n\nProposed answer:\n{answer}\n\nCheck the proposed answer step by step. Name every "
-    "mistake. If there is none, end with the line `No mistakes.`"
+    "Question:\n{problem}\n\nProposed answer:\n{answer}\n\nCheck the proposed answer step by step. "
+    "Name every mistake. If there is none, end with the line `No mistakes.`"
 )
 REVISE = (
-    "Question:\n{problem}\n\nProposed answer:\n{answer}\n\nReview:\n{critique}\n\nWrite a better answer to the "
-    "question. " + END
+    "Question:\n{problem}\n\nProposed answer:\n{answer}\n\nReview:\n{critique}\n\nWrite a better "
+    "answer to the question. " + END
 )
 IMPROVE = (
-    "Question:\n{problem}\n\nEarlier attempts, with their scores from a verifier (higher is better):\n{attempts}"
-    "\n\nWrite an attempt that scores higher: keep what was good, repair what was not. " + END
+    "Question:\n{problem}\n\nEarlier attempts, with their scores from a verifier (higher is "
+    "better):\n{attempts}\n\nWrite an attempt that scores higher: keep what was good, repair what "
+    "was not. " + END
 )
 WORKSPACE = (
-    "Question:\n{problem}\n\nSeveral drafts of an answer:\n{drafts}\n\nDistil them into brief notes: what they "
-    "agree on, where they contradict each other, which steps are wrong, what is worth keeping."
+    "Question:\n{problem}\n\nSeveral drafts of an answer:\n{drafts}\n\nDistil them into brief notes: "
+    "what they agree on, where they contradict each other, which steps are wrong, what is worth "
+    "keeping."
 )
-FROM_WORKSPACE = "Question:\n{problem}\n\nNotes from earlier drafts:\n{workspace}\n\nAnswer the question. " + END
+FROM_WORKSPACE = (
+    "Question:\n{problem}\n\nNotes from earlier drafts:\n{workspace}\n\nAnswer the question. " + END
+)
 SEGMENT = (
-    "Question:\n{problem}\n\nProgress so far:\n{summary}\n\nGo on from there. As soon as you know the answer, e"
-    "nd with one line `A: <answer>`."
+    "Question:\n{problem}\n\nProgress so far:\n{summary}\n\nGo on from there. As soon as you know "
+    "the answer, end with one line `A: <answer>`."
 )
 SUMMARY = (
-    "Question:\n{problem}\n\nProgress before:\n{summary}\n\nWhat was done since:\n{segment}\n\nSummarize all "
-    "progress briefly: every result that is still needed."
+    "Question:\n{problem}\n\nProgress before:\n{summary}\n\nWhat was done "
+    "since:\n{segment}\n\nSummarize all progress briefly: every result that is still needed."
 )
-STICKER = "Question:\n{problem}\n\nList the facts and conditions of the question, and what is asked. Do not solve it."
+STICKER = (
+    "Question:\n{problem}\n\nList the facts and conditions of the question, and what is asked. Do "
+    "not solve it."
+)
 WITH_STICKER = "Question:\n{problem}\n\nIts key facts:\n{sticker}\n\nAnswer the question. " + END
 FORWARD = (
-    "Question:\n{problem}\n\nIts key facts:\n{sticker}\n\nCorrect the list: add what is missing, repair what "
-    "does not say what the question says. Do not solve it."
+    "Question:\n{problem}\n\nIts key facts:\n{sticker}\n\nCorrect the list: add what is missing, "
+    "repair what does not say what the question says. Do not solve it."
 )
 INVERSE = (
-    "Here is an answer to a question that is not shown:\n{answer}\n\nList the facts and conditions that the "
-    "question must have stated for this answer, and what it must have asked."
+    "Here is an answer to a question that is not shown:\n{answer}\n\nList the facts and conditions "
+    "that the question must have stated for this answer, and what it must have asked."
 )
 HINT = "{problem}\n\n(Hint: the answer may be {hint}.)"
 SYNTHESIZE = (
-    "Question:\n{problem}\n\nCandidate answers:\n{candidates}\n\nAny of them may be wrong, perhaps all. Compare "
-    "them step by step, take what is right, and answer the question. " + END
+    "Question:\n{problem}\n\nCandidate answers:\n{candidates}\n\nAny of them may be wrong, perhaps "
+    "all. Compare them step by step, take what is right, and answer the question. " + END
 )
 FACT = (
-    "Premises:\n{premises}\n\nGoal: {goal}\n\nDoes one premise alone state the goal, or state its opposite? End "
-    "with one line: `Proved`, `Disproved` or `Unknown`."
+    "Premises:\n{premises}\n\nGoal: {goal}\n\nDoes one premise alone state the goal, or state its "
+    "opposite? End with one line: `Proved`, `Disproved` or `Unknown`."
 )
 RULES = (
-    "Premises:\n{premises}\n\nGoal: {goal}\n\nWhich premises are rules whose conclusion is the goal or its "
-    "opposite? End with one line: their numbers, or `none`."
+    "Premises:\n{premises}\n\nGoal: {goal}\n\nWhich premises are rules whose conclusion is the goal "
+    "or its opposite? End with one line: their numbers, or `none`."
 )
 DECOMPOSE = (
-    "Rule: {rule}\n\nGoal: {goal}\n\nWhich conditions must hold for the rule to apply to the goal? Write one a "
-    "line, as a statement, nothing else."
+    "Rule: {rule}\n\nGoal: {goal}\n\nWhich conditions must hold for the rule to apply to the goal? "
+    "Write one a line, as a statement, nothing else."
 )
 SIGN = (
-    "Rule: {rule}\n\nGoal: {goal}\n\nDoes the conclusion of the rule agree with the goal, or contradict it? End "
-    "with one line: `Agrees` or `Contradicts`."
+    "Rule: {rule}\n\nGoal: {goal}\n\nDoes the conclusion of the rule agree with the goal, or "
+    "contradict it? End with one line: `Agrees` or `Contradicts`."
 )
-CONSTRAINTS = "Problem:\n{problem}\n\nList the constraints that a right solution must satisfy. Do not solve it."
+CONSTRAINTS = (
+    "Problem:\n{problem}\n\nList the constraints that a right solution must satisfy. Do not solve it."
+)
 CHECK = (
-    "Problem:\n{problem}\n\nConstraints:\n{constraints}\n\nProposed solution:\n{answer}\n\nHow well does it "
-    "satisfy the constraints, from 0 to 100? End with one line: `Score: <number>`."
+    "Problem:\n{problem}\n\nConstraints:\n{constraints}\n\nProposed solution:\n{answer}\n\nHow well "
+    "does it satisfy the constraints, from 0 to 100? End with one line: `Score: <number>`."
 )
 SELECT = (
-    "Problem:\n{problem}\n\nConstraints:\n{constraints}\n\nMethods:\n{methods}\n\nWhich method suits this problem? "
-    "End with one line: its number."
+    "Problem:\n{problem}\n\nConstraints:\n{constraints}\n\nMethods:\n{methods}\n\nWhich method suits "
+    "this problem? End with one line: its number."
 )
-BATCH = "{shared}Answer each question. Write one line for each: `A[i]: <answer>`, i being its number.\n\n{questions}"
+BATCH = (
+    "{shared}Answer each question. Write one line for each: `A[i]: <answer>`, i being its "
+    "number.\n\n{questions}"
+)
 
 
 def fill(template: str, **values: str) -> str:

@@ -45,7 +45,9 @@ class Hints:
             answers = [_prompts.bare(answer) for answer in answers]
             root.offer(elect(answers), rank=turn)
             hints = self._allot(root, answers, turn)
-            answers = await gather(*(self._hinted(b, h) for b, h in zip(root.fork(self.n), hints, strict=True)))
+            answers = await gather(
+                *(self._hinted(b, h) for b, h in zip(root.fork(self.n), hints, strict=True))
+            )
         return elect(answers)
 
     def _allot(self, root: Branch, answers: list[Answer], turn: int) -> list[str | None]:

@@ -12,7 +12,7 @@ from outthink.strategy import _prompts
 
 @dataclass(frozen=True)
 class Infty:
-    """Reason in segments of at most `segment` tokens; a summary of at most `summary` tokens takes their place.
+    """Reason in segments of at most `segment` tokens; a summary of `summary` tokens takes their place.
 
         notes = ""
         repeat at most `rounds` times:
@@ -39,7 +39,7 @@ class Infty:
         _prompts.check_template("summarize", self.summarize, "problem", "summary", "segment")
 
     async def __call__(self, root: Branch, /) -> Answer:
-        notes: str | None = "nothing yet"
+        notes = "nothing yet"
         found = Answer("")
         for turn in range(self.rounds):
             part = await self._segment(root, notes)
@@ -49,9 +49,10 @@ class Infty:
             root.offer(found, rank=turn)
             if (found.finish != "length" and found.final is not None) or turn + 1 == self.rounds:
                 break
-            notes = await self._summary(root, notes, found.text)
-            if notes is None:
+            summary = await self._summary(root, notes, found.text)
+            if summary is None:
                 break
+            notes = summary
         return found
 
     async def _segment(self, root: Branch, notes: str) -> Answer | None:

@@ -16,14 +16,15 @@ from outthink.strategy.vote import elect
 
 @dataclass(frozen=True)
 class Pdr:
-    """Draft n answers in parallel, distil them into notes of at most `workspace` tokens, draft again from these.
+    """Draft n answers in parallel, distil them into notes of `workspace` tokens, draft again from these.
 
         drafts = n x inner
-        repeat `rounds` times: notes = distil(drafts);  drafts = n x answer(problem, notes), 1 in the last round
+        repeat `rounds` times: notes = distil(drafts)
+            drafts = n x answer(problem, notes), 1 in the last round
 
-    No context is longer than problem + n * longest draft + workspace (and the templates), however many the
-    rounds; n = 1 is sequential refinement. Prompts have the places {problem}, {drafts} and {workspace}. Madaan
-    et al., "Rethinking Thinking Tokens: LLMs as Improvement Operators".
+    No context is longer than problem + n * longest draft + workspace (and the templates), however many
+    the rounds; n = 1 is sequential refinement. Prompts have the places {problem}, {drafts} and {workspace}.
+    "Rethinking Thinking Tokens: LLMs as Improvement Operators".
     """
 
     n: int = 4

@@ -25,7 +25,7 @@ class Sift:
             grounded = answer(problem, sticker)
 
     Without agreement all predictions vote, ties to the plain one. Prompts have the places {problem},
-    {sticker} and {answer}. "SIFT: Grounding LLM Reasoning in Contexts via Stickers", arXiv 2502.14922.
+    {sticker} and {answer}. "SIFT: Grounding LLM Reasoning in Contexts via Stickers".
     """
 
     rounds: int = 2

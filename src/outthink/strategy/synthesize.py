@@ -21,7 +21,7 @@ class Synthesize:
     It can be right where all candidates are wrong. Candidates without a final answer are shown too; where
     they do not fit the context, or no synthesis ends with an answer, the candidates vote. The prompt has the
     places {problem} and {candidates}. "CoT-based Synthesizer: Enhancing LLM Performance through Answer
-    Synthesis", arXiv 2501.01668 (without its training).
+    Synthesis" (without its training).
     """
 
     n: int = 4

@@ -29,7 +29,7 @@ def verdict(text: str) -> float | None:
     """
     said = {float(word.lower() == "correct") for word in _VERDICT.findall(text)}
     said |= {float(number) / 10 for number in _SCORE.findall(text)}
-    return said.pop() if len(said) == 1 and 0 <= min(said) and max(said) <= 1 else None
+    return said.pop() if len(said) == 1 and min(said) >= 0 and max(said) <= 1 else None
 
 
 @dataclass(frozen=True)
