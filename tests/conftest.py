@@ -25,7 +25,7 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_reward_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with tiny random models: outcome (one label), outcome2 (two), process, and causal, which is none."""
+    """A folder of tiny random models: outcome (one label), outcome2 (two), process, and causal."""
     root = tmp_path_factory.mktemp("rewards")
     make_llama(root / "outcome", "SequenceClassification", 1)
     make_llama(root / "outcome2", "SequenceClassification", 2)

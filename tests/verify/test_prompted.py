@@ -99,6 +99,16 @@ def test_the_mean_of_n_verdicts_is_unbiased() -> None:
     assert abs(score - 0.3) < 4 * math.sqrt(0.3 * 0.7 / 400)
 
 
+def test_another_model_of_the_engine_may_judge() -> None:
+    engine = Engine(scripted(lambda question: {"A: 2": 1.0}))
+    engine.add(scripted(lambda question: {"Verdict: correct": 1.0}, name="grader"))
+    for part in (Judge(model="grader"), SelfEval(model="grader", yes="Verdict: c", no="Verdict: i")):
+        answer = engine.run(Request(BestOfN(part, n=1), "What is 1 + 1?"))
+        assert answer.score == 1.0
+    with pytest.raises(BadInput, match="no model in this engine named 'greder'"):
+        engine.run(Request(BestOfN(Judge(model="greder"), n=1), "What is 1 + 1?"))
+
+
 def test_braces_in_an_answer_stay_what_they_are() -> None:
     def script(question: str) -> Mapping[str, float]:
         if question.startswith("What"):

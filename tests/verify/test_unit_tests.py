@@ -116,7 +116,8 @@ def test_files_outside_cannot_be_written(tmp_path: Path) -> None:
 def test_files_inside_are_small_and_gone_afterwards() -> None:
     assert holds("open('a', 'w').write('x' * 10**6)\nassert len(open('a').read()) == 10**6")
     many = (
-        "import os\nsize = 0\ntry:\n  for i in range(40):\n    with open(str(i), 'wb') as f: size += f.write(bytes(10**6))\n"
+        "import os\nsize = 0\ntry:\n  for i in range(40):\n"
+        "    with open(str(i), 'wb') as f: size += f.write(bytes(10**6))\n"
         "except OSError: pass\nassert size < 5 * 10**6, size"
     )
     assert holds(many)
@@ -131,7 +132,10 @@ def test_huge_output_is_thrown_away() -> None:
 
 
 def test_a_flood_of_the_report_is_no_pass() -> None:
-    flood = "import os\nfor fd in range(3, 20):\n  try: os.write(fd, b'passed\\n' * 1000)\n  except OSError: pass\nos._exit(0)"
+    flood = (
+        "import os\nfor fd in range(3, 20):\n  try: os.write(fd, b'passed\\n' * 1000)\n"
+        "  except OSError: pass\nos._exit(0)"
+    )
     assert passes(flood, ["assert False"], LIMITS) == [False]
 
 
@@ -189,7 +193,7 @@ def test_code_is_scored_by_the_tests_that_it_passes() -> None:
 
 
 def test_a_broken_test_is_not_a_failed_answer() -> None:
-    """One test is no Python, one contradicts the reference code: both are left out, and the receipt says so."""
+    """One test is no Python, one contradicts the reference code: both are left out, and that is said."""
     tests = [*TESTS, "assert add(1, 2 == 3", "assert add(1, 1) == 3"]
     [right], receipt = scores(UnitTests(timeout=60), [ADD], tests=tests, code="def add(a, b): return a + b")
     assert right.value == 1.0 and right.passed

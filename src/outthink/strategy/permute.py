@@ -52,13 +52,13 @@ def read_ranking(text: str | None, order: Sequence[int]) -> list[int] | None:
 
 @dataclass(frozen=True)
 class Permute:
-    """Ask with the items in n different orders, and let the answers vote, or join them into a central ranking.
+    """Ask with the items in n different orders, and let the answers vote or be joined into one ranking.
 
     unit="list": the contents of bulleted or numbered lines move, their marks stay; "sentences": all sentences
     but the last (the question) move. join="vote": the largest class of final answers; "kemeny": each answer
     ranks the items by number, and the ranking with the least sum of Kendall tau distances to all wins (exact
-    up to 12 items); "borda": items by mean rank. Where n reaches the number of orders, each is asked once, and
-    the result does not depend on the order given; else the orders are distinct draws. Answers that rank
+    up to 12 items); "borda": items by mean rank. Where n reaches the number of orders, each is asked once
+    and the result does not depend on the order given; else the orders are distinct draws. Answers that rank
     nothing are left out. Tang et al., "Found in the Middle: Permutation Self-Consistency Improves Listwise
     Ranking in Large Language Models", arXiv 2310.07712; Chen et al., "Premise Order Matters in Reasoning with
     Large Language Models", arXiv 2402.08939.

@@ -21,7 +21,8 @@ class Plangen:
 
         constraints = extract(problem);  prior = the method that the model would take
         repeat at most `rounds` times, until score >= enough:
-            j = argmax of mean score_j + explore sqrt(2 ln(t + 1) / (n_j + 1)) + [j is the prior] / (n_j + 1)
+            j = argmax of promise_j + explore sqrt(2 ln(t + 1) / (n_j + 1)),
+                promise_j = mean score_j, of an untried one 1 for the prior, else 0
             solution = method_j;  score = check(problem, constraints, solution) / 100
 
     The answer is the solution with the highest score, ties to the earlier; a score that cannot be read counts
@@ -73,8 +74,8 @@ class Plangen:
 
         def bound(j: int) -> float:
             n = len(seen[j])
-            mean = sum(seen[j]) / n if n else 0.0
-            return mean + self.explore * math.sqrt(2 * math.log(turn + 1) / (n + 1)) + (j == prior) / (n + 1)
+            promise = sum(seen[j]) / n if n else float(j == prior)
+            return promise + self.explore * math.sqrt(2 * math.log(turn + 1) / (n + 1))
 
         return max(range(len(seen)), key=bound)
 

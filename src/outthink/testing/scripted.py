@@ -4,8 +4,8 @@
     after(question, start) -> {what follows the text `start`: probability}, None where it has no rule
 
 Its tokens are bytes. `after` is for text that was forced onto a branch: of all starts of what stands there
-that have a rule, the longest decides; what is in no rule ends. It is a local model in all else: tree, budgets, receipts and
-enumeration work on it.
+that have a rule, the longest decides; what is in no rule ends. It is a local model in all else: tree,
+budgets, receipts and enumeration work on it.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ GRADE = (
     "End with one line: `Score: <number>`.\n\nQuestion:\n{question}\n\nProposed answer:\n{answer}"
 )
 TRUE_OR_FALSE = (
-    "Question:\n{question}\n\nProposed answer:\n{answer}\n\nIs the proposed answer true or false? Answer with "
-    "one word."
+    "Question:\n{question}\n\nProposed answer:\n{answer}\n\nIs the proposed answer true or false? "
+    "Answer with one word."
 )
 
 

@@ -18,8 +18,8 @@ class Combine:
     """Join the scores of several verifiers, each called once with the whole batch.
 
     how="mean": sum of weight_j * value_j / sum of weight_j; "min": the least value; "product": of
-    value_j ** weight_j (values must not be negative). A candidate on which any of them has no word (-inf) gets
-    none. It passed if it passed all that say so. Weights are 1 unless given.
+    value_j ** weight_j (values must not be negative). A candidate on which any of them has no word (-inf)
+    gets none. It passed if it passed all that say so. Weights are 1 unless given.
     """
 
     parts: tuple[Verifier, ...]

@@ -85,8 +85,10 @@ def read(path: str, texts: Sequence[tuple[str, Sequence[str]]]) -> list[Judged]:
 
 
 def tokens(tokenizer: Any, question: str, steps: Sequence[str]) -> tuple[list[int], list[int]]:
-    """The tokens of a question and its steps, in the tokenizer's chat template if it has one, and the place of
-    each step's last token."""
+    """The tokens of a question and its steps, and the place of each step's last token.
+
+    The question stands in the tokenizer's chat template, if it has one.
+    """
     if tokenizer.chat_template:
         asked = [{"role": "user", "content": question}]
         text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)

@@ -41,8 +41,8 @@ class UnitTests:
 
     value = passed / sound tests, steps one each. Tests are `tests` (blocks parted by blank lines) or the
     problem's own (`data["tests"]`); the code is the last fenced block of the text. A test is broken, and left
-    out, if it is no Python, or if the problem's reference code (`data["code"]`) fails it; without a sound test
-    there is no word (-inf). The receipt says so.
+    out, if it is no Python, or if the problem's reference code (`data["code"]`) fails it; without a sound
+    test there is no word (-inf). The receipt says so.
 
     Each test has a process of its own: no network, a read-only file system but for `files` MiB, `memory` MiB
     a process, at most `processes` of them, `timeout` seconds; Linux 5.12 or later with user namespaces.
