@@ -31,12 +31,25 @@ from outthink.strategy import (
 from outthink.verify import Combine, Judge, SelfEval, Steps
 
 PARTS = [
-    BackwardChain(depth=1), BatchPrompt(size=2), BudgetForce(), BudgetForce(most=12), Dser(n=2, rounds=1),
-    Hints(n=3), Iad(Steps(), rounds=1), Infty(rounds=2, segment=20, summary=8), Pdr(n=2, workspace=20), Permute(n=2),
-    Permute(n=2, unit="sentences"), Plangen((Greedy(), Vote(n=2)), rounds=1), ReadTwice(), Refine(rounds=1),
-    Sift(rounds=1), Synthesize(n=2), BestOfN(Judge(max_tokens=20), n=2),
+    BackwardChain(depth=1),
+    BatchPrompt(size=2),
+    BudgetForce(),
+    BudgetForce(most=12),
+    Dser(n=2, rounds=1),
+    Hints(n=3),
+    Iad(Steps(), rounds=1),
+    Infty(rounds=2, segment=20, summary=8),
+    Pdr(n=2, workspace=20),
+    Permute(n=2),
+    Permute(n=2, unit="sentences"),
+    Plangen((Greedy(), Vote(n=2)), rounds=1),
+    ReadTwice(),
+    Refine(rounds=1),
+    Sift(rounds=1),
+    Synthesize(n=2),
+    BestOfN(Judge(max_tokens=20), n=2),
     BestOfN(Combine((SelfEval(), Steps())), n=2),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")

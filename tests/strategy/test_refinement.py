@@ -16,6 +16,7 @@ from outthink.core.problem import Problem, Secret
 from outthink.core.types import Budget, Can, Sampling
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
+from outthink.engine.trace import Trace
 from outthink.strategy import (
     BackwardChain,
     BestOfN,
@@ -79,6 +80,7 @@ def written(exchanges: list[Exchange]) -> int:
 REFINING = always(
     {
         "Review:\n3 is too much.": "A: 2",
+        "Review:\nAll fine.": "A: 2",
         "Proposed answer:\nA: 3\n\nCheck": "3 is too much.",
         "Proposed answer:\nA: 2\n\nCheck": "All fine.\nNo mistakes.",
         Q: "A: 3",
@@ -197,6 +199,18 @@ def test_dser_is_the_markov_chain_that_it_says(n: int, rounds: int) -> None:
     assert sum(found.values()) == pytest.approx(1.0, abs=1e-12)
 
 
+def test_dser_golden() -> None:
+    answer, said = run(Dser(n=1, rounds=2), REFINING)
+    assert said == [
+        Exchange(Q, "A: 3"),
+        Exchange(fill(_prompts.CRITIQUE, answer="A: 3"), "3 is too much."),
+        Exchange(fill(_prompts.REVISE, answer="A: 3", critique="3 is too much."), "A: 2"),
+        Exchange(fill(_prompts.CRITIQUE, answer="A: 2"), "All fine.\nNo mistakes."),
+        Exchange(fill(_prompts.REVISE, answer="A: 2", critique="All fine.\nNo mistakes."), "A: 2"),
+    ]
+    assert answer.final == "2"
+
+
 def test_the_share_of_right_answers_goes_to_its_limit() -> None:
     assert share_right(0.0, 0.3, 0.1, 200) == pytest.approx(0.75)
     assert share_right(0.4, 0.0, 0.0, 9) == 0.4
@@ -245,6 +259,30 @@ def test_infty_reasons_to_any_depth_in_a_cache_of_fixed_size() -> None:
         assert peak(Infty(rounds=99, segment=40, summary=9), counter(upto, 3)) <= slots + 64
     with pytest.raises(CacheFull):
         peak(Once(), lambda q: {" ".join(map(str, range(250))): 1.0})
+
+
+class Held(Trace):
+    """The most tokens that open branches stand on after any pass."""
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+        self.most = 0
+
+    def passed(self, info: Any) -> None:
+        assert self.engine is not None
+        held = sum(len(node.tokens) for node in self.engine.main.tree.nodes() if node.cursors)
+        self.most = max(self.most, held)
+
+
+def test_infty_holds_one_context_at_a_time() -> None:
+    most = []
+    for upto in (115, 250):
+        trace = Held()
+        trace.engine = Engine(scripted(counter(upto, 3)), trace=trace)
+        strategy = Infty(rounds=99, segment=40, summary=9)
+        trace.engine.run(Request(strategy, PROBLEM, sampling=Sampling(temperature=1.0)))
+        most.append(trace.most)
+    assert most[0] == most[1] < 400
 
 
 def test_a_segment_that_was_cut_goes_on_although_it_looks_like_an_answer() -> None:
