@@ -490,7 +490,8 @@ def test_depth_is_a_limit() -> None:
 def test_a_circle_ends() -> None:
     rules: list[Rule] = [(("a",), "b"), (("b",), "a")]
     problem = Problem("\n".join([*map(premise, rules), told("a")]))
-    assert run(BackwardChain(depth=50), prover(rules), problem)[0].final == "unknown"
+    answer, said = run(BackwardChain(depth=50), prover(rules), problem)
+    assert answer.final == "unknown" and len(said) == 2 * 3  # two goals: fact check, rules, decomposition
 
 
 # ------------------------------------------------------------------------------- synthesize, archon, plangen
