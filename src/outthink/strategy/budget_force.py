@@ -56,7 +56,7 @@ class BudgetForce:
     async def _think(self, branch: Branch) -> str:
         """Write on, `most` tokens in all and room for the answer left; why that ended. "length" if there is
         none."""
-        kept = len(branch._encode(self.cue)) + LEAST_ANSWER
+        kept = _length(branch, self.cue) + LEAST_ANSWER
         cap = min(self.most or branch.place.context, branch.sampling.max_tokens or branch.place.context)
         left = min(cap - len(branch), branch.place.context - branch.cursor.length - kept)
         if left < 1:
@@ -77,12 +77,17 @@ async def _append(branch: Branch, text: str) -> bool:
     tokens = branch.tokens
     if tokens and tokens[-1] in branch.place.eos:
         branch.rewind(len(tokens) - 1)
-    needed = len(branch._encode(text)) + LEAST_ANSWER
+    needed = _length(branch, text) + LEAST_ANSWER
     if branch.cursor.length + needed > branch.place.context:
         branch.degrade("budget_force", "the context is full: nothing more was forced")
         return False
     await branch.extend(text)
     return True
+
+
+def _length(branch: Branch, text: str) -> int:
+    """How many tokens a text is."""
+    return len(branch.place.tokenizer.encode(text, special=False))
 
 
 def _read(branch: Branch, reason: str) -> Answer:
