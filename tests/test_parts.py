@@ -14,6 +14,8 @@ NEEDED = {
     "verifier": "verifier=steps(noise=0.25)",
     "twist": "twist=steps(noise=0.25)",
     "path": "path='problems.jsonl'",
+    "methods": "methods=(greedy(), vote(n=4))",
+    "parts": "parts=(exact(), steps(noise=0.25))",
 }
 ALL = [(family, name) for family in FAMILIES for name in spec.names(family)]
 

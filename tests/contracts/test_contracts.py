@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import STRATEGIES, VERIFIERS, WRONG_FIELDS
+from cases import ASKING, PROMPTED, STRATEGIES, VERIFIERS, WRONG_FIELDS
 
 from outthink import spec
 from outthink.backends.toy import ALPHABET, hashed, toy
@@ -13,9 +14,11 @@ from outthink.bench import tasks
 from outthink.bench.tasks import load
 from outthink.core.branch import Branch
 from outthink.core.problem import Problem, Secret
+from outthink.core.rng import digest
 from outthink.core.samples import Sampled
-from outthink.core.types import Answer, Candidate, Score
+from outthink.core.types import Answer, Candidate, Sampling, Score
 from outthink.testing.contracts import check_strategy, check_task, check_verifier
+from outthink.testing.scripted import scripted
 
 VOCAB = len(ALPHABET)
 PROBLEM = Problem("ab", secret=Secret(reference="a"))
@@ -30,7 +33,9 @@ def each(table: dict[str, list[Any]]) -> list[Any]:
     return [pytest.param(part, id=repr(part)) for parts in table.values() for part in parts]
 
 
-@pytest.mark.parametrize(("family", "table"), [("strategy", STRATEGIES), ("verify", VERIFIERS)])
+@pytest.mark.parametrize(
+    ("family", "table"), [("strategy", STRATEGIES | PROMPTED), ("verify", VERIFIERS | ASKING)]
+)
 def test_every_file_has_a_case(family: str, table: dict[str, list[Any]]) -> None:
     assert sorted(table) == sorted(spec.names(family))
 
@@ -38,6 +43,31 @@ def test_every_file_has_a_case(family: str, table: dict[str, list[Any]]) -> None
 @pytest.mark.parametrize("strategy", each(STRATEGIES))
 def test_strategy(strategy: Any) -> None:
     check_strategy(strategy, backend, PROBLEM)
+
+
+LISTS = Problem(
+    "Rank them. Best first.\n- a\n- b\n- c\nQ[1]: one?\nQ[2]: two?\nQ[3]: which?",
+    secret=Secret(reference="1"),
+)
+SAID = ("A: 1", "A: 2", "A: 2 > 1 > 3", "A: 1\nA[1]: 4\nA[2]: 5", "No mistakes.", "Proved", "none", "1, 2",
+        "Agrees", "Score: 70", "Verdict: correct", "Verdict: incorrect", "True", "Hm")  # fmt: skip
+
+
+def talker() -> Any:
+    """A model that answers every question with something, often with nothing that was asked for."""
+    return scripted(lambda question: {said: 1 + digest(question, said) % 3 for said in SAID}, context=2048)
+
+
+@pytest.mark.parametrize("strategy", each(PROMPTED))
+def test_prompted_strategy(strategy: Any) -> None:
+    check_strategy(strategy, talker, LISTS, Sampling(temperature=1.0, max_tokens=12))
+
+
+@pytest.mark.parametrize("verifier", each(ASKING))
+def test_asking_verifier(verifier: Any, tiny_reward_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_reward_models)
+    texts = ["1 + 1 = 2\nA: 1\n", "1 + 1 = 3\nA: 3\n", "abc", ""]
+    check_verifier(verifier, [Candidate(t, LISTS, "1" if "A: 1" in t else None) for t in texts], talker)
 
 
 @pytest.mark.parametrize("verifier", each(VERIFIERS))
@@ -76,7 +106,7 @@ def test_task(name: str) -> None:
     check_task(load(name))
 
 
-@pytest.mark.parametrize("part", each(STRATEGIES) + each(VERIFIERS))
+@pytest.mark.parametrize("part", each(STRATEGIES | PROMPTED) + each(VERIFIERS | ASKING))
 def test_a_part_prints_as_its_configuration(part: Any) -> None:
     family = "strategy" if type(part).__module__.startswith("outthink.strategy") else "verify"
     assert spec.parse(repr(part), family) == part

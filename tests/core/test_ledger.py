@@ -28,6 +28,17 @@ def test_a_charge_goes_to_the_nearest_open_scope_and_all_above() -> None:
     assert run.books()["run/think"].written == 10
 
 
+def test_blocks_of_one_name_are_added_up() -> None:
+    run = Scope("run")
+    for _ in range(3):
+        outer = open_scope(run, "verify", Budget(), 0.0)
+        open_scope(outer, "verify", Budget(), 0.0).charge(Cost(verified=2))
+    assert {name: cost.verified for name, cost in run.books().items()} == {
+        "run/verify": 6,
+        "run/verify/verify": 6,
+    }
+
+
 def test_room_is_the_least_over_all_caps() -> None:
     run = Scope("run", None, {"written": 30})
     think = open_scope(run, "think", Budget(written=50), 0.0)

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from outthink.core import rng
-from outthink.core.errors import BadInput, BudgetExceeded, Misuse
+from outthink.core.errors import BadInput, BudgetExceeded, Misuse, PromptTooLong
 from outthink.core.ledger import Scope, open_scope
 from outthink.core.tasks import Task, call_depth, current, evaluate, running
 from outthink.core.tree import Cursor, Tree
@@ -123,6 +123,7 @@ class Branch:
         "owner",
         "_born",
         "_busy",
+        "_problem",
         "dist",
     )
 
@@ -140,6 +141,7 @@ class Branch:
         self.owner: Task | None = running()
         self._born = 0
         self._busy = False
+        self._problem: Problem | None = None
         self.dist: Dist | None = None
         if self.owner is not None:
             self.owner.branches[self] = None
@@ -155,7 +157,8 @@ class Branch:
 
     @property
     def problem(self) -> Problem:
-        return self.run.problem
+        """The run's problem; below `ask(..., is_problem=True)`, the same one asked in other words."""
+        return self._problem or self.run.problem
 
     @property
     def tokens(self) -> list[int]:
@@ -195,6 +198,7 @@ class Branch:
         child.stats = {name: list(values) for name, values in self.stats.items()}
         child.sampling = self.sampling
         child.dist = self.dist
+        child._problem = self._problem
         return child
 
     def _child(self, place: Place, cursor: Cursor) -> Branch:
@@ -336,13 +340,24 @@ class Branch:
         place = self.run.place(model)
         tokens = list(prompt) if not isinstance(prompt, str) else place.tokenizer.encode(prompt)
         if len(tokens) >= place.context:
-            raise BadInput(f"a prompt of {len(tokens)} tokens does not fit the context of {place.context}")
+            raise PromptTooLong(
+                f"a prompt of {len(tokens)} tokens does not fit the context of {place.context}"
+            )
         path, key = self._next_key()
         if place is not self.place:
             key = rng.child(key, rng.digest(place.name))
         branch = Branch(self.run, place, place.tree.open(tokens), path, key)
         branch.sampling = self.sampling
         current().scope.charge(Cost(read=len(tokens)))
+        return branch
+
+    async def ask(self, question: str, model: str | None = None, is_problem: bool = False) -> Branch:
+        """A new root: a question in that model's chat template. With `is_problem` it stands for the problem's
+        own prompt: strategies and verifiers below see it there.
+        """
+        tokens = self.run.place(model).tokenizer.chat([{"role": "user", "content": question}])
+        branch = await self.open(tokens, model)
+        branch._problem = replace(self.problem, prompt=question) if is_problem else self._problem
         return branch
 
     async def _read(self, asks: list[Ask]) -> list[Dist]:

@@ -6,6 +6,7 @@ OutthinkError                an error whose message is meant to be read, without
  |   +- PromptTooLong        the prompt does not fit the model's context
  |   +- CacheFull            one request alone needs more cache than the engine may use
  |   +- CannotDo             the backend lacks what a strategy needs
+ +- VerifierFailed           a verifier raised, or took longer than its time limit
  +- Misuse                   a strategy broke a rule of the engine (awaited a foreign thing, used a closed
  branch) |   +- Deadlock             nothing runnable and nothing in flight
 Interrupted (BaseException)  a task is being ended; never swallow it
@@ -48,6 +49,10 @@ class CacheFull(BadInput):
 
 class CannotDo(BadInput):
     """The backend lacks what a strategy needs."""
+
+
+class VerifierFailed(OutthinkError, RuntimeError):
+    """A verifier raised, or took longer than its time limit."""
 
 
 class Misuse(OutthinkError, RuntimeError):

@@ -384,8 +384,9 @@ def fresh(error: BaseException) -> BaseException:
     """A copy of an error to raise in another task, with the original as its cause."""
     try:
         new = copy.copy(error)
-    except Exception:
-        new = RuntimeError(f"{type(error).__name__}: {error}")
+    except Exception:  # its __init__ takes something else than its args
+        new = type(error).__new__(type(error), *error.args)
+        new.__dict__.update(error.__dict__)
     new.__traceback__ = None
     new.__cause__ = error
     return new

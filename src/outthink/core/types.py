@@ -247,7 +247,11 @@ class Finish:
 @dataclass(frozen=True, slots=True)
 class Score:
     """A verifier's word on one candidate: higher is better. `steps` are one value a step where it judges
-    steps."""
+    steps.
+
+    A value of -inf is no word at all (a verdict that cannot be read, a test that is broken): it ranks below
+    every score and weighs nothing.
+    """
 
     value: float
     steps: tuple[float, ...] = ()

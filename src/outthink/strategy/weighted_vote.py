@@ -24,7 +24,8 @@ class WeightedVote:
     (`weight="value"`, scores must not be negative), its exponential, shifted by the largest (`weight="exp"`,
     for log-probabilities), or its rank (`weight="rank"`: of n the best counts n, the worst 1, level ones
     what they would have on average: a Borda count). Each is raised to `power`. Invalid answers never win;
-    ties go to the class that appeared first. Li et al., "Making Large Language Models Better Reasoners with
+    ties go to the class that appeared first; an answer on which the verifier has no word (-inf) weighs
+    nothing. Li et al., "Making Large Language Models Better Reasoners with
     Step-Aware Verifier", arXiv 2206.02336; ranks: Kang et al., "Scalable Best-of-N Selection for Large
     Language Models via Self-Certainty", with verifier=certainty().
     """
@@ -52,11 +53,14 @@ class WeightedVote:
         return await sample_and_select(root, [self.inner] * self.n, self.select, self.verifier)
 
     def _weights(self, scores: list[float]) -> list[float]:
+        """What each score counts; no word (-inf) counts nothing."""
+        heard = [s for s in scores if s > -math.inf]
         if self.weight == "exp":
-            top = max(scores)
+            top = max(heard, default=0.0)
             return [math.exp(s - top) for s in scores]
         if self.weight == "rank":
-            return [sum((s > t) + 0.5 * (s == t) for t in scores) + 0.5 for s in scores]
-        if min(scores) < 0:
+            ranks = [sum((s > t) + 0.5 * (s == t) for t in scores) + 0.5 for s in scores]
+            return [rank if s > -math.inf else 0.0 for rank, s in zip(ranks, scores, strict=True)]
+        if min(heard, default=0.0) < 0:
             raise BadInput(f"{self.verifier!r} gives negative scores; use weight='exp' for log-probabilities")
-        return scores
+        return [max(s, 0.0) for s in scores]

@@ -85,7 +85,11 @@ def judged(verifier: Any, candidates: Sequence[Candidate], backend: Callable[[],
             await branch.generate(replace(root.sampling, max_tokens=2))
             return replace(candidate, branch=branch)
 
-    Engine(backend(), slots=4000).run(Request(Judge(), "a", sampling=Sampling(temperature=1.0)))
+    engine = Engine(backend(), slots=4000)
+    try:
+        engine.run(Request(Judge(), "a", sampling=Sampling(temperature=1.0)))
+    finally:
+        engine.close()
     return found
 
 

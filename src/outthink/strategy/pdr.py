@@ -1,0 +1,66 @@
+"""Parallel-Distill-Refine: drafts side by side, distilled into a bounded workspace, refined from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from outthink.core.branch import Branch
+from outthink.core.protocols import Strategy
+from outthink.core.tasks import gather
+from outthink.core.types import Answer, Can
+from outthink.spec import show
+from outthink.strategy import _prompts
+from outthink.strategy.once import Once
+from outthink.strategy.vote import elect
+
+
+@dataclass(frozen=True)
+class Pdr:
+    """Draft n answers in parallel, distil them into notes of `workspace` tokens, draft again from these.
+
+        drafts = n x inner
+        repeat `rounds` times: notes = distil(drafts)
+            drafts = n x answer(problem, notes), 1 in the last round
+
+    No context is longer than problem + n * longest draft + workspace (and the templates), however many
+    the rounds; n = 1 is sequential refinement. Prompts have the places {problem}, {drafts} and {workspace}.
+    "Rethinking Thinking Tokens: LLMs as Improvement Operators".
+    """
+
+    n: int = 4
+    rounds: int = 1
+    workspace: int = 512
+    inner: Strategy = field(default_factory=Once)
+    distil: str = _prompts.WORKSPACE
+    refine: str = _prompts.FROM_WORKSPACE
+
+    needs = Can.GENERATE
+    __repr__ = show
+
+    def __post_init__(self) -> None:
+        _prompts.at_least_one(n=self.n, rounds=self.rounds, workspace=self.workspace)
+        _prompts.check_template("distil", self.distil, "problem", "drafts")
+        _prompts.check_template("refine", self.refine, "problem", "workspace")
+
+    async def __call__(self, root: Branch, /) -> Answer:
+        found = await gather(*map(self.inner, root.fork(self.n)))
+        for turn in range(self.rounds):
+            drafts = [_prompts.bare(draft) for draft in found]
+            root.offer(elect(drafts), rank=turn)
+            found = await self._again(root, drafts, 1 if turn + 1 == self.rounds else self.n)
+            if not found:
+                return elect(drafts)
+        answer: Answer = found[0]
+        return answer
+
+    async def _again(self, root: Branch, drafts: list[Answer], n: int) -> list[Answer]:
+        """n answers from the notes on these drafts; none where that does not fit."""
+        problem = root.problem.prompt
+        listed = _prompts.numbered([draft.text for draft in drafts])
+        question = _prompts.fill(self.distil, problem=problem, drafts=listed)
+        notes = await _prompts.note(root, question, self.workspace)
+        if notes is None:
+            return []
+        question = _prompts.fill(self.refine, problem=problem, workspace=notes)
+        answers = await gather(*(_prompts.consult(root, question) for _ in range(n)))
+        return [answer for answer in answers if answer is not None]
