@@ -44,7 +44,7 @@ def told(answer: ot.Answer | None) -> tuple[Any, ...]:
     "dtype, kernels", [("float64", "torch"), ("float32", "native"), ("bfloat16", "native")]
 )
 def test_same_answers_in_any_batch_and_company(dtype: str, kernels: str) -> None:
-    """float64, whose bits part no two draws here; and kernels whose bits stay the same in any batch."""
+    """float64, where the bits of a logit are far below what could part two draws; kernels whose bits stay."""
     if kernels == "native" and _native is None:
         pytest.skip("the native extension is not built")
     asked = requests()

@@ -15,6 +15,7 @@ import torch
 from conftest import LEVELS
 from forests import Branch, Forest, evaluate
 
+from outthink.backends.load import embedded
 from outthink.core.batch import Batch, Segment
 from outthink.models import Model, ModelError, load
 from outthink.models.loader import load_model
@@ -244,6 +245,16 @@ def test_passes_of_two_python_threads(save_tiny: Any) -> None:
     for worker in workers:
         worker.join()
     assert len(out) == 40 and all(torch.equal(out[0], other) for other in out)
+
+
+def test_no_stage_begins_before_the_last_has_ended() -> None:
+    """More threads than there may be cores: some are stopped in the middle of their work."""
+    model = load_model(embedded()["pocket"], kernels="native")
+    batch, store, seen = fan(Random(1), branches=6), model.new_store(2000), []
+    for count in (1, *[4] * 30):
+        torch.set_num_threads(count)
+        seen.append(model.forward(batch, store))
+    assert all(torch.equal(seen[0], other) for other in seen)
 
 
 def in_child(model: Model, store: Any, expected: list[float], queue: Any) -> None:

@@ -27,7 +27,7 @@ from outthink.models.config import Shape
 from outthink.models.errors import ModelError
 
 try:
-    from outthink.models import _native
+    import outthink.models._native as _native
 except ImportError:  # not built: there was no C compiler, or the platform has no POSIX threads
     _native = None  # type: ignore[assignment]
 
