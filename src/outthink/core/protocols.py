@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from outthink.core.about import About
@@ -54,7 +54,11 @@ class Tokenizer(Protocol):
 
     def decode(self, tokens: Sequence[int]) -> str: ...
 
-    def chat(self, messages: Sequence[dict[str, str]]) -> list[int]: ...
+    def chat(self, messages: Sequence[Mapping[str, str]], *, is_reply_due: bool = True) -> list[int]: ...
+
+    def resume(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """A conversation whose last message is to be written on."""
+        ...
 
     def detokenizer(self) -> Any:
         """`push(token) -> str` of text that is now certain, never half a character."""
