@@ -30,6 +30,7 @@ class Likelihood:
     records = ()
 
     needs = Can.LOGPROBS
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:
