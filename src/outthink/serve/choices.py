@@ -28,7 +28,7 @@ class Choices:
         if order.prompt_logprobs is not None:
             self.ticket.prompt = await score_prompt(root, order.prompt_logprobs)
         if order.is_scored_only:
-            self.ticket.answered(0, answer := Answer("", finish="length"))
+            self.ticket.answered(0, answer := Answer("", finish="length", branch=root))
             return answer
         if order.logprobs:
             root.record(f"top{order.logprobs}")

@@ -79,6 +79,7 @@ class EngineSide:
             while self.arrived:
                 self._take(self.arrived.popleft())
             if self.tickets:
+                self._cap()
                 self.engine.turn()
                 self._end_runs()
             self._flush()
@@ -147,6 +148,9 @@ class EngineSide:
 
     def _request(self, ticket: Ticket, tokens: tuple[int, ...]) -> Request:
         order = ticket.order
+        bad = next((t for t, _ in order.sampling.logit_bias if t >= self.engine.main.vocab), None)
+        if bad is not None:
+            raise BadInput(f"logit_bias: token {bad} is outside the vocabulary of {self.engine.main.vocab}")
         asked = next((m["content"] for m in reversed(order.messages) if m["role"] == "user"), order.text)
         return Request(
             Choices(order.strategy, ticket),
@@ -202,6 +206,13 @@ class EngineSide:
         place = f" at {os.path.basename(where[0].filename)}:{where[0].lineno}" if where else ""
         print(f"outthink: {type(error).__name__}{place}", file=sys.stderr, flush=True)
         return "the engine failed on this request; it is not your fault, and the server's log says where"
+
+    def _cap(self) -> None:
+        """End requests whose next pass could bring them above what one may write."""
+        for ticket in self.tickets.values():
+            most = ticket.order.limits.written
+            if ticket.written + len(ticket.live) > most and ticket.run is not None:
+                self.engine.stop(ticket.run, f"written={most} in run")
 
     def _weigh(self) -> None:
         """End requests that hold more cache than one may."""

@@ -53,10 +53,10 @@ def text_orders(
     if scored_only and (body.n or 1) > 1:
         raise BadInput("n copies of a prompt that nothing is written to: leave n out")
     common = _common(body, model, limits, who, body.max_tokens or (1 if scored_only else None))
-    wants = body.logprobs if body.echo and body.logprobs is not None else body.prompt_logprobs
+    if body.echo and body.logprobs is not None:  # the prompt's are told too
+        common["prompt_logprobs"] = max(body.logprobs, body.prompt_logprobs or 0)
     common |= {
         "logprobs": body.logprobs,
-        "prompt_logprobs": wants,
         "is_scored_only": scored_only,
         "is_echoed": bool(body.echo),
     }
@@ -80,6 +80,7 @@ def _common(body: Common, model: str, limits: Limits, who: str, max_tokens: int 
         "seed": secrets.randbits(53) if body.seed is None else body.seed % 2**64,
         "budget": _least(_budget(body), limits),
         "sampling": _sampling(body, max_tokens),
+        "prompt_logprobs": body.prompt_logprobs,
         "is_streamed": bool(body.stream),
         "is_watched": bool(body.stream and body.progress),
         "priority": body.priority or 0,
@@ -130,11 +131,16 @@ def _budget(body: Common) -> Budget:
 
 
 def _least(budget: Budget, limits: Limits) -> Budget:
-    """The caps that were asked for, where they are below the server's."""
+    """The caps that were asked for, where they are below the server's.
+
+    The server's own cap on tokens is kept by the engine's side, without reservations: these hand a request
+    that names no max_tokens its tokens branch by branch, and its branches would wait for one another.
+    """
     caps = budget.caps()
     if "dollars" in caps:
         raise BadInput("a local model costs no dollars: cap something else")
-    caps["written"] = min(int(caps.get("written", limits.written)), limits.written)
+    if "written" in caps:
+        caps["written"] = min(int(caps["written"]), limits.written)
     caps["seconds"] = min(caps.get("seconds", limits.seconds), limits.seconds)
     return Budget(**caps)  # type: ignore[arg-type]
 

@@ -43,7 +43,10 @@ def whole(form: Form, ended: Sequence[Ended]) -> dict[str, Any]:
     for one in ended:
         for choice in one.choices:
             choices.append(_whole_choice(form, len(choices), choice, one))
-    return {**form.head(False), "choices": choices, "usage": usage(ended), "outthink": ours(form, ended)}
+    made = {**form.head(False), "choices": choices, "usage": usage(ended), "outthink": ours(form, ended)}
+    if form.is_chat and ended[0].prompt is not None:
+        made["prompt_logprobs"] = prompt_logprobs(ended[0].prompt)
+    return made
 
 
 def _whole_choice(form: Form, index: int, choice: Choice, ended: Ended) -> dict[str, Any]:
@@ -56,7 +59,7 @@ def _whole_choice(form: Form, index: int, choice: Choice, ended: Ended) -> dict[
         made["text"] = echo + choice.text
         before = ended.prompt if form.is_echoed else None
         made["logprobs"] = text_logprobs(form, (before or ()) if form.logprobs is not None else (), choice)
-    if ended.prompt is not None:
+    if ended.prompt is not None and not form.is_chat:
         made["prompt_logprobs"] = prompt_logprobs(ended.prompt)
     return made
 

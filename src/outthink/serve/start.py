@@ -38,6 +38,7 @@ def serve(load: Callable[[], Any], settings: Settings, host: str, port: int) -> 
             raise BadInput(ready.message if isinstance(ready, Failed) else "the engine's process has died")
         return _run(ours, ready, settings, listening)
     finally:
+        listening.close()
         ours.close()  # which ends the engine, should it not have heard that it may
         engine.join(10)
         if engine.is_alive():
@@ -54,12 +55,15 @@ def engine_process(end: socket.socket, load: Callable[[], Any]) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    made = None
     try:
         [family, *_], *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         made = socket.socket(family, socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
     except (OSError, OverflowError) as error:
+        if made is not None:
+            made.close()
         raise BadInput(f"cannot listen at {host}:{port}: {error}") from None
     return made
 
@@ -78,10 +82,10 @@ def _run(end: socket.socket, ready: Ready, settings: Settings, listening: socket
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(settings.grace + 10),
     )
-    running = Graceful(config, gateway, settings.grace)
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    print(f"outthink serves {server.model} at http://{shown}:{port}", file=sys.stderr, flush=True)
+    hello = f"outthink serves {server.model} at http://{shown}:{port}"
+    running = Graceful(config, gateway, settings.grace, hello)
     running.run([listening])
     if not gateway.is_alive and not running.is_told:
         raise OutthinkError("the engine's process has died; everything it had was answered with an error")
@@ -91,8 +95,9 @@ def _run(end: socket.socket, ready: Ready, settings: Settings, listening: socket
 class Graceful(uvicorn.Server):
     """At a signal no more is taken, what waits is handed back, and what runs may finish, for a time."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway, grace: float) -> None:
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, grace: float, hello: str) -> None:
         super().__init__(config)
+        self.hello = hello
         self.gateway = gateway
         self.grace = grace
         self.is_told = False
@@ -101,6 +106,10 @@ class Graceful(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit  # the second time
         self.should_exit = self.is_told = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(self.hello, file=sys.stderr, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.gateway.is_draining = True
