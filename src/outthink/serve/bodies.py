@@ -60,8 +60,8 @@ def parse(raw: bytes, most: int) -> Any:
     for _ in range(most):
         below = [value for value in level if isinstance(value, (dict, list))]
         level = [v for one in below for v in (one.values() if isinstance(one, dict) else one)]
-        if not level:
-            return given
+    if not any(isinstance(value, (dict, list)) for value in level):
+        return given
     raise Refused(400, f"the body is nested deeper than {most} levels")
 
 

@@ -66,7 +66,7 @@ def held_back(text: str, stops: Sequence[str]) -> int:
     longest = max(map(len, stops), default=0) - 1
     for size in range(min(longest, len(text)), 0, -1):
         tail = text[-size:]
-        if any(stop.startswith(tail) for stop in stops):
+        if any(len(stop) > size and stop.startswith(tail) for stop in stops):
             return size
     return 0
 
