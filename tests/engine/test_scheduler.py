@@ -142,6 +142,8 @@ def test_requests_of_one_share_take_turns_as_one() -> None:
     crowd = [Waiting(run, 0, (), "crowd") for run in range(4)]
     assert fair([*crowd, Waiting(4, 0, (), "one")], {}) == [0, 4, 1, 2, 3]
     assert fair([*crowd, Waiting(4, 0, (), "one")], {"one": 2}) == [0, 1, 2, 4, 3]
+    greedy = [Waiting(0, 9, (i,), "one") for i in range(3)]  # inside a share, the one that has less
+    assert fair([*greedy, Waiting(1, 0, (), "one")], {}) == [3, 0, 1, 2]
 
 
 def test_urgent_work_pre_empts_and_nothing_changes_in_what_is_written() -> None:

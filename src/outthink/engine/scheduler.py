@@ -29,13 +29,13 @@ def urgent(priorities: Sequence[int], passes: int) -> list[int]:
 def fair(waiting: Sequence[Waiting], served: Mapping[str, int]) -> list[int]:
     """Indices in the order in which they get a place: shares take turns, the least served first.
 
-    Within a request the work that has written least goes first, ties by path.
+    Within a share the work that has written least goes first, ties by arrival and path.
     """
     inside: dict[str, list[int]] = {}
-    for i in sorted(range(len(waiting)), key=lambda i: waiting[i]):
+    for i in sorted(range(len(waiting)), key=lambda i: (waiting[i].progress, waiting[i])):
         inside.setdefault(share(waiting[i]), []).append(i)
     turns = [
-        (served.get(one, 0) + turn, waiting[members[0]].run, i)
+        (served.get(one, 0) + turn, min(waiting[m].run for m in members), i)
         for one, members in inside.items()
         for turn, i in enumerate(members)
     ]

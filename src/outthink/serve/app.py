@@ -99,7 +99,8 @@ class Server:
         return await self._complete(request, body, form, make)
 
     def _for(self, request: Request) -> tuple[Any, ...]:
-        return self.model, self.settings.limits, request.state.who, self.gateway.number
+        who = request.state.who if self.settings.keys.digests else ""  # then each request is for itself
+        return self.model, self.settings.limits, who, self.gateway.number
 
     def _form(self, body: Common, is_chat: bool, **given: Any) -> Form:
         options = body.stream_options
