@@ -35,7 +35,8 @@ WRONG: list[tuple[dict[str, Any], str, str | None]] = [
     ({"strategy": "vote", "model": "pocket+vote"}, "given twice", None),
     ({"strategy": "vote", "verifier": "likelihood()"}, "vote takes no", None),
     ({"strategy": "best_of_n(verifier=steps())"}, "steps() needs a problem of a task", None),
-    ({"speculate": "lookahead()"}, "speculate='lookahead()' is not supported yet", None),
+    ({"speculate": "copy(n=8)"}, "not marked remote_safe", None),
+    ({"speculate": "nobody"}, "no drafter named 'nobody'", None),
     ({"budget": {"written": 0}}, "budget", None),
     ({"budget": "written=x"}, "budget written='x' is not a number", None),
     ({"budget": {"tokens": 9}}, "unknown field 'tokens'", None),
@@ -104,7 +105,7 @@ def test_it_listens_to_this_machine_only(server: Served) -> None:
 def test_a_prompt_made_to_never_end_costs_its_cap_and_no_more(server: Served) -> None:
     """The server's cap is 800 tokens; a normal request beside it writes what it writes alone."""
     alone = server.post(seed=3).json()["choices"]
-    endless = {"ignore_eos": True, "n": 4, "logit_bias": {"2": -100}, "budget": {"written": 10**9}}
+    endless = {"ignore_eos": True, "n": 4, "logit_bias": {"2": -100}}
     reply = server.post(stream=True, stream_reply=True, seed=1, **endless)
     beside = server.post(seed=3).json()["choices"]
     last = [line for line in reply.iter_lines() if b"receipt" in line][-1]

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from outthink.cli.bench import bench
+from outthink.cli.certify import certify
 from outthink.cli.demo import demo
 from outthink.cli.lists import methods, models, tasks
 from outthink.cli.output import safe
@@ -41,6 +42,11 @@ HELP = """Spend compute at inference time: the best answer that a budget can buy
   outthink bench --task steps --strategies "greedy; vote(n=8)" --n 200
 
 \b
+[bold]The same text, sooner[/bold]
+  outthink solve --task steps --strategy "vote(n=8)" --speculate auto
+  outthink certify --speculate auto --task steps
+
+\b
 [bold]What there is[/bold]
   outthink methods
   outthink tasks steps
@@ -58,7 +64,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = (solve, bench, serve, explain, demo, tasks, models, methods)
+COMMANDS = (solve, bench, serve, certify, explain, demo, tasks, models, methods)
 for command in COMMANDS:
     app.command(command.__name__)(command)
 

@@ -42,6 +42,9 @@ class Serving:
     device: Annotated[str, Option(help="cpu or cuda.", rich_help_panel=RUNNING)] = "cpu"
     threads: Annotated[int | None, Option(help="CPU threads.", rich_help_panel=RUNNING)] = None
     max_batch: Annotated[int, Option(help="Most branches in a pass.", rich_help_panel=RUNNING)] = 256
+    speculate: Annotated[
+        str, Option(help="Who drafts: auto, none, copy(n=8) ...", rich_help_panel=RUNNING)
+    ] = "none"
     cache: Annotated[float, Option(help="GiB for keys and values.", rich_help_panel=RUNNING)] = 1.0
     quiet: Annotated[bool, Option("--quiet", help="No line for each request on stderr.")] = False
 
@@ -92,5 +95,6 @@ def serve(options: Serving) -> None:
         threads=options.threads,
         max_batch=options.max_batch,
         cache=options.cache,
+        speculate=options.speculate,
     )
     run(load, settings, options.host, options.port)

@@ -93,3 +93,7 @@ class Backend(Protocol):
     def price(self, job: Job) -> Cost:
         """What a job will cost, as far as is known before it runs."""
         ...
+
+    def step_times(self) -> Mapping[int, float]:
+        """Seconds of a forward pass by its number of rows, measured now."""
+        ...

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from outthink.core import rng
 from outthink.core.branch import Branch, Offer
+from outthink.core.drafting import AcceptRule, Drafter
 from outthink.core.errors import Misuse
 from outthink.core.ledger import Distinct, Scope
 from outthink.core.problem import Problem
 from outthink.core.protocols import Strategy
 from outthink.core.tree import Cursor
 from outthink.core.types import Answer, Budget, Cost, Degradation, Receipt, Sampling
+from outthink.engine.speculator import Speculator
 from outthink.text import final_answer
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ class Request:
     priority: int = 0  # the lower, the earlier: its work goes before all work of a higher number
     share: str = ""  # requests of one share take turns as one
     max_branches: int = MAX_BRANCHES  # live at one time
+    speculate: Drafter | str | None = None  # who drafts; None: as the engine says, "none": nobody
+    accept: AcceptRule | None = None  # None: match
 
 
 class Run:
@@ -65,6 +69,11 @@ class Run:
         self.degradations: dict[str, Degradation] = {}
         self.answer: Answer | None = None
         self.error: BaseException | None = None
+        self.chances = engine.chances
+        drafter = engine.speculate if request.speculate is None else request.speculate
+        self.speculator: Speculator | None = None
+        if drafter is not None and not isinstance(drafter, str):
+            self.speculator = Speculator(self, drafter, request.accept or engine.accept)
 
     @property
     def is_done(self) -> bool:
@@ -144,7 +153,7 @@ class Run:
         )
 
     def receipt(self, finish: str) -> Receipt:
-        request, actual = self.request, self.scope.actual.copy()
+        request, actual, drafting = self.request, self.scope.actual.copy(), self.speculator
         logical = self.scope.logical.copy()
         return Receipt(
             logical=logical,
@@ -158,6 +167,8 @@ class Run:
             seed=request.seed,
             sampling=request.sampling,
             degradations=(*self.degradations.values(), *map(_note, self.engine.main.backend.notes)),
+            speculation={} if drafting is None else drafting.books(),
+            drawn_per_row=1.0 if drafting is None else drafting.written / max(1, drafting.steps),
         )
 
     def _by_scope(self) -> Mapping[str, Cost]:

@@ -24,6 +24,7 @@ from outthink.core.problem import Problem
 from outthink.core.types import Answer
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
+from outthink.engine.speculator import MOST_NODES
 from outthink.serve.choices import Choices
 from outthink.serve.telling import Telling, Ticket
 from outthink.serve.wire import (
@@ -161,6 +162,7 @@ class EngineSide:
             tag=ticket,
             config=repr(order.strategy),
             tokens=tokens,
+            speculate=order.speculate,
             priority=order.priority,
             share=order.share,
             max_branches=order.limits.branches,
@@ -210,9 +212,12 @@ class EngineSide:
     def _cap(self) -> None:
         """End requests whose next pass could bring them above what one may write."""
         for ticket in self.tickets.values():
-            most = ticket.order.limits.written
-            if ticket.written + len(ticket.live) > most and ticket.run is not None:
-                self.engine.stop(ticket.run, f"written={most} in run")
+            most, run = ticket.order.limits.written, ticket.run
+            if run is None:
+                continue
+            step = 1 if run.speculator is None else MOST_NODES + 1  # tokens that a pass may bring a branch
+            if ticket.written + step * len(ticket.live) > most:
+                self.engine.stop(run, f"written={most} in run")
 
     def _weigh(self) -> None:
         """End requests that hold more cache than one may."""

@@ -120,7 +120,9 @@ class Common(Body):
     strategy: Text | None = Field(None, max_length=4096, description="how to spend: vote(n=8)")
     verifier: Text | None = Field(None, max_length=4096, description="for a strategy that takes one")
     budget: Caps | Text | None = Field(None, description="caps, or text: written=4000,seconds=10")
-    speculate: Text | None = Field(None, max_length=4096, description="none")
+    speculate: Text | None = Field(
+        None, max_length=4096, description="who drafts: none; the text stays the same"
+    )
     progress: bool | None = Field(None, description="tell of branches and offers in the stream")
 
     def stops(self) -> tuple[str, ...]:

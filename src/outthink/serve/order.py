@@ -72,9 +72,8 @@ def _prompts(prompt: Any) -> list[dict[str, Any]]:
 
 
 def _common(body: Common, model: str, limits: Limits, who: str, max_tokens: int | None) -> dict[str, Any]:
-    if body.speculate is not None and body.speculate != "none":  # the one place where drafters will come in
-        raise BadInput(f"speculate={body.speculate[:40]!r} is not supported yet; 'none' is")
     return {
+        "speculate": _drafter(body.speculate),
         "strategy": strategy_of(body, model),
         "n": body.n or 1,
         "seed": secrets.randbits(53) if body.seed is None else body.seed % 2**64,
@@ -99,6 +98,15 @@ def strategy_of(body: Common, model: str) -> Any:
         raise BadInput("the strategy is given twice: in the model's name, and as strategy")
     text = named if plus else "once" if body.strategy is None else body.strategy
     part = spec.parse(text if body.verifier is None else _with_verifier(text, body.verifier))
+    check_remote(part)
+    return part
+
+
+def _drafter(text: str | None) -> Any:
+    """Who drafts. BadInput for one that strangers may not have."""
+    if text is None or text == "none":
+        return text
+    part = spec.parse(text, "speculate")
     check_remote(part)
     return part
 

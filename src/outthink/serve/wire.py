@@ -64,6 +64,7 @@ class Order:
     is_continued: bool = False  # the last message is written on
     n: int = 1
     seed: int = 0
+    speculate: Any = None  # who drafts; None: as the server says, "none": nobody
     budget: Budget = field(default_factory=Budget)
     sampling: Sampling = field(default_factory=Sampling)
     logprobs: int | None = None  # for written tokens: how many likeliest beside the one that was drawn

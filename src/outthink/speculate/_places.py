@@ -1,0 +1,121 @@
+"""Where words have occurred: the last places of every m tokens, in texts that grow.
+
+O(1) a token: one entry per token, however long the match that is looked for. What followed a context is
+gathered when it is asked for, as a tree of votes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from outthink.speculate._noise import Noise, informed
+from outthink.speculate._rates import BINS, Rates, bin_of
+from outthink.speculate._trees import Child
+
+KEPT = 16  # places of one m-gram
+LONGEST = 8  # a match of so many tokens is as good as any longer one
+WIDEST = 4  # children of a node
+DOUBT = 0.5  # votes for what was not seen
+BYTES = 120  # about what an entry takes
+
+
+class Text:
+    """A text that grows, and how far it has been read."""
+
+    __slots__ = ("tokens", "upto", "group")
+
+    def __init__(self, tokens: Sequence[int], upto: int = 0, group: int = 0) -> None:
+        self.tokens = tokens
+        self.upto = upto
+        self.group = group
+
+
+class Votes(NamedTuple):
+    """Texts that agree so far: (tokens, place, weight) each, and the position that is guessed next."""
+
+    places: list[tuple[Sequence[int], int, float]]
+    position: int
+
+
+class Places:
+    """The last places of every `m` tokens."""
+
+    def __init__(self, m: int) -> None:
+        self.m = m
+        self.where: dict[tuple[int, ...], list[tuple[Text, int]]] = {}
+        self.count = 0
+
+    def read(self, text: Text) -> None:
+        """Take in what a text has grown by."""
+        tokens, m, where = text.tokens, self.m, self.where
+        for end in range(max(text.upto + 1, m), len(tokens) + 1):
+            key = tuple(tokens[end - m : end])
+            found = where.get(key)
+            if found is None:
+                where[key] = [(text, end)]
+                self.count += 1
+            elif len(found) < KEPT:
+                found.append((text, end))
+                self.count += 1
+            else:
+                del found[0]
+                found.append((text, end))
+        text.upto = len(tokens)
+
+    def after(self, tokens: Sequence[int], skip: Text | None = None, group: int = -1) -> Votes | None:
+        """What has followed the last tokens: each place weighs 4 to the power of its match's length.
+
+        Places in `skip` do not count, nor, where a group is given, those of other groups.
+        """
+        n = len(tokens)
+        found = self.where.get(tuple(tokens[n - self.m :])) if n >= self.m else None
+        if found is None:
+            return None
+        places = []
+        for text, end in found:
+            other = text.tokens
+            if end >= len(other) or text is skip or (group >= 0 and text.group != group):
+                continue
+            length, most = self.m, min(end, n, LONGEST)
+            while length < most and other[end - length - 1] == tokens[n - length - 1]:
+                length += 1
+            places.append((other, end, float(4**length)))
+        return Votes(places, n) if places else None
+
+    @property
+    def state_bytes(self) -> float:
+        """About what is remembered, the texts apart."""
+        return float(self.count * BYTES)
+
+
+class Ballot:
+    """Grows a tree of votes; its kinds of guess: how long the best match is, how likely it says it is."""
+
+    __slots__ = ("rates", "noise")
+
+    def __init__(self, rates: Rates, noise: Noise | None) -> None:
+        self.rates = rates
+        self.noise = noise
+
+    def __call__(self, state: Votes) -> list[Child]:
+        groups: dict[int, list[tuple[Sequence[int], int, float]]] = {}
+        weights: dict[int, float] = {}
+        best = 0.0
+        for tokens, place, weight in state.places:
+            token = tokens[place]
+            if place + 1 < len(tokens):
+                groups.setdefault(token, []).append((tokens, place + 1, weight))
+            weights[token] = weights.get(token, 0.0) + weight
+            best = weight if weight > best else best
+        total = sum(weights.values()) + DOUBT * best
+        likely = [(token, weight / total) for token, weight in weights.items()]
+        if len(likely) > 1:
+            likely.sort(key=lambda entry: -entry[1])
+        likely = informed(likely[:WIDEST], self.noise, state.position)
+        base, mean = (BINS if best >= 4**5 else 0), self.rates.mean
+        out = []
+        for token, p in likely:
+            kind = base + bin_of(p)
+            out.append(Child(token, mean[kind], kind, Votes(groups.get(token, []), state.position + 1)))
+        return out
