@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,8 @@ def _copy(news: News) -> News:
 
 @pytest.mark.parametrize("stop", [("ab",), ("a", "cb"), ("bca", "cc")])
 @pytest.mark.parametrize("keep", [False, True])
-def test_streamed_text_is_the_text_whatever_stops_it(stop: tuple[str, ...], keep: bool) -> None:
+@pytest.mark.parametrize("drafter", ["none", "copy(n=1)"])
+def test_streamed_text_is_the_text_whatever_stops_it(stop: tuple[str, ...], keep: bool, drafter: str) -> None:
     """On the toy, where every token is a letter; news are collected after every pass."""
     engine = Engine(toy(hashed(4, shortest=20, seed=2), 4), trace=Telling())
     stopped = 0
@@ -142,9 +144,9 @@ def test_streamed_text_is_the_text_whatever_stops_it(stop: tuple[str, ...], keep
         sampling = Sampling(temperature=1.0, stop=stop, keep_stop=keep, max_tokens=20)
         order = Order(1, spec.parse("once"), n=2, sampling=sampling, is_streamed=True)
         ticket = Ticket(order)
-        run = engine.start(
-            Request(Choices(order.strategy, ticket), "ab", seed=seed, sampling=sampling, tag=ticket)
-        )
+        asked = Request(Choices(order.strategy, ticket), "ab", seed=seed, sampling=sampling, tag=ticket)
+        part = drafter if drafter == "none" else spec.parse(drafter, "speculate")
+        run = engine.start(replace(asked, speculate=part))
         told = ["", ""]
         while not run.is_done:
             engine.turn()
