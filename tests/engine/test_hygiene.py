@@ -242,6 +242,45 @@ def test_forced_text_is_scored_exactly() -> None:
     assert float(do(body).text) < 0
 
 
+def test_a_prompt_is_scored_exactly_and_once() -> None:
+    import torch
+
+    async def body(root: Branch) -> Any:
+        rows = await root.score_prompt(Want(top=2))
+        truth = torch.tensor(LOGITS((1,)), dtype=torch.float64).log_softmax(-1)
+        assert rows.logprobs == pytest.approx((float(truth[2]),)) and len(rows.dists) == 1
+        best = truth.topk(2)
+        assert [t for t, _ in rows.dists[0].top] == best.indices.tolist()
+        return (await root.generate(Sampling(max_tokens=2, ignore_eos=True))).text
+
+    answer = do(body)
+    assert answer.text == do(_two).text
+    assert answer.receipt is not None and answer.receipt.logical.read == 2
+    assert answer.receipt.logical.positions == 3
+
+
+async def _two(root: Branch) -> Any:
+    return (await root.generate(Sampling(max_tokens=2, ignore_eos=True))).text
+
+
+def test_the_likeliest_tokens_are_recorded_with_what_is_written() -> None:
+    import torch
+
+    async def body(root: Branch) -> Any:
+        root.record("top3", "entropy")
+        await root.generate(Sampling(max_tokens=4, ignore_eos=True, top_k=1))
+        prefix: tuple[int, ...] = (1, 2)
+        for token, logp, best in zip(root.tokens, root.logps, root.stats["top3"], strict=True):
+            truth = torch.tensor(LOGITS(prefix), dtype=torch.float64).log_softmax(-1).topk(3)
+            assert [t for t, _ in best] == truth.indices.tolist()
+            assert [p for _, p in best] == pytest.approx(truth.values.tolist())
+            assert best[0] == (token, pytest.approx(logp))
+            prefix = (*prefix, token)
+        return len(root.stats["entropy"])
+
+    assert do(body).text == "4"
+
+
 def test_peek_commits_nothing() -> None:
     import torch
 

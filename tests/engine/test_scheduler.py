@@ -3,15 +3,20 @@ short."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from outthink.backends.toy import hashed, toy
 from outthink.core.branch import Branch
+from outthink.core.errors import BadInput, Misuse
 from outthink.core.types import Answer, Sampling
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request, Run
-from outthink.engine.scheduler import Waiting, fair, first_come
+from outthink.engine.scheduler import PATIENCE, Waiting, fair, first_come, urgent
 from outthink.engine.trace import PassInfo, Trace, Traces
 from outthink.strategy.once import Once
 from outthink.strategy.vote import Vote
@@ -56,7 +61,7 @@ def engine(**options: Any) -> Engine:
 def test_requests_take_turns() -> None:
     waiting = [Waiting(0, 5, (i,)) for i in range(4)] + [Waiting(1, 0, (0,)), Waiting(2, 3, (0,))]
     assert fair(waiting, {}) == [0, 4, 5, 1, 2, 3]
-    assert fair(waiting, {0: 2, 1: 1}) == [5, 4, 0, 1, 2, 3]
+    assert fair(waiting, {"0": 2, "1": 1}) == [5, 4, 0, 1, 2, 3]
 
 
 def test_within_a_request_the_least_written_goes_first() -> None:
@@ -125,3 +130,75 @@ def test_events_come_in_order_and_to_every_listener() -> None:
     assert one.events[:4] == ["born ()", "started", "born (0,)", "born (1,)"]
     assert one.events.count("offered") == 2 and one.events[-2:] == ["ended", "closed () done"]
     assert {e for e in one.events if e.startswith("closed (")} >= {"closed (0,) done", "closed (1,) done"}
+
+
+def test_the_urgent_go_first_and_now_and_then_all() -> None:
+    assert urgent([0, -1, 5, -1], passes=1) == [1, 3]
+    assert urgent([0, -1, 5, -1], passes=PATIENCE) == [0, 1, 2, 3]
+    assert urgent([], passes=1) == []
+
+
+def test_requests_of_one_share_take_turns_as_one() -> None:
+    crowd = [Waiting(run, 0, (), "crowd") for run in range(4)]
+    assert fair([*crowd, Waiting(4, 0, (), "one")], {}) == [0, 4, 1, 2, 3]
+    assert fair([*crowd, Waiting(4, 0, (), "one")], {"one": 2}) == [0, 1, 2, 4, 3]
+    greedy = [Waiting(0, 9, (i,), "one") for i in range(3)]  # inside a share, the one that has less
+    assert fair([*greedy, Waiting(1, 0, (), "one")], {}) == [3, 0, 1, 2]
+
+
+def test_urgent_work_pre_empts_and_nothing_changes_in_what_is_written() -> None:
+    """The patient request is stopped in the middle, goes on afterwards, and writes what it writes alone."""
+    patient = Request(Vote(n=3), "ab", seed=1, sampling=LONG, priority=5)
+    alone = Engine(toy(hashed(4, seed=1), 4), slots=200).run(patient)
+    for slots in (200, 18):  # plenty of cache, and so little that the pre-empted cache is computed again
+        log = Log()
+        engine = Engine(toy(hashed(4, seed=1), 4), slots=slots, trace=log)
+        slow = engine.start(patient)
+        for _ in range(4):
+            engine.turn()
+        begun = len(log.wrote_by)
+        quick = engine.start(Request(Once(), "ba", seed=2, sampling=LONG, priority=-1))
+        while not quick.is_done:
+            engine.turn()
+        between = log.wrote_by[begun:]
+        assert between.count(()) == 12 and len(between) <= 12 + 3 * (1 + 16 // PATIENCE)
+        while not slow.is_done:
+            engine.turn()
+        assert slow.answer is not None and slow.answer.text == alone.text
+        assert slow.answer.receipt is not None and alone.receipt is not None
+        assert slow.answer.receipt.logical == alone.receipt.logical
+        engine.main.tree.check()
+
+
+def test_too_many_branches_for_one_request_are_refused() -> None:
+    engine = Engine(toy(hashed(4, seed=1), 4))
+    with pytest.raises(Misuse, match="more than 4 live"):
+        engine.run(Request(Vote(n=4), "ab", sampling=LONG, max_branches=4))
+    assert engine.run(Request(Vote(n=4), "ab", sampling=LONG, max_branches=5)).tokens
+
+
+def test_a_stopped_run_gives_its_best_and_says_why() -> None:
+    engine = Engine(toy(hashed(4, seed=1), 4))
+    run = engine.start(Request(Once(), "ab", sampling=LONG))
+    for _ in range(4):
+        engine.turn()
+    engine.stop(run, "closing time")
+    assert run.answer is not None and run.answer.receipt is not None
+    assert run.answer.receipt.finish == "budget: closing time" and 0 < run.answer.tokens < 12
+    assert not engine.trampoline.live
+
+
+def test_a_nudge_ends_a_sleep() -> None:
+    engine = Engine(toy(vocab=4))
+    threading.Timer(0.05, engine.nudge).start()
+    began = time.monotonic()
+    engine.rest(30.0)
+    assert time.monotonic() - began < 10
+
+
+def test_prompts_may_be_tokens() -> None:
+    engine = Engine(toy(hashed(4, seed=1), 4))
+    text = engine.run(Request(Once(), "ab", sampling=LONG, seed=3)).text
+    assert engine.run(Request(Once(), "what is asked", tokens=(1, 2), sampling=LONG, seed=3)).text == text
+    with pytest.raises(BadInput, match="token 9"):
+        engine.run(Request(Once(), "x", tokens=(1, 9), sampling=LONG))

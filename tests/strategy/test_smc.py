@@ -202,7 +202,7 @@ def test_a_wrong_number_of_scores_ends_the_run_with_a_message() -> None:
         ParticleGibbs(Told(lambda text: Score(0.0)), n=3, tokens=3),
         Metropolis(Told(lambda text: Score(0.0)), n=3, tokens=3),
     ],
-    ids=repr,
+    ids=lambda strategy: type(strategy).__name__,
 )
 def test_without_survivors_the_answer_is_empty_and_says_so(strategy: Any) -> None:
     answer, _ = run(strategy)

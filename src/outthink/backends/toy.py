@@ -44,8 +44,11 @@ class ToyTokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         return "".join(ALPHABET[t] for t in tokens if t)
 
-    def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
+    def chat(self, messages: Sequence[Mapping[str, str]], *, is_reply_due: bool = True) -> list[int]:
         return self.encode("".join(m["content"] for m in messages))
+
+    def resume(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        return self.chat(messages)
 
     def detokenizer(self) -> ToyDetokenizer:
         return ToyDetokenizer()

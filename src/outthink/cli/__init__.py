@@ -18,6 +18,7 @@ from outthink.cli.demo import demo
 from outthink.cli.lists import methods, models, tasks
 from outthink.cli.output import safe
 from outthink.cli.replay import replay
+from outthink.cli.serve import serve
 from outthink.cli.solve import explain, solve
 from outthink.core.errors import BadInput, OutthinkError, UnknownName
 
@@ -32,6 +33,10 @@ HELP = """Spend compute at inference time: the best answer that a budget can buy
   outthink solve --task steps --strategy "vote(n=16)" --budget written=4000
   outthink solve "Mia has 14 coins. She buys 3 bags of 6. How many coins?"
   outthink explain --task steps --strategy "best_of_n(n=8, verifier=steps())"
+
+\b
+[bold]For any client[/bold]
+  outthink serve
 
 \b
 [bold]Which strategy is worth its tokens?[/bold]
@@ -61,7 +66,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = (solve, bench, certify, replay, explain, demo, tasks, models, methods)
+COMMANDS = (solve, bench, serve, certify, replay, explain, demo, tasks, models, methods)
 for command in COMMANDS:
     app.command(command.__name__)(command)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 from typer import Argument, Option
 
 from outthink import spec
-from outthink.core.errors import BadInput, UnknownName
+from outthink.core.errors import BadInput
 from outthink.core.types import Budget, Sampling
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Running(Listing):
 
     def caps(self) -> Budget:
         """What may be spent."""
-        return Budget() if self.budget is None else parse_budget(self.budget)
+        return Budget() if self.budget is None else spec.parse_budget(self.budget)
 
     def load(self) -> Engine:
         """The engine. It takes a moment: check everything else first."""
@@ -156,33 +156,6 @@ def takes(kind: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]
         return called
 
     return decorate
-
-
-def parse_budget(text: str) -> Budget:
-    """`written=4000,seconds=10` as a budget."""
-    known = [f.name for f in fields(Budget)]
-    caps: dict[str, float] = {}
-    for item in text.split(","):
-        name, equals, number = (part.strip() for part in item.partition("="))
-        if not equals or not name:
-            raise BadInput(
-                f"cannot read {item.strip()!r} as a cap: give NAME=NUMBER such as written=4000,seconds=10"
-            )
-        if name not in known:
-            raise UnknownName("cap", name, known)
-        if name in caps:
-            raise BadInput(f"budget: {name} is given twice")
-        caps[name] = _number(name, number)
-    return Budget(**caps)  # type: ignore[arg-type]
-
-
-def _number(name: str, text: str) -> float:
-    """A number; a whole one, however it is written (4000, 4e3), as an int."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise BadInput(f"budget {name}={text!r} is not a number") from None
-    return int(value) if value.is_integer() and name in ("written", "positions", "passes") else value
 
 
 def read_prompt(given: str) -> str:

@@ -300,6 +300,13 @@ class Branch:
             values.extend([float("nan")] * len(tokens))
         return Rows(tuple(p for p in logps if p is not None), tuple(dists))
 
+    async def score_prompt(self, want: Want) -> Rows:
+        """How the prompt itself scores: as `extend` would have, from its second token on. Writes nothing."""
+        tokens = self.place.tree.tokens(self.cursor)[: self.origin]
+        asks = [Ask(self.cursor, i, replace(want, token=t)) for i, t in enumerate(tokens) if i]
+        dists = await self._read(asks)
+        return Rows(tuple(d.logprob for d in dists if d.logprob is not None), tuple(dists))
+
     async def peek(self, draft: Draft, want: Want) -> Peek:
         """Evaluate a token tree below the tip without committing to any of it."""
         self._check_open()

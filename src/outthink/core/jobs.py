@@ -97,12 +97,12 @@ class Inbox:
 
     def __init__(self, notify: Callable[[], None] = lambda: None) -> None:
         self._items: deque[tuple[Any, Any]] = deque()
-        self._notify = notify
+        self.notify = notify
 
     def put(self, job: Any, result: Any) -> None:
         """Deliver a result, or an exception, for a job."""
         self._items.append((job, result))
-        self._notify()
+        self.notify()
 
     def take(self) -> list[tuple[Any, Any]]:
         """Everything that has arrived, oldest first."""

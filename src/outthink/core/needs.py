@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from outthink.core.errors import CannotDo
+from outthink.core.errors import BadInput, CannotDo
 from outthink.core.types import Can
 
 
@@ -19,6 +20,26 @@ def needs_of(part: Any) -> Can:
                 if is_dataclass(inner) and not isinstance(inner, type):
                     found |= needs_of(inner)
     return found
+
+
+def check_remote(part: Any) -> None:
+    """Raise BadInput unless a part and all parts in its fields are `remote_safe`: strangers may ask for them.
+
+    Such a part reads no file, opens no address and runs no code, whatever its fields are.
+    """
+    if not getattr(part, "remote_safe", False):
+        raise BadInput(f"{part!r} cannot be asked for from elsewhere: it is not marked remote_safe")
+    for inner in _parts_of(part):
+        check_remote(inner)
+
+
+def _parts_of(part: Any) -> Iterator[Any]:
+    """The parts in the fields of a part. Plain records such as a Sampling are none."""
+    for f in fields(part) if is_dataclass(part) else ():
+        value = getattr(part, f.name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            if is_dataclass(inner) and not isinstance(inner, type) and callable(inner):
+                yield inner
 
 
 def check_needs(part: Any, can: Can, name: str) -> None:

@@ -4,12 +4,15 @@ entropy      -sum p log p
 varentropy   sum p (log p + entropy)^2
 certainty    KL(uniform || p) = -log V - mean(log p): self-certainty (Kang et al., 2502.18581)
 max          log of the largest probability
+top<k>       (token, log-probability) of the k likeliest tokens, such as top5
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -20,11 +23,22 @@ from outthink.core.types import Dist
 NAMES = ("entropy", "varentropy", "certainty", "max")
 
 
-def statistics(logits: torch.Tensor, names: Sequence[str]) -> list[tuple[float, ...]]:
+def statistics(logits: torch.Tensor, names: Sequence[str]) -> list[tuple[Any, ...]]:
     """For each row of logits [rows, vocab], the statistics in the order of `names`."""
     logp = logits.log_softmax(-1)
-    columns = [_one(logp, name).tolist() for name in names]
+    columns = [_column(logp, name) for name in names]
     return list(zip(*columns, strict=True))
+
+
+def _column(logp: torch.Tensor, name: str) -> list[Any]:
+    """One value a row: a number, or the pairs of a top list."""
+    most = re.fullmatch(r"top(\d+)", name)
+    if most is None:
+        values: list[Any] = _one(logp, name).tolist()
+        return values
+    best = logp.topk(min(int(most[1]), logp.shape[-1]))
+    rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [tuple(zip(tokens, logps, strict=True)) for tokens, logps in rows]
 
 
 def _one(logp: torch.Tensor, name: str) -> torch.Tensor:

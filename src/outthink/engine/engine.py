@@ -118,6 +118,19 @@ class Engine:
             self.limits.end(run.scope, "aborted")
         self.forget(run)
 
+    def stop(self, run: Run, what: str) -> None:
+        """End a request now, with the best answer that it has; `what` goes on the receipt."""
+        if run.task is not None and not run.task.is_done:
+            self.limits.end(run.scope, what)
+
+    def rest(self, seconds: float) -> None:
+        """Sleep until `nudge`, the return of a call that was offloaded, or for so many seconds."""
+        self.offloads.wait(seconds)
+
+    def nudge(self) -> None:
+        """End a sleep of the engine. The one method that other threads may call."""
+        self.offloads.inbox.notify()
+
     def close(self) -> None:
         """End everything and stop the worker processes."""
         for run in list(self.runs.values()):
@@ -142,7 +155,10 @@ class Engine:
         if run.root is not None and not run.root.is_closed:
             self.desk.close(run.root, "done")
         self.runs.pop(run.number, None)
-        self.main.served.pop(run.number, None)
+        share = run.request.share
+        is_last = all(other.request.share != share for other in self.runs.values())
+        for place in self.places.values():
+            place.forget(run, is_last)
         run.distinct.clear()
         run.tips.clear()
 
@@ -243,11 +259,16 @@ class Engine:
             return run
 
     def _prompt(self, run: Run, place: Place) -> list[int]:
-        text = run.problem.prompt
-        if not text.strip():
+        text, tokens = run.problem.prompt, list(run.request.tokens)
+        if not tokens and not text.strip():
             raise BadInput("the prompt is empty")
-        if run.request.raw:
-            tokens: list[int] = place.tokenizer.encode(text)
+        bad = next((t for t in tokens if not 0 <= t < place.vocab), None)
+        if bad is not None:
+            raise BadInput(f"token {bad} of the prompt is outside the vocabulary of {place.vocab}")
+        if tokens:
+            pass
+        elif run.request.raw:
+            tokens = place.tokenizer.encode(text)
         else:
             tokens = place.tokenizer.chat([{"role": "user", "content": text}])
         if len(tokens) >= place.context:

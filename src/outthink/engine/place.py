@@ -21,7 +21,7 @@ from outthink.core.types import Cost, Dist, Want
 from outthink.engine.curve import Curve
 from outthink.engine.drafts import draft
 from outthink.engine.packing import pack
-from outthink.engine.scheduler import Waiting, chunk, fair, first_come
+from outthink.engine.scheduler import Waiting, chunk, fair, first_come, share, urgent
 from outthink.engine.steady import Steady
 from outthink.engine.stretch import Stretch
 
@@ -103,7 +103,8 @@ class Place:
         self.max_batch = max_batch  # pieces of work in a pass
         self.max_rows = max_rows  # rows in a pass
         self.works: dict[Work, None] = {}
-        self.served: dict[int, int] = {}
+        self.served: dict[str, int] = {}  # places in crowded passes, by share
+        self.passes = 0
         self.rows = 1  # the number of the next row of logits that is kept
         self.kept_rows = about.kept_rows
         self._curve: Curve | None = None
@@ -172,18 +173,32 @@ class Place:
 
     def _ordered(self) -> tuple[list[Work], list[Work]]:
         """What waits, in its order: decode steps, and work that must read a prompt first."""
-        works = list(self.works)
+        works = self._urgent(list(self.works))
         if self.is_tight:
             return [works[i] for i in first_come(list(map(_waiting, works)))], []
         if len(works) > self.max_batch:
             works = [works[i] for i in fair(list(map(_waiting, works)), self.served)]
             for work in works[: self.max_batch]:
-                self.served[work.run.number] = self.served.get(work.run.number, 0) + 1
+                who = share(_waiting(work))
+                self.served[who] = self.served.get(who, 0) + 1
         near: list[Work] = []
         far: list[Work] = []
         for work in works:
             (near if is_near(work) else far).append(work)
         return near, far
+
+    def _urgent(self, works: list[Work]) -> list[Work]:
+        self.passes += 1
+        priorities = [work.run.request.priority for work in works]
+        if len(set(priorities)) < 2:
+            return works
+        return [works[i] for i in urgent(priorities, self.passes)]
+
+    def forget(self, run: Run, is_last: bool) -> None:
+        """A request has ended; `is_last` if no other of its share is here."""
+        self.served.pop(str(run.number), None)
+        if is_last:
+            self.served.pop(run.request.share, None)
 
     def _admit_all(self, plan: Plan, works: list[Work], taken: int) -> int:
         for work in works:
@@ -376,7 +391,8 @@ class Place:
 
 
 def _waiting(work: Work) -> Waiting:
-    return Waiting(work.run.number, work.count if isinstance(work, Stretch) else 0, work.branch.path)
+    written = work.count if isinstance(work, Stretch) else 0
+    return Waiting(work.run.number, written, work.branch.path, work.run.request.share)
 
 
 def is_near(work: Work) -> bool:

@@ -38,6 +38,10 @@ class Request:
     tag: Any = None
     config: str = ""
     raw: bool = False  # give the prompt as it is, without the model's chat template
+    tokens: tuple[int, ...] = ()  # the prompt as tokens, given as they are; the problem's text is for reading
+    priority: int = 0  # the lower, the earlier: its work goes before all work of a higher number
+    share: str = ""  # requests of one share take turns as one
+    max_branches: int = MAX_BRANCHES  # live at one time
     speculate: Drafter | str | None = None  # who drafts; None: as the engine says, "none": nobody
     accept: AcceptRule | None = None  # None: match
 
@@ -86,8 +90,9 @@ class Run:
 
     def born(self, branch: Branch) -> None:
         self.live += 1
-        if self.live > MAX_BRANCHES:
-            raise Misuse(f"more than {MAX_BRANCHES} live branches: close those that are no longer needed")
+        if self.live > self.request.max_branches:
+            most = self.request.max_branches
+            raise Misuse(f"more than {most} live branches: close those that are no longer needed")
         self.engine.trace.born(branch)
 
     def published(self, branch: Branch, length: int) -> None:

@@ -71,20 +71,34 @@ class Tokenizer:
         """Text of tokens, special ones left out; broken UTF-8 becomes U+FFFD."""
         return str(self.core.decode(list(tokens), skip_special_tokens=True))
 
-    def chat(self, messages: Sequence[Message]) -> list[int]:
-        """Tokens of a conversation that the assistant is to continue, by the directory's template.
+    def chat(self, messages: Sequence[Message], *, is_reply_due: bool = True) -> list[int]:
+        """Tokens of a conversation, by the directory's template, with the head of the reply if that is due.
 
         Without a template: the contents as plain paragraphs.
         """
         if self.template is None:
             return self.encode("\n\n".join(str(message["content"]) for message in messages))
-        return self.encode(self._render(messages), special=False)
+        return self.encode(self._render(messages, is_reply_due), special=False)
+
+    def resume(self, messages: Sequence[Message]) -> list[int]:
+        """Tokens of a conversation up to the last character of its last message, which is to be written on.
+
+        Raises ModelError where the template changes that message, so that its end cannot be found.
+        """
+        last = str(messages[-1]["content"])
+        if self.template is None:
+            return self.chat(messages)
+        text = self._render(messages, False)
+        at = text.rfind(last) if last in text else text.rfind(last.strip())
+        if at < 0:
+            raise ModelError("the chat template changes the last message, so it cannot be continued")
+        return self.encode(text[:at] + last, special=False)
 
     def detokenizer(self) -> Detokenizer:
         """Text piece by piece, as tokens come."""
         return Detokenizer(self)
 
-    def _render(self, messages: Sequence[Message]) -> str:
+    def _render(self, messages: Sequence[Message], is_reply_due: bool) -> str:
         """Fill in the template; templates come with models, so they run in a sandbox."""
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
@@ -97,7 +111,7 @@ class Tokenizer:
             template = environment.from_string(self.template or "")
             return template.render(
                 messages=list(messages),
-                add_generation_prompt=True,
+                add_generation_prompt=is_reply_due,
                 **{name: text for name, text in special.items() if text is not None},
             )
         except (TemplateError, TypeError, ValueError) as error:

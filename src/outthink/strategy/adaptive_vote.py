@@ -43,6 +43,7 @@ class AdaptiveVote:
 
     needs = Can.GENERATE
     is_sequential = True
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -15,6 +15,8 @@ class Greedy:
     """Write once at temperature 0: argmax of the warped logits at every step."""
 
     needs = Can.GENERATE
+    remote_safe = True
+    streams = True
     __repr__ = show
 
     async def __call__(self, root: Branch, /) -> Answer:

@@ -36,6 +36,8 @@ class Once:
     """Write once, as the run's sampling says."""
 
     needs = Can.GENERATE
+    remote_safe = True
+    streams = True
     __repr__ = show
 
     async def __call__(self, root: Branch, /) -> Answer:

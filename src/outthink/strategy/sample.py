@@ -17,6 +17,8 @@ class Sample:
     temperature: float = 0.8
 
     needs = Can.GENERATE
+    remote_safe = True
+    streams = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ class Short:
 
     needs = Can.GENERATE
     is_sequential = True  # samples of one length are taken in their order
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -37,6 +37,7 @@ class WeightedVote:
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ class Certainty:
     records = ("certainty",)
 
     needs = Can.STATS
+    remote_safe = True
     __repr__ = show
 
     async def __call__(self, candidates: Sequence[Candidate], /) -> list[Score]:

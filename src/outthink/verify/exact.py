@@ -29,6 +29,7 @@ class Exact:
     """1 if the final answer is right, else 0: what an oracle would say."""
 
     records = ()
+    remote_safe = True
     __repr__ = show
 
     async def __call__(self, candidates: Sequence[Candidate], /) -> list[Score]:

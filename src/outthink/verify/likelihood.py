@@ -39,6 +39,7 @@ class Likelihood:
     records = ()
 
     needs = Can.LOGPROBS
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ class Steps:
 
     noise: float = 0.0
     records = ()
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -1,0 +1,90 @@
+"""The page, in a real browser: ask, watch the branches, see the receipt, stop; and what it must not run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import Browser
+from served import Served
+
+SHOTS = os.environ.get("OUTTHINK_SHOTS")  # a folder, to look at the pages
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("browser")) as one:
+        yield one
+
+
+def shoot(browser: Browser, name: str) -> None:
+    if SHOTS:
+        browser.picture(Path(SHOTS) / f"{name}.png")
+
+
+def text(browser: Browser, place: str) -> str:
+    return str(browser.js(f"document.getElementById('{place}').textContent"))
+
+
+def test_ask_watch_and_pay(server: Served, browser: Browser) -> None:
+    browser.go(server.url)
+    browser.until("document.body.dataset.model === 'pocket'")
+    assert browser.js("document.querySelectorAll('#strategies option').length") >= 8
+    browser.js(
+        "document.getElementById('strategy').value = 'vote(n=5)', document.getElementById('seed').value = 3"
+    )
+    browser.js("document.getElementById('go').click()")
+    grown: set[int] = set()
+    while not browser.js("document.body.dataset.done"):
+        grown.add(
+            browser.js("[...document.querySelectorAll('line')].reduce((s, l) => s + l.x2.baseVal.value, 0)")
+        )
+        if len(grown) == 4:
+            shoot(browser, "growing")
+    assert len(grown) > 3  # it was seen to grow
+    browser.until("document.querySelectorAll('#tree .best circle').length >= 1")
+    shoot(browser, "done")
+    reply = server.post(model="pocket+vote(n=5)", seed=3, temperature=0.8).json()
+    assert text(browser, "answer") == reply["choices"][0]["message"]["content"]
+    assert reply["outthink"]["answers"][0]["final"] in text(browser, "final")
+    assert browser.js("document.querySelectorAll('#tree circle').length") == 5
+    receipt = text(browser, "receipt")
+    assert f"{reply['outthink']['receipt']['logical']['written']}" in receipt.replace(",", "")
+    assert "vote(n=5)" in text(browser, "told") and "seed 3" in text(browser, "told")
+    assert browser.said == []
+
+
+def test_stop_gives_the_branches_up(server: Served, browser: Browser) -> None:
+    browser.go(f"{server.url}/#strategy=vote(n=30)&ask=1&question=Count")
+    browser.call("Page.reload")
+    browser.until("document.querySelectorAll('#tree circle').length > 20")
+    browser.js("document.getElementById('stop').click()")
+    assert server.settles("live_branches", 0)
+    browser.until("document.body.dataset.done")
+    assert text(browser, "error") == ""
+
+
+def test_errors_and_markup_are_text(server: Served, browser: Browser) -> None:
+    browser.go(f"{server.url}/?2#strategy=vot&ask=1")
+    browser.until("document.body.dataset.done")
+    assert "did you mean 'vote'" in text(browser, "error")
+    shoot(browser, "error")
+    browser.js("lanes = new Map(), best = null, hear({written: 1, branches: [{branch: '', text: "
+               "'<img src=x onerror=alert(1)>', tokens: 3, born: true}]}), draw()")  # fmt: skip
+    assert browser.js("document.querySelector('.said').textContent").startswith("<img")
+    assert browser.js("document.images.length") == 0
+    browser.said.clear()
+    browser.js(
+        "document.body.append(Object.assign(document.createElement('script'), {text: 'window.ran = 1'}))"
+    )
+    assert browser.js("window.ran === undefined")  # only the page's own script may run
+
+
+def test_the_api_page(server: Served, browser: Browser) -> None:
+    browser.said.clear()
+    browser.go(f"{server.url}/docs")
+    browser.until("document.querySelectorAll('td').length > 60")
+    shoot(browser, "docs")
+    assert "logit_bias" in text(browser, "paths") and browser.said == []
