@@ -253,6 +253,7 @@ class Receipt:
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
     best_effort: bool = False  # a remote's chance cannot be promised
+    estimated: tuple[str, ...] = ()  # which of the numbers were not measured, and how they were counted
     degradations: tuple[Degradation, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -268,6 +269,7 @@ class Receipt:
             "machine": self.machine,
             "seed": self.seed,
             "best_effort": self.best_effort,
+            "estimated": list(self.estimated),
             "degradations": [f"{d.what}: {d.why}" for d in self.degradations],
         }
 

@@ -12,6 +12,7 @@ from outthink.core.tasks import Evaluate, Offload, Task
 from outthink.core.types import Answer, Receipt
 from outthink.engine.accounts import reading_demand, settle_reading, settle_stretch, writing_demand
 from outthink.engine.place import Place, Reading, Work
+from outthink.engine.remote import RemotePlace
 from outthink.engine.request import Run
 from outthink.engine.stretch import Stretch
 
@@ -180,7 +181,7 @@ def _bare(answer: Answer, receipt: Receipt | None) -> Answer:
     return replace(answer, branch=None, receipt=receipt, others=tuple(_bare(o, None) for o in answer.others))
 
 
-def _home(branch: Branch) -> Place:
+def _home(branch: Branch) -> Place | RemotePlace:
     """The place of a branch, as the engine knows it."""
-    assert isinstance(branch.place, Place)
+    assert isinstance(branch.place, (Place, RemotePlace))
     return branch.place

@@ -10,6 +10,7 @@ from outthink.core import rng
 from outthink.core.branch import Branch, Offer
 from outthink.core.errors import Misuse
 from outthink.core.ledger import Distinct, Scope
+from outthink.core.needs import needs_of
 from outthink.core.problem import Problem
 from outthink.core.protocols import Strategy
 from outthink.core.tree import Cursor
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from outthink.core.tasks import Task
     from outthink.engine.engine import Engine
     from outthink.engine.place import Place
+    from outthink.engine.remote import RemotePlace
 
 MAX_BRANCHES = 4096
 
@@ -59,6 +61,8 @@ class Run:
         self.distinct: dict[str, Distinct] = {}
         self.tips: dict[Branch, tuple[dict[int, Any], int]] = {}  # how far each branch's tokens are counted
         self.degradations: dict[str, Degradation] = {}
+        self.estimates: dict[str, str] = {}
+        self.needs = needs_of(request.strategy)
         self.answer: Answer | None = None
         self.error: BaseException | None = None
 
@@ -69,7 +73,7 @@ class Run:
 
     # ---- what branches see
 
-    def place(self, model: str | None) -> Place:
+    def place(self, model: str | None) -> Place | RemotePlace:
         return self.engine.place(model)
 
     def now(self) -> float:
@@ -96,6 +100,10 @@ class Run:
         if what not in self.degradations:
             self.degradations[what] = Degradation(what, why)
             self.engine.trace.warned(f"{what}: {why}")
+
+    def estimate(self, what: str, how: str) -> None:
+        """A number of the receipt is not measured: said once."""
+        self.estimates.setdefault(what, how)
 
     # ---- the logical book
 
@@ -152,6 +160,8 @@ class Run:
             machine=self.engine.main.backend.machine,
             seed=request.seed,
             sampling=request.sampling,
+            best_effort=self.engine.main.backend.is_remote,
+            estimated=tuple(f"{what}: {how}" for what, how in self.estimates.items()),
             degradations=(*self.degradations.values(), *map(_note, self.engine.main.backend.notes)),
         )
 
