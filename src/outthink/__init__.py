@@ -58,15 +58,26 @@ def load(
     max_rows: int = 512,
     cache: float = 1.0,
     trust_remote_code: bool = False,
+    prices: str | None = None,
+    tokenizer: str | None = None,
+    api: str | None = None,
+    concurrency: int = 64,
 ) -> Engine:
-    """An engine on a model: an embedded one by name (`embedded()`), a Hugging Face-format directory, or
-    "toy".
+    """An engine on a model: an embedded one by name (`embedded()`), a Hugging Face-format directory, "toy",
+    or OpenAI-compatible endpoints: "http://host:8000/v1#model", several parted by commas.
 
     `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
-    values, in GiB. Raises BadInput with one line that says what to do.
+    values, in GiB. Of endpoints: `prices` are dollars a million tokens as "INPUT,OUTPUT", `tokenizer` is the
+    directory of the model's tokenizer if there is one here, `api` "chat" or "completions", `concurrency` the
+    most requests at a time to each. Raises BadInput with one line that says what to do.
     """
-    from outthink.backends.load import load_backend
     from outthink.engine.engine import Engine
+
+    if name.startswith(("http://", "https://")):
+        from outthink.backends.openai import connect
+
+        return Engine(connect(name, prices=prices, tokenizer=tokenizer, api=api, concurrency=concurrency))
+    from outthink.backends.load import load_backend
 
     if threads is not None and threads < 1:
         raise BadInput(f"threads={threads}: give at least 1, or leave it out to have it measured")

@@ -100,7 +100,7 @@ class Engine:
         self._count += 1
         check_needs(request.strategy, place.can, place.name)
         if isinstance(place, RemotePlace):
-            place.check(request.sampling, request.budget)
+            place.check(run)
         tokens = self._prompt(run, place)
         run.root = Branch(run, place, place.tree.open(tokens), (), root_key(request.seed, place.name))
         run.root.sampling = request.sampling
@@ -231,7 +231,9 @@ class Engine:
 
     def _heard(self, job: GenerateJob | ScoreJob, event: Any) -> None:
         """Something has come from an endpoint."""
-        place = next((p for p in self.places.values() if isinstance(p, RemotePlace) and job.number in p.sent), None)
+        place = next(
+            (p for p in self.places.values() if isinstance(p, RemotePlace) and job.number in p.sent), None
+        )
         if place is None:
             return  # it was cancelled
         branch = place.sent[job.number].work.branch

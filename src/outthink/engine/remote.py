@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from outthink.core import rng
 from outthink.core.branch import Ask
@@ -17,9 +17,12 @@ from outthink.core.errors import BadInput, CannotDo, OutthinkError
 from outthink.core.jobs import Bill, Drawn, Ended, GenerateJob, Inbox, Piece, Restart, Scored, ScoreJob
 from outthink.core.protocols import Backend
 from outthink.core.tree import Tree
-from outthink.core.types import Budget, Can, Cost, Dist, Sampling
+from outthink.core.types import Can, Cost, Dist, Sampling
 from outthink.engine.place import Reading, Work
-from outthink.engine.stretch import Stretch, StopText
+from outthink.engine.stretch import StopText, Stretch
+
+if TYPE_CHECKING:
+    from outthink.engine.request import Run
 
 COUNTED = ("passes", "flops")  # what nobody can count from outside
 
@@ -60,17 +63,28 @@ class RemotePlace:
         self.sent: dict[int, Sent] = {}
         self.cache_bytes = 0.0
 
-    def check(self, sampling: Sampling, budget: Budget) -> None:
-        """Raise, before a token is spent, for what no endpoint can do."""
-        if sampling.warps:
-            raise CannotDo(f"{self.name} cannot run warps of our own; a local model can")
+    def check(self, run: Run) -> None:
+        """Raise, before a token is spent, for what no endpoint can do; note what will not be measured."""
+        budget = run.request.budget
         uncountable = [name for name in COUNTED if name in budget.caps()]
         if uncountable:
             raise CannotDo(
-                f"nobody can count the {uncountable[0]} of {self.name}; cap written, positions, seconds, dollars"
+                f"nobody can count the {uncountable[0]} of {self.name}; cap written, seconds or dollars"
             )
         if budget.dollars is not None and not self.backend.is_priced:
             raise BadInput(f"the prices of {self.name} are not known; give them: --prices INPUT,OUTPUT")
+        self._check_sampling(run.request.sampling)
+        for what, how in self.backend.estimates().items():
+            run.estimate(what, how)
+
+    def _check_sampling(self, sampling: Sampling) -> None:
+        if sampling.warps:
+            raise CannotDo(f"{self.name} cannot run warps of our own; a local model can")
+        if sampling.stats:
+            raise CannotDo(
+                f"{self.name} does not give whole distributions: {sampling.stats[0]} needs a local model"
+            )
+        self.backend.refuse(sampling)
 
     # ---- sending
 
@@ -93,13 +107,10 @@ class RemotePlace:
 
     def _generate(self, work: Stretch) -> Sent:
         branch, sampling = work.branch, work.sampling
-        if sampling.stats:
-            raise CannotDo(
-                f"{self.name} does not give whole distributions: {sampling.stats[0]} needs a local model"
-            )
+        self._check_sampling(sampling)
         if len(branch) and not self.can & Can.REWIND:
             raise CannotDo(
-                f"{self.name} cannot go on after a text that was begun; an endpoint can that has /completions or "
+                f"{self.name} cannot go on after a text that was begun; one can that has /completions or "
                 "continue_final_message"
             )
         is_free = sampling.max_tokens is None and work.allowed == work.cap
@@ -110,7 +121,9 @@ class RemotePlace:
             sampling,
             None if is_free else work.allowed - work.count,
             rng.bits(key, branch.cursor.length, 0) >> 1,  # 31 bits: what every server takes
-            group=(work.run.number, branch.cursor.node, branch.cursor.offset),
+            group=None
+            if work.task.contestant
+            else (work.run.number, branch.cursor.node, branch.cursor.offset),
             needs_logprobs=bool(work.run.needs & Can.LOGPROBS),
         )
         return Sent(job, work, start=work.count)
@@ -133,7 +146,9 @@ class RemotePlace:
         needed = Can.SCORE if ask.want.token is not None else Can.LOGPROBS
         if not self.can & needed:
             what = "score given text" if needed is Can.SCORE else "give log-probabilities"
-            raise CannotDo(f"{self.name} cannot {what}; a local model can, or an endpoint where probe finds it")
+            raise CannotDo(
+                f"{self.name} cannot {what}; a local model can, or an endpoint where probe finds it"
+            )
 
     def _follows(self, last: Ask, ask: Ask) -> bool:
         """Whether `ask` is about the token after the one that `last` is about, on the same path."""
@@ -201,7 +216,9 @@ class RemotePlace:
         if ended.reason == "length" and not reason and work.count >= work.allowed < work.cap:
             work.reason = ""  # it was cut at its reservation, and asks for more
         if told is not None and sent.got > told:
-            work.run.estimate("written", f"{self.name} reports fewer tokens than it streamed; ours are charged")
+            work.run.estimate(
+                "written", f"{self.name} reports fewer tokens than it streamed; ours are charged"
+            )
         self._settle(sent, ended.bill)
 
     def _scored(self, sent: Sent, work: Reading, event: Scored) -> Work | None:
@@ -261,7 +278,9 @@ class RemotePlace:
         for what, why in bill.notes:
             run.degrade(what, why)
         if not bill.is_measured:
-            run.estimate("actual", f"a request to {self.name} ended without usage: tokens counted as streamed")
+            run.estimate(
+                "actual", f"a request to {self.name} ended without usage: tokens counted as streamed"
+            )
 
 
 def _push(sent: Sent, work: Stretch, piece: Piece) -> None:
