@@ -28,7 +28,7 @@ from outthink.core.types import Can, Cost, Sampling
 
 ATTEMPTS = 6
 CONTEXT = 32768  # where an endpoint does not say
-MARGIN = 1.25  # pieces that a prompt may have for each one counted: tokens of given text are estimated
+MARGIN = 1.1  # tokens of a prompt are estimated: it may have more
 FREE = Prices(0.0, 0.0, 0.0, 1.0, 0.0)
 CHECKED = ("top_k", "min_p")  # fields that many servers leave out without a word
 
@@ -97,7 +97,7 @@ class OpenAIBackend:
 
     def room(self, length: int) -> int:
         """Tokens that fit behind so many given ones, with a margin for how they are counted."""
-        return max(16, int(self.about.context - MARGIN * length))
+        return max(16, int(self.about.context - MARGIN * self.features.per_piece * length))
 
     # ---- jobs
 
@@ -203,7 +203,7 @@ def connect(
     alive = [e for e in endpoints if e in found.endpoints]
     price = pricing.parse_prices(prices) if prices else pricing.listed(alive[0].model)
     found.is_tokenizer_known = tokenizer is not None
-    return OpenAIBackend(spec, Fleet(alive), network, found, pieces, price, attempts)
+    return OpenAIBackend(alive[0].model, Fleet(alive), network, found, pieces, price, attempts)
 
 
 Template = Callable[[Sequence[dict[str, str]]], str]

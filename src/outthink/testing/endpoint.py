@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -103,6 +105,7 @@ class Endpoint:
         self.name = name
         self.log: list[Served] = []
         self.fail: Callable[[Served], Refusal | None] = lambda served: None  # a test may refuse requests
+        self.connections: set[socket.socket] = set()
         self._count = 0
         handler = type("Handler", (_Handler,), {"endpoint": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
@@ -132,6 +135,9 @@ class Endpoint:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+        for connection in list(self.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._thread.join(5)
 
     @property
@@ -180,6 +186,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     endpoint: Endpoint
     protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        super().setup()
+        self.endpoint.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.endpoint.connections.discard(self.connection)
+        super().finish()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
@@ -234,7 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
         powers, body = self.endpoint.powers, served.body
         text = self._text(body)
         served.prompt = len(text)
-        cap = body.get(powers.cap_field, body.get("max_tokens", 16))
+        cap = cap_of(body, powers)
         if powers.context is not None and served.prompt + cap > powers.context:
             raise Refusal(400, f"This model's maximum context length is {powers.context} tokens")
         base = body.get("seed") if powers.seed else None
@@ -348,7 +362,7 @@ class _Choice:
 
     def _write(self) -> Iterator[None]:
         powers = self.endpoint.powers
-        cap = self.body.get(powers.cap_field, self.body.get("max_tokens", 16))
+        cap = cap_of(self.body, powers)
         text = self.prompt
         while len(self.steps) < cap:
             if powers.per_token:
@@ -410,6 +424,12 @@ class _Choice:
             "token_logprobs": [s.logprob for s in steps],
             "top_logprobs": [dict(s.top[:top]) for s in steps],
         }
+
+
+def cap_of(body: Mapping[str, Any], powers: Powers) -> int:
+    """How many tokens a request may write: 16 in /completions, in chat what fits, as OpenAI has it."""
+    asked = body.get(powers.cap_field, body.get("max_tokens"))
+    return int(asked) if asked is not None else 16 if "prompt" in body else 1000
 
 
 def _entries(step: Step) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def _common(found: Sequence[Features]) -> Features:
         echo=first.echo if all(f.echo == first.echo for f in found) else None,
         extras=frozenset.intersection(*(f.extras for f in found)),
         context=min(contexts, default=None),
+        per_piece=max(f.per_piece for f in found),
     )
 
 

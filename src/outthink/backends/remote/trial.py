@@ -24,7 +24,7 @@ from outthink.backends.remote.faults import Fault
 from outthink.backends.remote.fleet import Endpoint
 from outthink.backends.remote.found import Check, Probe
 from outthink.backends.remote.network import Network
-from outthink.backends.remote.pieces import Message
+from outthink.backends.remote.pieces import Message, PieceTokenizer
 from outthink.backends.remote.wire import Features, Request, Token
 from outthink.core.errors import BadInput, UnknownName
 
@@ -144,7 +144,9 @@ class Trial:
                 self.text += choice.text
                 self.tokens += wire.tile(choice.text, choice.tokens)
         is_told = usage is not None and bool(usage.written) and usage.read is not None
-        self.features = replace(self.features, usage=is_told)
+        pieces = len(PieceTokenizer().encode(QUESTION))
+        per_piece = max(1.0, usage.read / pieces) if usage and usage.read else 1.5
+        self.features = replace(self.features, usage=is_told, per_piece=per_piece)
         self._say("usage", "yes" if is_told else "no", "" if is_told else "tokens are counted as streamed")
 
     # ---- log-probabilities
@@ -272,11 +274,11 @@ class Trial:
     async def _seed(self) -> None:
         """Equal seeds must give equal texts, and seeds must not all give one."""
         try:
-            seeds = (1, 1, 2, 3, 4)
+            seeds = (1, 1, 2, 3, 4, 5, 6)
             texts = [_text(await self._write(self.features, 1.5, seed=seed)) for seed in seeds]
         except Fault:
             texts = []
-        is_kept = len(texts) == 5 and texts[0] == texts[1] and len(set(texts)) > 1
+        is_kept = len(texts) == 7 and texts[0] == texts[1] and len(set(texts)) > 1
         self.features = replace(self.features, seed=is_kept)
         self._say(
             "seed", "yes" if is_kept else "no", "best effort" if is_kept else "texts cannot be had again"
@@ -320,7 +322,7 @@ class Trial:
                 continue
             tokens = list(chunk.choices[0].tokens) if chunk.choices else []
             if _scores(tokens[: len(tokens) - cap], plain[0].content):
-                self.features = features
+                self.features = replace(self.features, echo=cap)
                 self._say("echo", "yes", "scores given text")
                 return
         self._say("echo", "no", "" if self.features.raw else "there is no /completions")

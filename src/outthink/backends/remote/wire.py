@@ -37,6 +37,7 @@ class Features:
     prompt_logprobs: bool = False
     extras: frozenset[str] = frozenset()  # further sampling fields that do what they say
     context: int | None = None
+    per_piece: float = 1.0  # tokens of a prompt for each piece that we count
 
     @property
     def ends_at_stops(self) -> bool:
