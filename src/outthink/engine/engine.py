@@ -79,7 +79,7 @@ class Engine:
         return done.answer
 
     def map(self, requests: Iterable[Request], concurrency: int = 32) -> Iterator[Done]:
-        """Run many at once on the shared tree; results as they end, requests pulled as places fall free."""
+        """Run many at once on the shared tree; results as they end, a next request pulled when one was taken."""
         source = iter(requests)
         active = [self._begin(r) for r in islice(source, concurrency)]
         try:
@@ -88,8 +88,8 @@ class Engine:
                     self.turn()
                 for run in [r for r in active if r.is_done]:
                     active.remove(run)
-                    active += [self._begin(r) for r in islice(source, 1)]
                     yield Done(run.request, run.answer, run.error)
+                    active += [self._begin(r) for r in islice(source, 1)]
         finally:
             for run in active:
                 self.abort(run)
