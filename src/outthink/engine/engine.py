@@ -79,7 +79,7 @@ class Engine:
         return done.answer
 
     def map(self, requests: Iterable[Request], concurrency: int = 32) -> Iterator[Done]:
-        """Run many at once on the shared tree; results as they end, a next request pulled when one was taken."""
+        """Run many at once on the shared tree; results as they end, the next begun when one is taken."""
         source = iter(requests)
         active = [self._begin(r) for r in islice(source, concurrency)]
         try:
