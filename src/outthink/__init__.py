@@ -8,9 +8,10 @@ print(answer.text, answer.receipt)
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from outthink import strategy, verify
+from outthink import spec, speculate, strategy, verify
 from outthink.core.branch import Branch
 from outthink.core.errors import BadInput, OutthinkError
 from outthink.core.problem import Problem
@@ -18,6 +19,7 @@ from outthink.core.tasks import gather, offload, race
 from outthink.core.types import Answer, Budget, Candidate, Cost, Draft, Receipt, Sampling, Score, Want
 
 if TYPE_CHECKING:
+    from outthink.core.drafting import AcceptRule, Drafter
     from outthink.engine.engine import Engine
     from outthink.engine.trace import Trace
 
@@ -43,6 +45,7 @@ __all__ = [
     "offload",
     "race",
     "run",
+    "speculate",
     "strategy",
     "verify",
 ]
@@ -57,6 +60,7 @@ def load(
     max_batch: int = 256,
     max_rows: int = 512,
     cache: float = 1.0,
+    speculate: Drafter | str = "none",
     trust_remote_code: bool = False,
     prices: str | None = None,
     tokenizer: str | None = None,
@@ -67,7 +71,8 @@ def load(
     or OpenAI-compatible endpoints: "http://host:8000/v1#model", several parted by commas.
 
     `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
-    values, in GiB. Of endpoints: `prices` are dollars a million tokens as "INPUT,OUTPUT", `tokenizer` is the
+    values, in GiB. `speculate` names who drafts, where a run does not say ("auto", "copy(n=8)"): the same
+    text, sooner. Of endpoints: `prices` are dollars a million tokens as "INPUT,OUTPUT", `tokenizer` is the
     directory of the model's tokenizer if there is one here, `api` "chat" or "completions", `concurrency` the
     most requests at a time to each. Raises BadInput with one line that says what to do.
     """
@@ -76,6 +81,8 @@ def load(
     if name.startswith(("http://", "https://")):
         from outthink.backends.openai import connect
 
+        if speculate != "none":
+            raise BadInput("an endpoint's text cannot be drafted here: leave speculate out")
         return Engine(connect(name, prices=prices, tokenizer=tokenizer, api=api, concurrency=concurrency))
     from outthink.backends.load import load_backend
 
@@ -85,7 +92,9 @@ def load(
         raise BadInput(f"cache={cache}: give the GiB that keys and values may take, more than 0")
     backend = load_backend(name, dtype, device, threads, trust_remote_code)
     slots = max(16, int(cache * 2**30 / backend.about.prices.slot_bytes)) if name != "toy" else 65536
-    return Engine(backend, slots=slots, max_batch=max_batch, max_rows=max_rows)
+    engine = Engine(backend, slots=slots, max_batch=max_batch, max_rows=max_rows)
+    engine.speculate = drafter_of(speculate, engine)
+    return engine
 
 
 def run(
@@ -96,21 +105,39 @@ def run(
     budget: Budget | None = None,
     seed: int = 0,
     sampling: Sampling | None = None,
+    speculate: Drafter | str | None = None,
+    accept: AcceptRule | None = None,
     trace: Trace | None = None,
 ) -> Answer:
     """Run a strategy on a problem until it has its answer or the budget ends; the receipt is on the answer.
 
     The same strategy, seed and sampling give the same answer, but for close draws in float32 and bfloat16,
-    where another batch changes the last bits of a logit. Raises what the strategy raises.
+    where another batch changes the last bits of a logit. `speculate` names who drafts (None: as the model was
+    loaded, "none": nobody), `accept` the accept rule, by default `match`, which leaves the text as it is.
+    Raises what the strategy raises.
     """
     from outthink.engine.request import Request
     from outthink.engine.trace import Trace
 
     before, lm.trace = lm.trace, trace or Trace()
     try:
-        return lm.run(Request(strategy, problem, budget or Budget(), seed, sampling or Sampling()))
+        drafter = None if speculate is None else drafter_of(speculate, lm) or "none"
+        request = Request(strategy, problem, budget or Budget(), seed, sampling or Sampling())
+        return lm.run(replace(request, speculate=drafter, accept=accept))
     finally:
         lm.trace = before
+
+
+def drafter_of(named: Drafter | str, lm: Engine) -> Drafter | None:
+    """The drafter of that name, the models that it drafts with loaded beside the engine's own."""
+    from outthink.backends.load import load_backend
+    from outthink.core.drafting import models_of
+
+    drafter = None if named == "none" else spec.parse(named, "speculate") if isinstance(named, str) else named
+    for model in models_of(drafter):
+        if model not in lm.places:
+            lm.add(load_backend(model))
+    return drafter
 
 
 def embedded() -> dict[str, str]:

@@ -73,6 +73,7 @@ def load_backend(
         config.max_positions,
         eos,
         prices(config),
+        config.layers,
     )
     backend = LocalBackend(loaded.model, loaded.tokenizer, about)
     backend.kind = f"{config.dtype} {config.device}"

@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 
 from outthink.backends.threads import Watch
 from outthink.core.about import About
-from outthink.core.batch import Batch, Move
-from outthink.core.errors import BadInput
-from outthink.core.jobs import Draw, Drawn, Inbox, Job, PassJob, PassResult
+from outthink.core.batch import Batch, Move, Segment
+from outthink.core.errors import BadInput, CannotDo
+from outthink.core.jobs import Draw, Drawn, Inbox, Job, PassJob, PassResult, Variant
 from outthink.core.types import Can, Cost
 from outthink.decode.sample import draw
 from outthink.decode.statistics import read
+
+STEP_ROWS = (1, 2, 4, 8, 16, 32, 64, 128)  # sizes of pass that are timed
+STEP_TRIALS, STEP_SECONDS = 5, 0.05  # of each: so often, but no longer
 
 
 class Store(Protocol):
@@ -54,6 +58,7 @@ class LocalBackend:
         )
         self.watch: Watch | None = None  # set where the number of threads is ours to choose
         self.notes: list[str] = []  # what a receipt should say
+        self._variants: dict[Variant, RowModel] = {}
         self._ring: torch.Tensor | None = None
         self._queue: deque[tuple[PassJob, Inbox]] = deque()
 
@@ -87,15 +92,37 @@ class LocalBackend:
         assert isinstance(job, PassJob)
         batch, prices = job.batch, self.about.prices
         context = sum(batch.positions) + len(batch)
+        share = 1.0 if job.variant is None else self.share(job.variant)
         flops = (
-            len(batch) * prices.flops_row
+            share * len(batch) * prices.flops_row
             + len(batch.wanted) * prices.flops_head
-            + context * prices.flops_context
+            + share * context * prices.flops_context
         )
-        moved = prices.weight_bytes + prices.slot_bytes * sum(s.length for s in batch.segments)
+        moved = share * (prices.weight_bytes + prices.slot_bytes * sum(s.length for s in batch.segments))
         return Cost(positions=len(batch), passes=1, flops=flops, bytes=moved)
 
+    def variant(self, variant: Variant) -> RowModel:
+        """A variant of the model that reads the same cache. Raises CannotDo where there is none."""
+        if variant not in self._variants:
+            make = getattr(self.model, "variant", None)
+            if make is None:
+                raise CannotDo(f"{self.about.name} has no variants here: draft with another drafter")
+            self._variants[variant] = make(variant)
+        return self._variants[variant]
+
+    def share(self, variant: Variant) -> float:
+        """Which part of a pass's work a variant does: its layers; a byte instead of two counts by half."""
+        layers = 1.0 if variant.layers is None else len(variant.layers) / max(1, self.about.layers)
+        return layers * (0.5 if variant.is_int8 else 1.0)
+
     @torch.inference_mode()
+    def step_times(self) -> dict[int, float]:
+        """Seconds of a forward of 1, 2, 4 ... 128 rows, each of a text of its own; on a cache of its own."""
+        store = self.model.new_store(0)
+        store.grow(STEP_ROWS[-1])
+        batches = {rows: _apart(rows) for rows in STEP_ROWS}
+        return {rows: _fastest(partial(self.model.forward, b, store)) for rows, b in batches.items()}
+
     @torch.inference_mode()
     def _run(self, job: PassJob) -> PassResult:
         began = time.perf_counter()
@@ -105,8 +132,9 @@ class LocalBackend:
         for moves in job.moves:
             self.store.move(moves)
         # all draws may be of kept rows
-        new = self.model.forward(job.batch, self.store) if job.batch.tokens else None
-        logits = self._beside_kept(job, new)
+        model = self.model if job.variant is None else self.variant(job.variant)
+        new = model.forward(job.batch, self.store) if job.batch.tokens else None
+        logits = new if new is not None and job.variant is not None else self._beside_kept(job, new)
         seconds = time.perf_counter() - began
         if self.watch is not None and self.watch.passed(len(job.batch), seconds):
             self.notes.append("passes became many times slower with several threads: one is used from now on")
@@ -128,5 +156,27 @@ class LocalBackend:
             first = job.keep % len(ring)
             until = min(first + wanted, len(ring))
             ring[first:until] = logits[: until - first]
-            ring[: wanted - (until - first)] = logits[until - first :]
+            if until - first < wanted:
+                ring[: wanted - (until - first)] = logits[until - first :]
         return both
+
+
+def _apart(rows: int) -> Batch:
+    """So many rows, each the first token of a text."""
+    indices = list(range(rows))
+    zeros, ones = [0] * rows, [1] * rows
+    return Batch(zeros, list(zeros), indices, indices, ones, indices, [Segment(-1, i, 1) for i in indices])
+
+
+def _fastest(run: Callable[[], Any]) -> float:
+    """The least time of a few runs."""
+    run()
+    best, spent = float("inf"), 0.0
+    for _ in range(STEP_TRIALS):
+        began = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - began
+        best, spent = min(best, seconds), spent + seconds
+        if spent > STEP_SECONDS:
+            break
+    return best

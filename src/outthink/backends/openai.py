@@ -10,7 +10,7 @@ differ in their seed alone ride in one request with `n` where the endpoint has i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from outthink.backends.remote import prices as pricing
@@ -128,6 +128,10 @@ class OpenAIBackend:
         for job in call.jobs:
             if self._calls.get(job.number) is call:
                 del self._calls[job.number]
+
+    def step_times(self) -> Mapping[int, float]:
+        """There are no passes to time."""
+        return {}
 
     def step(self) -> bool:
         return False

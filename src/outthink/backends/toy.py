@@ -18,9 +18,11 @@ from outthink.backends.local import LocalBackend
 from outthink.core.about import About, Prices
 from outthink.core.batch import Batch, Move
 from outthink.core.errors import BadInput
+from outthink.core.jobs import Variant
 from outthink.core.rng import digest
 
 ALPHABET = ".abcdefghijklmnopqrstuvwxyz0123456789 \n:AQ"
+TOY_LAYERS = 4  # in name only: what drafters that leave some out may ask for
 Logits = Callable[[tuple[int, ...]], Sequence[float]]
 
 
@@ -91,6 +93,12 @@ class ToyModel:
         out = [list(self.logits(self._prefix(batch, row, store))) for row in batch.wanted]
         return torch.tensor(out, dtype=torch.float64).reshape(len(out), self.vocab)
 
+    def variant(self, variant: Variant) -> ToyModel:
+        """The same model where 8 bits are asked for; with layers left out, one that agrees now and then."""
+        if variant.is_int8:
+            return ToyModel(self.logits, self.vocab)
+        return ToyModel(lambda prefix: self.logits(prefix[-len(variant.layers or ()) :]), self.vocab)
+
     def _prefix(self, batch: Batch, row: int, store: ToyStore) -> tuple[int, ...]:
         slots: list[int] = []
         at, length = batch.segment[row], batch.visible[row]
@@ -135,4 +143,6 @@ def toy(logits: Logits | None = None, vocab: int = 4, context: int = 64) -> Loca
     """A toy backend; `outthink.load("toy")` is this with its defaults."""
     model = ToyModel(logits or hashed(vocab), vocab)
     prices = Prices(flops_row=1.0, flops_head=0.0, flops_context=0.0, weight_bytes=1.0, slot_bytes=1.0)
-    return LocalBackend(model, ToyTokenizer(vocab), About("toy", vocab, context, frozenset({0}), prices))
+    return LocalBackend(
+        model, ToyTokenizer(vocab), About("toy", vocab, context, frozenset({0}), prices, TOY_LAYERS)
+    )

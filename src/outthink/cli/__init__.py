@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from outthink.cli.bench import bench
+from outthink.cli.certify import certify
 from outthink.cli.demo import demo
 from outthink.cli.lists import methods, models, tasks
 from outthink.cli.map import map
@@ -38,6 +39,11 @@ HELP = """Spend compute at inference time: the best answer that a budget can buy
   outthink bench --task steps --strategies "greedy; vote(n=8)" --n 200
 
 \b
+[bold]The same text, sooner[/bold]
+  outthink solve --task steps --strategy "vote(n=8)" --speculate auto
+  outthink certify --speculate auto --task steps
+
+\b
 [bold]A whole dataset, or another server[/bold]
   outthink map questions.jsonl --out runs/answers --strategy "vote(n=8)"
   outthink probe http://localhost:8000/v1
@@ -61,7 +67,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = (solve, bench, explain, map, probe, demo, tasks, models, methods)
+COMMANDS = (solve, bench, certify, explain, map, probe, demo, tasks, models, methods)
 for command in COMMANDS:
     app.command(command.__name__)(command)
 

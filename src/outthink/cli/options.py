@@ -59,6 +59,11 @@ class Running(Listing):
     stop: Annotated[
         list[str] | None, Option(help="End at this text; repeatable.", rich_help_panel=WRITING)
     ] = None
+    speculate: Annotated[
+        str,
+        Option(help="Who drafts: auto, none, copy(n=8) ...; the same text, sooner.", rich_help_panel=RUNNING),
+    ] = "none"
+    accept: Annotated[str, Option(help="The accept rule of drafts.", rich_help_panel=RUNNING)] = "match"
     dtype: Annotated[str, Option(help="float32, bfloat16 or int8.", rich_help_panel=RUNNING)] = "float32"
     device: Annotated[str | None, Option(help="cpu or cuda.", rich_help_panel=RUNNING)] = None
     threads: Annotated[int | None, Option(help="CPU threads.", rich_help_panel=RUNNING)] = None
@@ -89,11 +94,13 @@ class Running(Listing):
 
         if self.threads is not None and self.threads < 1:
             raise BadInput(f"threads={self.threads}: give at least 1")
-        names = ("device", "threads", "max_batch", "cache", "prices", "tokenizer", "api")
+        names = ("device", "threads", "max_batch", "cache", "speculate", "prices", "tokenizer", "api")
         given = {name: getattr(self, name) for name in names}
-        return outthink.load(
+        engine = outthink.load(
             self.model, dtype=self.dtype, **{k: v for k, v in given.items() if v is not None}
         )
+        engine.accept = spec.parse(self.accept, "speculate.rules")
+        return engine
 
 
 @dataclass(frozen=True)

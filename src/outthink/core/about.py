@@ -32,6 +32,7 @@ class About(NamedTuple):
     context: int  # positions that the model accepts
     eos: frozenset[int]
     prices: Prices
+    layers: int = 1
 
     @property
     def kept_rows(self) -> int:

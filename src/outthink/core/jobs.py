@@ -26,6 +26,7 @@ class Draw(NamedTuple):
     position: int  # that is being written: the index of the noise
     sampling: Sampling
     states: tuple[Any, ...]  # one state for each stateful warp, folded over exactly this prefix
+    is_whole: bool = False  # whether the distributions themselves are wanted too, for an accept rule
 
 
 class Read(NamedTuple):
@@ -41,6 +42,14 @@ class Drawn(NamedTuple):
     token: int
     logprob: float
     stats: tuple[float, ...]
+    rows: tuple[Any, Any] | None = None  # for Draw.is_whole: log-probabilities before warps, and after all
+
+
+class Variant(NamedTuple):
+    """A cheaper way to run the same weights: some layers only, or rounded to 8 bits."""
+
+    layers: tuple[int, ...] | None = None  # those that run, in order; None: all
+    is_int8: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +66,7 @@ class PassJob:
     reuse: list[int] = field(
         default_factory=list
     )  # kept logits, as if they were wanted rows after the others
+    variant: Variant | None = None  # run the pass on a variant of the model; rows are scratch then
     number: int = field(default_factory=_numbers.__next__)
 
 

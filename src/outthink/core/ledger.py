@@ -19,6 +19,7 @@ from typing import Any
 from outthink.core.types import Budget, Cost
 
 RESERVED = ("written", "positions", "flops")
+METERED = ("passes", "dollars", "seconds")
 
 
 class Scope:
@@ -32,10 +33,14 @@ class Scope:
         self.actual = Cost()
         self.out: dict[str, float] = dict.fromkeys(RESERVED, 0.0)
         self.is_open = True
+        self.is_draft = False  # whether what happens here only serves speculation
         self.exhausted: str | None = None  # which cap ended it
         self.late = 0  # charges that arrived after it closed
         self.deadline: float | None = None
         self.children: list[Scope] = []
+        self.root: Scope = self if parent is None else parent.root
+        self.is_metered = False  # of a root: whether a cap on an actual resource is anywhere below
+        self.root.is_metered |= any(resource in self.caps for resource in METERED)
         if parent is not None:
             parent.children.append(self)
 
@@ -83,7 +88,7 @@ class Scope:
         """The outermost scope above here whose cap on an actual resource is reached, and which."""
         found = None
         for scope in self.chain():
-            for resource in ("passes", "dollars"):
+            for resource in METERED[:2]:
                 cap = scope.caps.get(resource)
                 if cap is not None and getattr(scope.actual, resource) >= cap:
                     found = (scope, resource)

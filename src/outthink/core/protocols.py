@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from outthink.core.about import About
@@ -89,4 +89,8 @@ class Backend(Protocol):
 
     def price(self, job: Job) -> Cost:
         """What a job will cost, as far as is known before it runs."""
+        ...
+
+    def step_times(self) -> Mapping[int, float]:
+        """Seconds of a forward pass by its number of rows, measured now."""
         ...

@@ -101,6 +101,7 @@ class Tree:
         self.idle: dict[Node, None] = {}  # leaves that hold only kept tokens; oldest first
         self.filled = 0  # slots that hold cache
         self.peak = 0  # the most that ever did
+        self.version = 0  # changes with nodes, their places and their cache, but not when a leaf grows
 
     # ---- positions
 
@@ -132,6 +133,7 @@ class Tree:
             return
         child = node.children.get(token)
         if child is None:
+            self.version += 1
             child = node.children[token] = Node(node, node.first + len(node.tokens), [token])
             self.idle.pop(node, None)
         cursor._to(child, 1)
@@ -210,6 +212,7 @@ class Tree:
             start = self._alloc(want)
         if start < 0:
             raise NoRoom(f"{want} slots wanted, {self.slots.free_slots} free")
+        self.version += 1
         moves = [Move(node.start, start, node.computed)] if node.computed else []
         self.slots.free(node.start, node.cap)
         node.start, node.cap = start, want
@@ -230,6 +233,7 @@ class Tree:
     def compact(self) -> list[Move]:
         """Move all cache to the front, one extent after another. The moves are to be read all, then written
         all."""
+        self.version += 1
         nodes = sorted((n for n in self.nodes() if n.cap), key=lambda n: n.start)
         at, moves = 0, []
         for node in nodes:
@@ -256,6 +260,7 @@ class Tree:
 
     def _split(self, node: Node, at: int) -> Node:
         """Cut a node in two; the upper half stays this object, the lower half takes what lies beyond `at`."""
+        self.version += 1
         lower = Node(node, node.first + at, node.tokens[at:])
         lower.children, node.children = node.children, {lower.tokens[0]: lower}
         for child in lower.children.values():
@@ -297,6 +302,7 @@ class Tree:
             node = parent
 
     def _unlink(self, node: Node, parent: Node) -> None:
+        self.version += 1
         for token, child in list(parent.children.items()):
             if child is node:
                 del parent.children[token]
@@ -306,6 +312,7 @@ class Tree:
     def _drop(self, node: Node, upto: int) -> int:
         """Cache beyond the first `upto` tokens goes; returns the slots freed."""
         if node.computed > upto:
+            self.version += 1
             self.filled -= node.computed - upto
             node.computed = upto
         freed = max(0, node.cap - upto)
@@ -318,6 +325,7 @@ class Tree:
 
     def _trim(self, node: Node, upto: int) -> None:
         if upto < len(node.tokens):
+            self.version += 1
             if upto == 0 and node.parent is not None:
                 self._unlink(node, node.parent)
             del node.tokens[upto:], node.rows[upto:]

@@ -126,22 +126,49 @@ class Dist:
 class Draft:
     """A token tree below a tip: parents first, -1 is the tip.
 
-    `parents[i] < i`. A chain is parents = (-1, 0, 1, ...). Raises ValueError for anything else.
+    `parents[i] < i`. A chain is parents = (-1, 0, 1, ...). `conf[i]` is how likely the drafter holds node i
+    to be accepted once its parent is; `dists[i]` the log-probabilities that node i was drawn from, for rules
+    that weigh them. Both are empty where they are not known. Raises ValueError for anything else.
     """
 
     tokens: tuple[int, ...]
     parents: tuple[int, ...]
+    conf: tuple[float, ...] = ()
+    dists: tuple[Any, ...] = ()
+    by: str = ""  # the drafter
 
     def __post_init__(self) -> None:
-        if len(self.tokens) != len(self.parents):
-            raise ValueError(f"a draft of {len(self.tokens)} tokens has {len(self.parents)} parents")
+        n = len(self.tokens)
+        if len(self.parents) != n:
+            raise ValueError(f"a draft of {n} tokens has {len(self.parents)} parents")
+        if len(self.conf) not in (0, n) or len(self.dists) not in (0, n):
+            raise ValueError(f"a draft of {n} tokens has {len(self.conf)} conf and {len(self.dists)} dists")
         for i, parent in enumerate(self.parents):
             if not -1 <= parent < i:
                 raise ValueError(f"draft node {i} has parent {parent}; parents come first, -1 is the tip")
 
     @classmethod
-    def chain(cls, tokens: Sequence[int]) -> Draft:
-        return cls(tuple(tokens), tuple(range(-1, len(tokens) - 1)))
+    def chain(cls, tokens: Sequence[int], conf: Sequence[float] = (), by: str = "") -> Draft:
+        return cls(tuple(tokens), tuple(range(-1, len(tokens) - 1)), tuple(conf), by=by)
+
+    def keep(self, nodes: Sequence[int]) -> Draft:
+        """The same with only these nodes, ascending, each with its parent among them."""
+        place = {node: i for i, node in enumerate(nodes)} | {-1: -1}
+        return Draft(
+            tuple(self.tokens[i] for i in nodes),
+            tuple(place[self.parents[i]] for i in nodes),
+            tuple(self.conf[i] for i in nodes) if self.conf else (),
+            tuple(self.dists[i] for i in nodes) if self.dists else (),
+            self.by,
+        )
+
+
+def path_probabilities(draft: Draft) -> list[float]:
+    """How likely each node is to be accepted: the product of `conf` down its path."""
+    out: list[float] = []
+    for conf, parent in zip(draft.conf, draft.parents, strict=True):
+        out.append(conf * (out[parent] if parent >= 0 else 1.0))
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +261,23 @@ class Degradation:
     why: str
 
 
+@dataclass(slots=True)
+class Drafting:
+    """What one drafter did in a run: the actual book of speculation."""
+
+    steps: int = 0  # checked drafts
+    drafted: int = 0  # tokens that it proposed
+    checked: int = 0  # of these, the rows that the model evaluated
+    accepted: int = 0  # of these, the tokens that were written
+    seconds: float = 0.0  # making drafts
+    bytes: float = 0.0  # moved for making them, where a model drafts
+    state_bytes: float = 0.0  # the most that it remembered
+    is_warm: bool = False  # whether it knew something before the run
+
+    def as_dict(self) -> dict[str, float]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What an answer cost. `logical`: no speculation, cold cache, each distinct token once; `actual`: what
@@ -255,6 +299,8 @@ class Receipt:
     best_effort: bool = False  # a remote's chance cannot be promised
     estimated: tuple[str, ...] = ()  # which of the numbers were not measured, and how they were counted
     degradations: tuple[Degradation, ...] = ()
+    speculation: Mapping[str, Drafting] = field(default_factory=dict)  # by drafter
+    drawn_per_row: float = 1.0  # tokens written per place in a pass: above 1 with speculation
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -271,6 +317,8 @@ class Receipt:
             "best_effort": self.best_effort,
             "estimated": list(self.estimated),
             "degradations": [f"{d.what}: {d.why}" for d in self.degradations],
+            "speculation": {name: drafting.as_dict() for name, drafting in self.speculation.items()},
+            "drawn_per_row": self.drawn_per_row,
         }
 
 

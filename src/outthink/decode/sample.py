@@ -62,7 +62,23 @@ def _draw_group(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
     chosen = _choose_dense if logits.device.type == "cpu" and logits.shape[1] <= DENSE else _choose
     tokens, logprobs = chosen(logits, warped, draws)
     stats = statistics(logits, sampling.stats) if sampling.stats else [()] * len(draws)
-    return [Drawn(t, p, s) for t, p, s in zip(tokens, logprobs, stats, strict=True)]
+    drawn = [Drawn(t, p, s) for t, p, s in zip(tokens, logprobs, stats, strict=True)]
+    if any(d.is_whole for d in draws):
+        last = _certain(warped, tokens) if sampling.temperature == 0 else warped
+        both = zip(_log_probabilities(logits), _log_probabilities(last), strict=True)
+        drawn = [d._replace(rows=rows) for d, rows in zip(drawn, both, strict=True)]
+    return drawn
+
+
+def _certain(warped: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+    """Rows in which one token has all probability: what temperature 0 draws from."""
+    index = torch.tensor(tokens, device=warped.device)[:, None]
+    return torch.full_like(warped, -math.inf).scatter(1, index, 0.0)
+
+
+def _log_probabilities(logits: torch.Tensor) -> list[Any]:
+    """Rows as numpy arrays in float64."""
+    return list(logits.to(torch.float64).log_softmax(-1).cpu().numpy())
 
 
 def _choose(

@@ -35,6 +35,8 @@ def reading_demand(work: Reading) -> dict[str, float]:
 
 def settle_stretch(work: Stretch, limit: int | None, discarded: bool = False) -> None:
     """Charge what a stretch has written; `limit` cuts the logical book at so many tokens of its race."""
+    if work.task.scope.is_draft:
+        return
     if work.reservation is not None:
         work.reservation.give_back()
         work.reservation = None
@@ -58,6 +60,8 @@ def settle_stretch(work: Stretch, limit: int | None, discarded: bool = False) ->
 
 def settle_reading(work: Reading) -> None:
     """Charge what a reading has evaluated."""
+    if work.task.scope.is_draft:
+        return
     if work.reservation is not None:
         work.reservation.give_back()
     place, scope = work.branch.place, work.task.scope

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from outthink.core.branch import Branch, ReadWork, WriteWork
-from outthink.core.errors import BadInput, BudgetExceeded
+from outthink.core.errors import BadInput, BudgetExceeded, Cancelled
 from outthink.core.ledger import Request as Reservation
 from outthink.core.tasks import Evaluate, Offload, Task
 from outthink.core.types import Answer, Receipt
 from outthink.engine.accounts import reading_demand, settle_reading, settle_stretch, writing_demand
-from outthink.engine.place import Place, Reading, Work
+from outthink.engine.place import Place, Reading, Work, is_near
 from outthink.engine.remote import RemotePlace
 from outthink.engine.request import Run
 from outthink.engine.stretch import Stretch
+from outthink.engine.studio import DraftScope
 
 if TYPE_CHECKING:
     from outthink.engine.engine import Engine
+    from outthink.engine.speculator import Speculator
 
 
 class Desk:
@@ -26,6 +29,7 @@ class Desk:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.held: dict[Task, Work | Reservation] = {}  # what each waiting task waits for, offloads apart
+        self.finished: list[Work] = []  # of contestants: ended, not delivered yet
 
     # ---- the trampoline's host
 
@@ -50,11 +54,20 @@ class Desk:
         work = self.engine.limits.line.pop(held) if isinstance(held, Reservation) else held
         _home(work.branch).drop(work)
         if isinstance(work, Stretch):
+            self._stop_drafting(work)
             if isinstance(task.pending, BudgetExceeded):
                 work.run.note_partial(work.branch)
             settle_stretch(work, limit, discarded=True)
         elif work.reservation is not None:
             work.reservation.give_back()
+
+    def _stop_drafting(self, stretch: Stretch) -> None:
+        """A stretch has ended: whoever drafts for it stops."""
+        if stretch.thinking is not None:
+            self.engine.trampoline.interrupt(stretch.thinking, Cancelled("its stretch has ended"))
+            stretch.thinking = None
+        if stretch.speculator is not None:
+            stretch.speculator.end(stretch)
 
     def ended(self, task: Task) -> None:
         """A task has ended: branches that it returns go to its parent, the others close."""
@@ -82,11 +95,54 @@ class Desk:
     def _begin_writing(self, task: Task, work: WriteWork) -> None:
         branch = work.branch
         room = branch.place.context - branch.cursor.length
-        stretch = Stretch(branch, task, task.run, work.sampling, min(work.sampling.max_tokens or room, room))
+        cap = min(work.sampling.max_tokens or room, room)
+        speculator = self._speculator(task, branch)
+        stretch = Stretch(branch, task, task.run, work.sampling, cap, speculator)
         if task.scope.capped():
             self._ask_to_write(stretch)
         else:
             self._queue(stretch)
+
+    def _speculator(self, task: Task, branch: Branch) -> Speculator | None:
+        """Who drafts for a branch: drafters know the engine's own model, and a drafting model may have its
+        own."""
+        if isinstance(task.scope, DraftScope):
+            return task.scope.speculator
+        return task.run.speculator if branch.place is self.engine.main else None
+
+    def think(self) -> bool:
+        """Start the drafting models for every stretch that is ready for them; whether any was."""
+        if not any(run.speculator and run.speculator.thinks for run in self.engine.runs.values()):
+            return False
+        ready = [
+            work
+            for work in self.engine.main.works
+            if isinstance(work, Stretch) and work.speculator and work.speculator.thinks
+            if not work.is_thought and work.depth >= 1 and is_near(work)
+        ]
+        for stretch in ready:
+            self._think(stretch)
+        return bool(ready)
+
+    def _think(self, stretch: Stretch) -> None:
+        """A task drafts for the stretch, which does not wait for a pass meanwhile."""
+        parent, home = stretch.task, _home(stretch.branch)
+        assert isinstance(home, Place)  # an endpoint drafts on its own side, if it does
+        del home.works[stretch]
+        scope = DraftScope(parent.scope, stretch.speculator.inner if stretch.speculator else None)
+        task = self.engine.trampoline.start(self._thought(stretch, home, scope), parent.run, scope, parent)
+        task.path, task.contestant = (*parent.path, 0, 0), None
+        parent.children.append(task)
+        stretch.thinking = task
+
+    async def _thought(self, stretch: Stretch, home: Place, scope: DraftScope) -> None:
+        assert stretch.speculator is not None
+        await stretch.speculator.think(stretch)
+        tally = stretch.speculator.tally(stretch.proposal)
+        tally.seconds += scope.actual.seconds
+        tally.bytes += scope.actual.bytes
+        stretch.thinking, stretch.is_thought = None, True
+        home.works[stretch] = None
 
     def _ask_to_write(self, stretch: Stretch) -> None:
         run, branch, task = stretch.run, stretch.branch, stretch.task
@@ -117,6 +173,30 @@ class Desk:
                 work.allowed = work.count + reservation.granted
             self._queue(work)
 
+    def deliver(self, work: Work) -> None:
+        """A piece of work has ended."""
+        try:
+            self.done(work)
+        except Exception as error:  # of a tokenizer, say: one request's, not the engine's
+            self.fail(work, error)
+
+    def release(self) -> bool:
+        """Deliver the finished work of contestants whose time has come; whether there was any.
+
+        Time in a race is tokens written. A draft may carry one contestant ahead; what it ends is delivered
+        when all that still write have written as much, so that who wins and what it costs is the same with
+        and without drafts.
+        """
+        self.finished = [w for w in self.finished if self.held.get(w.task) is w]
+        if not self.finished:
+            return False
+        busy = [w for w in self.held.values() if isinstance(w, Stretch) and w.task.contestant is not None]
+        ready = [w for w in self.finished if not any(_is_behind(other.task, w.task) for other in busy)]
+        for work in ready:
+            self.finished.remove(work)
+            self.deliver(work)
+        return bool(ready)
+
     def done(self, work: Work) -> None:
         """A piece of work has ended: charge it, and wake its task."""
         wake = self.engine.trampoline.wake
@@ -127,6 +207,7 @@ class Desk:
             return
         settle_stretch(work, None)
         if work.reason:
+            self._stop_drafting(work)
             wake(work.task, work.finish())
         else:  # it wants more than was left for it
             self._ask_to_write(work)
@@ -134,6 +215,8 @@ class Desk:
     def fail(self, work: Work, error: BaseException) -> None:
         """An error belongs to the task that waited for the work."""
         _home(work.branch).drop(work)
+        if isinstance(work, Stretch):
+            self._stop_drafting(work)
         self.held.pop(work.task, None)
         self.engine.trampoline.wake(work.task, error=error)
 
@@ -179,6 +262,24 @@ def _branches_in(result: Any) -> set[Branch]:
 def _bare(answer: Answer, receipt: Receipt | None) -> Answer:
     """An answer as it leaves the engine: with its receipt, without branches."""
     return replace(answer, branch=None, receipt=receipt, others=tuple(_bare(o, None) for o in answer.others))
+
+
+def _is_behind(one: Task, other: Task) -> bool:
+    """Whether `one` has written less than `other` in the race that both are in, as different contestants."""
+    mine = {id(c.contest): c for c in _contestants(one)}
+    for theirs in _contestants(other):
+        own = mine.get(id(theirs.contest))
+        if own is not None and own is not theirs:
+            return own.written < theirs.written
+    return False
+
+
+def _contestants(task: Task) -> Iterator[Task]:
+    """The contestants that a task writes for, innermost race first."""
+    at = task.contestant
+    while at is not None:
+        yield at
+        at = at.parent.contestant if at.parent else None
 
 
 def _home(branch: Branch) -> Place | RemotePlace:

@@ -15,10 +15,12 @@ from itertools import islice
 from typing import Any
 
 from outthink.core.branch import Branch
+from outthink.core.drafting import AcceptRule, Drafter
 from outthink.core.errors import BadInput, Cancelled, Deadlock, OutthinkError, PromptTooLong, UnknownName
 from outthink.core.jobs import GenerateJob, ScoreJob
 from outthink.core.needs import check_needs
 from outthink.core.protocols import Backend
+from outthink.core.rng import Chance
 from outthink.core.tasks import Trampoline
 from outthink.core.types import Answer, Cost
 from outthink.engine.accounts import charge_pass
@@ -28,6 +30,7 @@ from outthink.engine.offload import Offloads
 from outthink.engine.place import Flight, Place, Work
 from outthink.engine.remote import RemotePlace
 from outthink.engine.request import Request, Run, root_key
+from outthink.engine.speculator import open_chance
 from outthink.engine.trace import PassInfo, Trace
 
 
@@ -65,6 +68,9 @@ class Engine:
         self.desk = Desk(self)
         self.trampoline = Trampoline(self.desk)
         self.limits = Limits(self.trampoline, self.runs, clock)
+        self.chances: Callable[[int, str], Chance] = open_chance  # a test may enumerate instead
+        self.speculate: Drafter | None = None  # who drafts, where a request does not say
+        self.accept: AcceptRule | None = None  # and by which rule; None is match
         self._count = 0
         self._flights: dict[int, tuple[Place, Flight]] = {}
 
@@ -179,7 +185,8 @@ class Engine:
         self.trampoline.run()
         while True:
             self.desk.grant()
-            if not (self._lost_races() or self.limits.enforce(self._working())):
+            changed = self._lost_races() or self.limits.enforce(self._working())
+            if not (changed or self.desk.release() or self.desk.think()):
                 return
             self.trampoline.run()
 
@@ -210,21 +217,24 @@ class Engine:
 
     def _landed(self, place: Place, flight: Flight, result: Any, began: float) -> None:
         if isinstance(result, BaseException):
-            for work in [*flight.plan.rows, *flight.writers]:
+            for work in dict.fromkeys([*flight.plan.rows, *(stretch for stretch, _ in flight.writers)]):
                 self.desk.fail(work, result)
             return
         listens = type(self.trace)
         ended = place.land(flight, result)
         if listens.wrote is not Trace.wrote:
-            for stretch, drawn in zip(flight.writers, result.drawn, strict=True):
-                self.trace.wrote(stretch.branch, [drawn.token])
+            for stretch, tokens in flight.wrote:
+                if not stretch.task.scope.is_draft:
+                    self.trace.wrote(stretch.branch, tokens)
         for work in ended:
-            try:
-                self.desk.done(work)
-            except Exception as error:  # of a tokenizer, say: one request's, not the engine's
-                self.desk.fail(work, error)
+            if work.task.contestant is None:
+                self.desk.deliver(work)
+            else:
+                self.desk.finished.append(work)  # it has ended in its own time; a race has one for all
         seconds = self.clock() - began
         charge_pass(flight, seconds, place.cache_bytes)
+        if place.has_curve:
+            place.curve().observe(len(flight.job.batch), seconds)
         if listens.passed is not Trace.passed:
             rows, drawn = len(flight.job.batch), len(result.drawn)
             self.trace.passed(PassInfo(place.name, rows, drawn, place.tree.filled, result.seconds, seconds))

@@ -39,7 +39,11 @@ class Limits:
 
     def enforce(self, working: Iterable[Work]) -> bool:
         """End what a reached cap ends; whether anything was."""
-        return self._deadlines() or self._starved() or self._spent(working)
+        if self.starved and self._starved():
+            return True
+        if not any(run.scope.is_metered for run in self.runs.values()):
+            return False
+        return self._deadlines() or self._spent(working)
 
     def next_deadline(self) -> float | None:
         """Seconds until the next deadline, if there is one."""

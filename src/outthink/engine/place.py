@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 from outthink.core.batch import Move
 from outthink.core.branch import Ask, Branch, ReadWork
 from outthink.core.errors import CacheFull
-from outthink.core.jobs import Inbox, PassJob, PassResult, Read
+from outthink.core.jobs import Drawn, Inbox, PassJob, PassResult, Read
 from outthink.core.protocols import Backend
 from outthink.core.tasks import Task
 from outthink.core.tree import Cursor, Node, NoRoom, Tree
-from outthink.core.types import Cost, Dist
+from outthink.core.types import Cost, Dist, Want
+from outthink.engine.curve import Curve
+from outthink.engine.drafts import draft
 from outthink.engine.packing import pack
 from outthink.engine.scheduler import Waiting, chunk, fair, first_come
+from outthink.engine.steady import Steady
 from outthink.engine.stretch import Stretch
 
 if TYPE_CHECKING:
@@ -56,12 +59,14 @@ class Plan:
     ranges: dict[Node, list[tuple[int, int]]] = field(default_factory=dict)
     wanted: set[tuple[Node, int]] = field(default_factory=set)
     moves: list[list[Move]] = field(default_factory=lambda: [[]])
-    draws: list[tuple[Stretch, Node, int]] = field(default_factory=list)
+    draws: list[tuple[Stretch, int, Node, int]] = field(
+        default_factory=list
+    )  # (whose, node of its draft, row)
     reads: list[tuple[Reading, int, Node, int]] = field(default_factory=list)
     rows: dict[Work, int] = field(default_factory=dict)  # new rows by who brought them
-    again: list[tuple[Stretch, int]] = field(
+    again: list[tuple[Stretch, int, int]] = field(
         default_factory=list
-    )  # draws from logits that the backend has kept
+    )  # draws from logits that the backend has kept: (whose, node of its draft, number)
 
 
 @dataclass(slots=True)
@@ -71,8 +76,13 @@ class Flight:
     plan: Plan
     job: PassJob
     cost: Cost
-    writers: list[Stretch]  # one for each draw
+    writers: list[tuple[Stretch, int]]  # one for each draw: whose, and after which node of its draft
     where: dict[tuple[Node, int], int]  # wanted rows
+    tops: list[int] = field(default_factory=list)  # draws whose likeliest tokens are read too, for drafters
+    steady: Steady | None = None  # set where the pass was made from the last one
+    wrote: list[tuple[Stretch, list[int]]] = field(
+        default_factory=list
+    )  # after landing: tokens that were written
 
 
 class Place:
@@ -86,6 +96,7 @@ class Place:
         self.eos = about.eos
         self.context = about.context
         self.prices = about.prices
+        self.layers = about.layers
         self.tokenizer = backend.tokenizer
         self.can = backend.can
         self.tree = Tree(slots)
@@ -95,6 +106,8 @@ class Place:
         self.served: dict[int, int] = {}
         self.rows = 1  # the number of the next row of logits that is kept
         self.kept_rows = about.kept_rows
+        self._curve: Curve | None = None
+        self.steady: Steady | None = None  # the pass that may be repeated one token on
         self.is_tight = False
         self.culprit: Any = None  # the work that was looked at last: the one that does not fit
 
@@ -102,26 +115,58 @@ class Place:
 
     def fly(self, inbox: Inbox) -> Flight:
         """Put a pass together from what waits, and submit it. Raises CacheFull: `culprit` can never fit."""
+        steady, drafted = self.steady, False
+        if steady is not None and steady.is_valid(self.works, self.tree):
+            drafting, drafted = draft(steady.works, self), True
+            if not drafting:
+                return self._fly_steady(steady, inbox)
         plan = Plan(self.max_rows)
         near, far = self._ordered()
+        if not drafted:
+            drafting = draft(near, self) if not self.is_tight else []
         plan.room -= self.max_rows // 4 if far else 0  # a share of the pass is kept for prompts
         taken = self._admit_all(plan, near, 0)
         plan.room += self.max_rows // 4 if far else 0
         self._admit_all(plan, far, taken)
+        for stretch in drafting:
+            self._add_draft(plan, stretch)
         batch, where = pack(plan.ranges, plan.wanted)
+        self.steady = None if far or drafting or self.is_tight else Steady.after(plan, batch, near, self.tree)
         new = len(batch.wanted)
-        draws = [stretch.draw(where[(node, upto)]) for stretch, node, upto in plan.draws]
+        draws = [stretch.draw(where[(node, upto)], at) for stretch, at, node, upto in plan.draws]
+        draws += [stretch.draw(new + i, at) for i, (stretch, at, _) in enumerate(plan.again)]
+        tops = [(i, s.speculator.source.tops) for i, (s, *_) in enumerate(plan.draws) if s.speculator]
         job = PassJob(
             batch,
-            draws + [stretch.draw(new + i) for i, (stretch, _) in enumerate(plan.again)],
-            [Read(where[(node, upto)], reading.left[i].want) for reading, i, node, upto in plan.reads],
+            draws,
+            [Read(where[(node, upto)], reading.left[i].want) for reading, i, node, upto in plan.reads]
+            + [Read(draws[i].row, Want(top=k)) for i, k in tops if k],
             [moves for moves in plan.moves if moves],
             keep=self.rows if new <= self.kept_rows // 4 else 0,
-            reuse=[number for _, number in plan.again],
+            reuse=[number for _, _, number in plan.again],
         )
         self.rows += new
-        writers = [stretch for stretch, _, _ in plan.draws] + [stretch for stretch, _ in plan.again]
+        writers = [(stretch, at) for stretch, at, *_ in plan.draws + plan.again]
         flight = Flight(plan, job, self.backend.price(job), writers, where)
+        flight.tops = [i for i, k in tops if k]
+        self.backend.submit([job], inbox)
+        return flight
+
+    def _fly_steady(self, steady: Steady, inbox: Inbox) -> Flight:
+        """The last pass, one token on."""
+        batch, plan = steady.step(), Plan(0)
+        plan.rows = dict.fromkeys(steady.rows, 1)
+        draws = [stretch.draw(row) for row, stretch in enumerate(steady.rows)]
+        tops = [(i, s.speculator.source.tops) for i, s in enumerate(steady.rows) if s.speculator]
+        job = PassJob(
+            batch,
+            draws,
+            [Read(i, Want(top=k)) for i, k in tops if k],
+            keep=self.rows if len(draws) <= self.kept_rows // 4 else 0,
+        )
+        self.rows += len(draws)
+        flight = Flight(plan, job, self.backend.price(job), [(s, -1) for s in steady.rows], {})
+        flight.tops, flight.steady = [i for i, k in tops if k], steady
         self.backend.submit([job], inbox)
         return flight
 
@@ -137,7 +182,7 @@ class Place:
         near: list[Work] = []
         far: list[Work] = []
         for work in works:
-            (near if _is_near(work) else far).append(work)
+            (near if is_near(work) else far).append(work)
         return near, far
 
     def _admit_all(self, plan: Plan, works: list[Work], taken: int) -> int:
@@ -170,7 +215,7 @@ class Place:
             cursor = work.branch.cursor
             node, offset = cursor.node, cursor.offset
             if offset and node.rows[offset - 1] > self.rows - 1 - self.kept_rows and node.rows[offset - 1]:
-                plan.again.append((work, node.rows[offset - 1]))
+                plan.again.append((work, -1, node.rows[offset - 1]))
                 return
             if node.computed == offset - 1 and 1 < offset <= node.cap and node not in plan.ranges:
                 plan.ranges[node] = [(offset - 1, offset)]  # a decode step: most of all calls
@@ -180,7 +225,7 @@ class Place:
                 return
             row = _row(cursor, cursor.length)
             plan.wanted.add(row)
-            plan.draws.append((work, *row))
+            plan.draws.append((work, -1, *row))
             return
         for i, ask in work.left.items():
             if not self._cover(plan, work, ask.cursor, ask.length):
@@ -188,6 +233,28 @@ class Place:
             row = _row(ask.cursor, ask.length)
             plan.wanted.add(row)
             plan.reads.append((work, i, *row))
+
+    def _add_draft(self, plan: Plan, stretch: Stretch) -> None:
+        """Add the rows of a draft that the pass has room for."""
+        growth = stretch.growth
+        assert growth is not None
+        if not any(s is stretch for s, *_ in plan.draws) and not any(s is stretch for s, *_ in plan.again):
+            return  # its tip is not in the pass
+        length = stretch.position
+        for i, cursor in enumerate(growth.cursors):
+            upto = length + growth.depths[i]
+            node, offset = _row(cursor, upto)
+            kept = node.rows[offset - 1]
+            if kept and kept > self.rows - 1 - self.kept_rows:
+                plan.again.append((stretch, i, kept))
+                continue
+            try:
+                if not self._cover(plan, stretch, cursor, upto):
+                    return
+            except NoRoom:
+                return
+            plan.wanted.add((node, offset))
+            plan.draws.append((stretch, i, node, offset))
 
     def _cover(self, plan: Plan, work: Work, cursor: Cursor, length: int) -> bool:
         """Plan what is missing for the row of the first `length` tokens; whether the pass will have all of
@@ -238,16 +305,28 @@ class Place:
 
     def land(self, flight: Flight, result: PassResult) -> list[Work]:
         """Take a pass's results; the work that has ended by them."""
-        for node, ranges in flight.plan.ranges.items():
-            self.tree.mark(node, max(high for _, high in ranges))
-        if flight.job.keep:
-            for (node, upto), row in flight.where.items():
-                node.rows[upto - 1] = flight.job.keep + row
+        self._mark(flight)
         ended: list[Work] = []
-        for stretch, drawn in zip(flight.writers, result.drawn, strict=True):
-            if stretch in self.works and (stretch.push(drawn) or stretch.is_starved()):
+        drafting: dict[Stretch, tuple[dict[int, Drawn], dict[int, Any]]] = {}
+        for (stretch, at), drawn in zip(flight.writers, result.drawn, strict=True):
+            if stretch not in self.works:
+                continue
+            if stretch.speculator is not None:
+                drafting.setdefault(stretch, ({}, {}))[0][at] = drawn
+                continue
+            flight.wrote.append((stretch, [drawn.token]))
+            if stretch.push(drawn) or stretch.is_starved():
                 ended.append(stretch)
-        for (reading, i, _, _), dist in zip(flight.plan.reads, result.dists, strict=True):
+        for i, dist in zip(flight.tops, result.dists[len(flight.plan.reads) :], strict=True):
+            stretch, at = flight.writers[i]
+            if stretch in drafting:
+                drafting[stretch][1][at] = dist.top
+        for stretch, (heard, tops) in drafting.items():
+            is_over, tokens = stretch.take(heard, tops)
+            flight.wrote.append((stretch, tokens))
+            if is_over:
+                ended.append(stretch)
+        for (reading, i, _, _), dist in zip(flight.plan.reads, result.dists, strict=False):
             if reading in self.works:
                 reading.dists[i] = dist
                 del reading.left[i]
@@ -257,10 +336,39 @@ class Place:
             self.drop(work)
         return ended
 
+    def _mark(self, flight: Flight) -> None:
+        """What has cache now, and where the logits of each row are kept."""
+        keep = flight.job.keep
+        if flight.steady is not None:
+            for row, node in enumerate(flight.steady.nodes):
+                node.computed += 1
+                if keep:
+                    node.rows[-1] = keep + row
+            self.tree.filled += len(flight.steady.nodes)
+            self.tree.peak = max(self.tree.peak, self.tree.filled)
+            return
+        for node, ranges in flight.plan.ranges.items():
+            self.tree.mark(node, max(high for _, high in ranges))
+        if keep:
+            for (node, upto), row in flight.where.items():
+                node.rows[upto - 1] = keep + row
+
     def drop(self, work: Work) -> None:
         """A piece of work no longer waits."""
         self.works.pop(work, None)
         self.is_tight = False
+        if isinstance(work, Stretch) and work.growth is not None:
+            work.drop_draft()
+
+    @property
+    def has_curve(self) -> bool:
+        return self._curve is not None
+
+    def curve(self) -> Curve:
+        """What passes take by rows: measured at first use."""
+        if self._curve is None:
+            self._curve = Curve(self.backend.step_times())
+        return self._curve
 
     @property
     def cache_bytes(self) -> float:
@@ -271,7 +379,7 @@ def _waiting(work: Work) -> Waiting:
     return Waiting(work.run.number, work.count if isinstance(work, Stretch) else 0, work.branch.path)
 
 
-def _is_near(work: Work) -> bool:
+def is_near(work: Work) -> bool:
     """Whether only its last row is missing."""
     cursor = work.branch.cursor
     node = cursor.node

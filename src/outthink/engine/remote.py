@@ -66,6 +66,10 @@ class RemotePlace:
     def check(self, run: Run) -> None:
         """Raise, before a token is spent, for what no endpoint can do; note what will not be measured."""
         budget = run.request.budget
+        if run.speculator is not None:
+            raise CannotDo(
+                f"{self.name} is an endpoint: what it writes cannot be drafted here; leave speculate out"
+            )
         uncountable = [name for name in COUNTED if name in budget.caps()]
         if uncountable:
             raise CannotDo(

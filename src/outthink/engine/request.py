@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from outthink.core import rng
 from outthink.core.branch import Branch, Offer
+from outthink.core.drafting import AcceptRule, Drafter
 from outthink.core.errors import Misuse
 from outthink.core.ledger import Distinct, Scope
 from outthink.core.needs import needs_of
@@ -15,6 +16,7 @@ from outthink.core.problem import Problem
 from outthink.core.protocols import Strategy
 from outthink.core.tree import Cursor
 from outthink.core.types import Answer, Budget, Cost, Degradation, Receipt, Sampling
+from outthink.engine.speculator import Speculator
 from outthink.text import final_answer
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class Request:
     tag: Any = None
     config: str = ""
     raw: bool = False  # give the prompt as it is, without the model's chat template
+    speculate: Drafter | str | None = None  # who drafts; None: as the engine says, "none": nobody
+    accept: AcceptRule | None = None  # None: match
 
 
 class Run:
@@ -65,6 +69,11 @@ class Run:
         self.needs = needs_of(request.strategy)
         self.answer: Answer | None = None
         self.error: BaseException | None = None
+        self.chances = engine.chances
+        drafter = engine.speculate if request.speculate is None else request.speculate
+        self.speculator: Speculator | None = None
+        if drafter is not None and not isinstance(drafter, str):
+            self.speculator = Speculator(self, drafter, request.accept or engine.accept)
 
     @property
     def is_done(self) -> bool:
@@ -147,7 +156,7 @@ class Run:
         )
 
     def receipt(self, finish: str) -> Receipt:
-        request, actual = self.request, self.scope.actual.copy()
+        request, actual, drafting = self.request, self.scope.actual.copy(), self.speculator
         logical = self.scope.logical.copy()
         return Receipt(
             logical=logical,
@@ -163,6 +172,8 @@ class Run:
             best_effort=self.engine.main.backend.is_remote,
             estimated=tuple(f"{what}: {how}" for what, how in self.estimates.items()),
             degradations=(*self.degradations.values(), *map(_note, self.engine.main.backend.notes)),
+            speculation={} if drafting is None else drafting.books(),
+            drawn_per_row=1.0 if drafting is None else drafting.written / max(1, drafting.steps),
         )
 
     def _by_scope(self) -> Mapping[str, Cost]:

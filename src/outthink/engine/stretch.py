@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from outthink.core import rng
+from outthink.core.drafting import Outcome, Tip
 from outthink.core.jobs import Draw, Drawn
 from outthink.core.ledger import Request as Reservation
 from outthink.core.types import Finish, Sampling
@@ -14,7 +15,10 @@ from outthink.decode.sample import warps_of
 if TYPE_CHECKING:
     from outthink.core.branch import Branch
     from outthink.core.tasks import Task
+    from outthink.core.types import Draft
+    from outthink.engine.growth import Growth
     from outthink.engine.request import Run
+    from outthink.engine.speculator import Speculator
 
 
 class Stretch:
@@ -38,9 +42,23 @@ class Stretch:
         "stops",
         "reason",
         "eos",
+        "tip",
+        "proposal",
+        "growth",
+        "thinking",
+        "is_thought",
+        "speculator",
     )
 
-    def __init__(self, branch: Branch, task: Task, run: Run, sampling: Sampling, cap: int) -> None:
+    def __init__(
+        self,
+        branch: Branch,
+        task: Task,
+        run: Run,
+        sampling: Sampling,
+        cap: int,
+        speculator: Speculator | None = None,
+    ) -> None:
         self.branch = branch
         self.task = task
         self.run = run
@@ -58,6 +76,29 @@ class Stretch:
         self.stops = StopText(branch.place.tokenizer.detokenizer(), sampling.stop) if sampling.stop else None
         self.reason = ""
         self.eos = frozenset() if sampling.ignore_eos else branch.place.eos
+        self.speculator = speculator
+        self.tip: Tip | None = None if speculator is None else self._tip()
+        self.proposal: Draft | None = None  # a draft that is ready for the next pass
+        self.growth: Growth | None = None  # a draft that is in the token tree, during a pass
+        self.thinking: Task | None = None  # while a model drafts for it
+        self.is_thought = False  # whether a model has drafted for the next pass
+
+    def _tip(self) -> Tip:
+        branch = self.branch
+        tokens = branch.place.tree.tokens(branch.cursor)
+        tip = Tip(tokens, branch.origin, branch, self.sampling, self.eos.union(self.sampling.stop_tokens))
+        tip.key, tip.states = self.key, self.states
+        return tip
+
+    @property
+    def position(self) -> int:
+        """The index of the token that is written next."""
+        return self.branch.cursor.length
+
+    @property
+    def depth(self) -> int:
+        """How many tokens a draft may be deep: one more is drawn after them, and all must be allowed."""
+        return min(self.allowed, self.cap) - self.count - 1
 
     def _fold(self) -> tuple[Any, ...]:
         """The state of every warp at the tip, folded over exactly the tokens of this branch."""
@@ -73,24 +114,60 @@ class Stretch:
             states.append(state)
         return tuple(states)
 
-    def draw(self, row: int) -> Draw:
-        """Draw the next token after wanted row `row`."""
-        return Draw(row, self.key, self.branch.cursor.length, self.sampling, self.states)
+    def draw(self, row: int, node: int = -1) -> Draw:
+        """Draw the next token after wanted row `row`: that of the tip, or of a node of the draft."""
+        if self.growth is None:
+            return Draw(row, self.key, self.branch.cursor.length, self.sampling, self.states)
+        position, states = self.branch.cursor.length + self.growth.depths[node], self.growth.states[node]
+        return Draw(row, self.key, position, self.sampling, states, self.growth.is_whole)
+
+    def take(self, drawn: Mapping[int, Drawn], tops: Mapping[int, Any]) -> tuple[bool, list[int]]:
+        """Take what was drawn after the tip and the nodes of a draft: whether it has ended, what was written.
+
+        Only what an accept rule accepts is written, and nothing beyond the end of the text.
+        """
+        growth, speculator = self.growth, self.speculator
+        assert speculator is not None
+        if growth is None:
+            path: tuple[int, ...] = ()
+            accepted = [drawn[-1]]
+        else:
+            path, accepted = speculator.accept(self, growth, drawn)
+        tokens: list[int] = []
+        for one in accepted:
+            tokens.append(one.token)
+            if self.push(one) or self.is_starved():
+                break
+        draft = growth.draft if growth is not None else None
+        outcome = Outcome(draft, {i: d.token for i, d in drawn.items()}, path[: len(tokens)], tokens, tops)
+        self.drop_draft()
+        speculator.observe(self, outcome)
+        return bool(self.reason) or self.is_starved(), tokens
+
+    def drop_draft(self) -> None:
+        """Take the draft out of the token tree; what was accepted of it has been written."""
+        if self.growth is not None:
+            self.growth.close()
+            self.growth = None
+        self.proposal, self.is_thought = None, False
 
     def push(self, drawn: Drawn) -> bool:
         """Take a drawn token; whether the stretch has ended, `reason` says why."""
-        branch, token = self.branch, drawn.token
+        branch, (token, logprob, stats, _) = self.branch, drawn
         branch.place.tree.append(branch.cursor, token)
-        branch.logps.append(drawn.logprob)
-        if drawn.stats:
-            for name, value in zip(self.sampling.stats, drawn.stats, strict=True):
+        branch.logps.append(logprob)
+        if stats:
+            for name, value in zip(self.sampling.stats, stats, strict=True):
                 branch.stats.setdefault(name, []).append(value)
         self.count += 1
-        self.logprob += drawn.logprob
+        self.logprob += logprob
         if self.task.contestant is not None:
             self.task.write(1)
         if self.warps:
-            self.states = tuple(w.next(s, token) for w, s in zip(self.warps, self.states, strict=True))
+            self.states = self.following(self.states, token)
+        if self.tip is not None:
+            self.tip.tokens.append(token)
+            self.tip.states = self.states
         if token in self.eos:
             self.reason = "eos"
         elif token in self.sampling.stop_tokens or (self.stops is not None and self.stops.push(token)):
@@ -98,6 +175,10 @@ class Stretch:
         elif self.count >= self.cap:
             self.reason = "length"
         return bool(self.reason)
+
+    def following(self, states: tuple[Any, ...], token: int) -> tuple[Any, ...]:
+        """The states of all warps one token on."""
+        return tuple(w.next(s, token) for w, s in zip(self.warps, states, strict=True))
 
     def is_starved(self) -> bool:
         """Whether all that was reserved is used up, and more was wanted."""

@@ -9,14 +9,20 @@ from pkgutil import iter_modules
 
 from outthink.core.errors import UnknownName
 
-NOUNS = {"strategy": "strategy", "verify": "verifier", "bench.tasks": "task"}  # folder -> what one is called
+NOUNS = {  # folder -> what one is called
+    "strategy": "strategy",
+    "verify": "verifier",
+    "bench.tasks": "task",
+    "speculate": "drafter",
+    "speculate.rules": "accept rule",
+}
 
 
 @cache
 def names(family: str) -> tuple[str, ...]:
     """The parts of a family: the files in its folder, but for those that begin with an underscore."""
     folder = import_module(f"outthink.{family}").__path__
-    return tuple(sorted(m.name for m in iter_modules(folder) if not m.name.startswith("_")))
+    return tuple(sorted(m.name for m in iter_modules(folder) if not m.name.startswith("_") and not m.ispkg))
 
 
 def find(name: str, family: str) -> type:

@@ -22,7 +22,13 @@ from outthink.spec.families import NOUNS, find, name_of, names
 
 LONGEST = 4096  # bytes
 DEEPEST = 20  # levels
-SEAMS = {"Strategy": "strategy", "Verifier": "verify", "Task": "bench.tasks"}  # annotation -> family
+SEAMS = {  # annotation -> family
+    "Strategy": "strategy",
+    "Verifier": "verify",
+    "Task": "bench.tasks",
+    "Drafter": "speculate",
+    "AcceptRule": "speculate.rules",
+}
 RECORDS: Mapping[str, type] = {"Sampling": Sampling, "Budget": Budget}  # annotation -> the one class it takes
 LITERALS: Mapping[str, tuple[type, ...]] = {
     "int": (int,),

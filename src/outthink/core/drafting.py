@@ -1,0 +1,173 @@
+"""What drafters are told, and what they answer. A draft may change what a run costs, never what it writes.
+
+A drafter is a frozen configuration. `open` gives its live half for one request, a *source*: what that learns
+across branches (n-grams, acceptance rates) lives there. A source is asked at every step of every stretch of
+writing, its *tip*; it answers with a token tree, and hears what became of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+from outthink.core.jobs import Variant
+from outthink.core.rng import Chance
+from outthink.core.types import Draft, Sampling
+
+if TYPE_CHECKING:
+    from outthink.core.branch import Branch
+
+
+class Tip:
+    """One stretch of writing as drafters see it. `tokens` (prompt included) grows as it is written."""
+
+    __slots__ = ("tokens", "prompt", "branch", "sampling", "ends", "local", "key", "states")
+
+    def __init__(
+        self, tokens: list[int], prompt: int, branch: Branch, sampling: Sampling, ends: frozenset[int]
+    ) -> None:
+        self.tokens = tokens
+        self.prompt = prompt  # how many of `tokens` were given, not written
+        self.branch = branch
+        self.sampling = sampling
+        self.ends = ends  # tokens that end the text: nothing is drafted after them
+        self.local: dict[Any, Any] = {}  # what sources remember of this tip
+        self.key = 0  # of the noise that the target's tokens are drawn with
+        self.states: tuple[Any, ...] = ()  # the state of each warp after `tokens`
+
+
+class Outcome(NamedTuple):
+    """What became of a step: `tokens` were written, the draft's nodes `path` and then one of the model's own.
+
+    `drawn[i]` is the token that the model drew after node i (-1: the tip), for every node that was checked;
+    `tops[i]` the likeliest tokens there with their log-probabilities, for sources that ask for them.
+    """
+
+    draft: Draft | None
+    drawn: Mapping[int, int]
+    path: tuple[int, ...]
+    tokens: Sequence[int]
+    tops: Mapping[int, Sequence[tuple[int, float]]]
+
+
+class Accepted(NamedTuple):
+    """The nodes of a draft that are accepted, from the tip down, and the token to write after them."""
+
+    path: tuple[int, ...]
+    token: int
+
+
+class Target(Protocol):
+    """What the model says at the nodes of a draft; -1 is the tip."""
+
+    def has(self, node: int) -> bool:
+        """Whether the node was evaluated: a pass may have had no room for it."""
+        ...
+
+    def token(self, node: int) -> int:
+        """The token drawn after it: what plain decoding would write there."""
+        ...
+
+    def row(self, node: int) -> Any:
+        """[vocab] log-probabilities after it that tokens are drawn from: warped, tempered, truncated."""
+        ...
+
+
+class Shadow(Protocol):
+    """A text that a drafting model follows; what it costs goes to the actual book alone."""
+
+    async def follow(self, tokens: Sequence[int]) -> None:
+        """Go to exactly these tokens."""
+        ...
+
+    async def write(self, count: int) -> list[int]:
+        """Write at most so many tokens with the noise of the tip: what the model would write itself."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Studio(Protocol):
+    """What a source has at hand."""
+
+    vocab: int
+    tokenizer: Any
+    ends: frozenset[int]
+    layers: int
+
+    def luck(self, name: str) -> Chance:
+        """Chance for what a source tries: it may change the cost, never the text."""
+        ...
+
+    def chance(self, tip: Tip) -> Chance:
+        """Chance for drafts that are drawn: apart from that of the text."""
+        ...
+
+    def shadow(self, tip: Tip, model: str = "") -> Shadow:
+        """The tip's text on another model of the engine.
+
+        Raises BadInput where the other model's vocabulary differs, UnknownName where there is none.
+        """
+        ...
+
+
+class Sketching(NamedTuple):
+    """What a source says that drafts with a variant of the model itself: `Source.sketching`."""
+
+    name: str
+    n: int  # tokens at most
+    variant: Variant
+    least: float = 0.0  # a draft ends before a token that the variant holds less likely than this
+
+
+@runtime_checkable
+class Source(Protocol):
+    """The live half of a drafter. One that must compute has `async def think`, called in place of
+    `propose`; one that is a variant of the model has `sketching`."""
+
+    name: str
+    tops: int  # how many of the likeliest tokens it wants to hear of every checked row
+
+    def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
+        """A guess of what comes after the tip: at most `nodes` tokens, no path longer than `depth`."""
+        ...
+
+    def observe(self, tip: Tip, outcome: Outcome) -> None:
+        """Hear what was written, after every step of every tip, drafted by this source or not."""
+        ...
+
+    def end(self, tip: Tip) -> None:
+        """The stretch has ended."""
+        ...
+
+
+@runtime_checkable
+class Drafter(Protocol):
+    """Guesses what a branch will write. Frozen: its repr is its configuration."""
+
+    def open(self, studio: Studio) -> Source: ...
+
+
+class AcceptRule(Protocol):
+    """Which nodes of a draft are written. `lossless`: what is written has the model's own distribution."""
+
+    lossless: bool
+    reads_rows: bool  # whether it needs Target.row
+
+    def __call__(
+        self, target: Target, draft: Draft, chance: Callable[[str], Chance], position: int
+    ) -> Accepted: ...
+
+
+def models_of(part: Any) -> list[str]:
+    """The models that a drafter and the drafters in its fields draft with, by name."""
+    if not is_dataclass(part):
+        return []
+    named = getattr(part, "model", "")
+    found = [named] if isinstance(named, str) and named else []
+    for field in fields(part):
+        value = getattr(part, field.name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            found += models_of(inner)
+    return found

@@ -1,0 +1,59 @@
+"""v(rows): what a pass of so many rows takes, measured.
+
+    v(r) = forward(r) + a + b r
+
+`forward` is timed once per backend on rows without context, at sizes 1, 2, 4 ... and linear between them; a
+and b, the engine's own part and the context, are fitted to the passes that run (least squares that forgets).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+
+FORGET = 0.98  # the weight of the past after one more pass
+
+
+class Curve:
+    """Seconds of a pass by rows."""
+
+    def __init__(self, forward: Mapping[int, float]) -> None:
+        self.rows = sorted(forward)
+        self.forward: list[float] = []
+        for rows in self.rows:  # more rows never take less time: noise of the measurement
+            self.forward.append(max(forward[rows], self.forward[-1] if self.forward else 0.0))
+        self._n = self._x = self._y = self._xx = self._xy = 0.0
+        self.a, self.b = 1e-4, 1e-5
+        self._table: list[float] = []
+
+    def base(self, rows: int) -> float:
+        """forward(rows), linear between what was measured and beyond it."""
+        at = min(max(bisect_left(self.rows, rows), 1), len(self.rows) - 1)
+        (x0, x1), (y0, y1) = self.rows[at - 1 : at + 1], self.forward[at - 1 : at + 1]
+        return y0 + (y1 - y0) * (rows - x0) / (x1 - x0)
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """A pass of so many rows took so long, the engine's part included."""
+        over = seconds - self.base(rows)
+        if self._n > 8 and over > 8 * (self.a + self.b * rows) + self.base(rows):
+            return  # something else had the processor
+        self._n = FORGET * self._n + 1
+        self._x = FORGET * self._x + rows
+        self._y = FORGET * self._y + over
+        self._xx = FORGET * self._xx + rows * rows
+        self._xy = FORGET * self._xy + rows * over
+        spread = self._xx - self._x * self._x / self._n
+        if spread > 0.5 * self._n:
+            self.b = max(0.0, (self._xy - self._x * self._y / self._n) / spread)
+        self.a = max(0.0, (self._y - self.b * self._x) / self._n)
+        self._table = []
+
+    def seconds(self, rows: int) -> float:
+        """v(rows)."""
+        return self.base(rows) + self.a + self.b * rows
+
+    def table(self, most: int) -> Sequence[float]:
+        """[v(0), v(1), ... v(most)]; kept until the next observation."""
+        if len(self._table) <= most:
+            self._table = [self.seconds(max(1, rows)) for rows in range(most + 1)]
+        return self._table

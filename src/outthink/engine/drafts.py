@@ -1,0 +1,71 @@
+"""Drafts for one pass: ask every branch's drafter, choose over the batch, grow what is chosen in the tree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from outthink.core.drafting import Sketching
+from outthink.core.types import Draft
+from outthink.engine.choice import choose
+from outthink.engine.growth import Growth
+from outthink.engine.sketch import sketch
+from outthink.engine.stretch import Stretch
+
+if TYPE_CHECKING:
+    from outthink.engine.place import Place, Work
+
+
+def draft(works: Sequence[Work], place: Place) -> list[Stretch]:
+    """The stretches among `works` that have a draft in the tree now, rows to be planned.
+
+    Sources say how sure they are; where the drafter is choosy the pass takes the nodes that pay.
+    """
+    asked = [w for w in works[: place.max_batch] if isinstance(w, Stretch) and w.speculator is not None]
+    if not asked:
+        return []
+    room = place.max_rows - len(works)
+    _sketch(asked, place)
+    proposals: list[tuple[Stretch, Draft]] = []
+    for stretch in asked:
+        assert stretch.speculator is not None
+        proposal = stretch.speculator.propose(stretch, room)
+        if proposal is not None:
+            proposals.append((stretch, proposal))
+    if any(d.conf and s.speculator and s.speculator.is_choosy for s, d in proposals):
+        proposals = _chosen(proposals, len(works), room, place)
+    for stretch, proposal in proposals:
+        assert stretch.speculator is not None
+        stretch.growth = Growth(stretch, proposal, stretch.speculator.rule.reads_rows)
+    return [stretch for stretch, _ in proposals]
+
+
+def _sketch(asked: Sequence[Stretch], place: Place) -> None:
+    """Let variants of the model draft for those whose drafter is one, all of a kind at once."""
+    kinds: dict[Sketching, list[Stretch]] = {}
+    for stretch in asked:
+        assert stretch.speculator is not None
+        if stretch.speculator.sketching is not None and stretch.proposal is None:
+            kinds.setdefault(stretch.speculator.sketching, []).append(stretch)
+    for kind, stretches in kinds.items():
+        count = min(kind.n, max(1, (place.max_rows - len(asked)) // len(asked)))
+        try:
+            drafts = sketch(place, stretches, count, kind.variant, kind.least, kind.name)
+        except Exception as error:  # a drafter's error costs the draft
+            for stretch in stretches:
+                stretch.speculator.complain(f"{type(error).__name__}: {error}")  # type: ignore[union-attr]
+            continue
+        for stretch, made in drafts.items():
+            stretch.proposal = made
+
+
+def _chosen(
+    proposals: list[tuple[Stretch, Draft]], works: int, room: int, place: Place
+) -> list[tuple[Stretch, Draft]]:
+    """The proposals cut to what pays; those of drafters that are not choosy stay whole."""
+    choosy = [i for i, (s, d) in enumerate(proposals) if d.conf and s.speculator and s.speculator.is_choosy]
+    whole = sum(len(d.tokens) for _, d in proposals) - sum(len(proposals[i][1].tokens) for i in choosy)
+    table = place.curve().table(works + room)
+    cut = choose([proposals[i][1] for i in choosy], works, works + whole, room - whole, table)
+    kept = dict(enumerate(d for _, d in proposals)) | dict(zip(choosy, cut, strict=True))
+    return [(s, kept[i]) for i, (s, _) in enumerate(proposals) if kept[i].tokens]

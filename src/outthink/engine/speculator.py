@@ -1,0 +1,206 @@
+"""Drafting for one request: ask for drafts, keep what is sound, accept, tell the source, keep the tally.
+
+A drafter that raises, or whose draft is not sound, costs its draft and nothing else; the receipt says so
+once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from outthink.core.drafting import AcceptRule, Drafter, Outcome, Sketching, Source
+from outthink.core.errors import BadInput
+from outthink.core.jobs import Drawn
+from outthink.core.rng import Chance
+from outthink.core.types import Draft, Drafting
+from outthink.engine.studio import EngineStudio
+from outthink.speculate.rules.match import Match
+
+if TYPE_CHECKING:
+    from outthink.engine.growth import Growth
+    from outthink.engine.request import Run
+    from outthink.engine.stretch import Stretch
+
+MOST_NODES = 64  # of one draft
+
+
+class Drawings:
+    """What the model said at the nodes of a draft: `core.drafting.Target`."""
+
+    def __init__(self, drawn: Mapping[int, Drawn]) -> None:
+        self.drawn = drawn
+
+    def has(self, node: int) -> bool:
+        return node in self.drawn
+
+    def token(self, node: int) -> int:
+        return self.drawn[node].token
+
+    def row(self, node: int) -> Any:
+        rows = self.drawn[node].rows
+        assert rows is not None
+        return rows[1]
+
+
+class Speculator:
+    """One request's drafter at work."""
+
+    def __init__(self, run: Run, drafter: Drafter, rule: AcceptRule | None) -> None:
+        self.run = run
+        self.studio = EngineStudio(run)
+        self.source: Source = drafter.open(self.studio)
+        self.rule: AcceptRule = rule or Match()
+        self.thinks = hasattr(self.source, "think")
+        self.is_choosy = bool(getattr(drafter, "is_choosy", False))
+        inner = getattr(drafter, "inner", None)  # who drafts for a drafting model
+        self.inner = None if inner is None else Speculator(run, inner, None)
+        if self.inner is not None and (self.inner.thinks or self.inner.sketching is not None):
+            raise BadInput(f"{drafter!r}: what drafts for a drafting model cannot be a model itself")
+        self.tallies: dict[str, Drafting] = {}
+        self.steps = self.written = 0
+
+    @property
+    def sketching(self) -> Sketching | None:
+        """The variant of the model that drafts, if one does."""
+        found: Sketching | None = getattr(self.source, "sketching", None)
+        return found
+
+    # ---- before a pass
+
+    def propose(self, stretch: Stretch, room: int) -> Draft | None:
+        """A sound draft for the next pass, of at most `room` nodes; None for none."""
+        depth = stretch.depth
+        if depth < 1 or room < 1:
+            return None
+        if stretch.proposal is not None or self.thinks:
+            draft = stretch.proposal
+            return draft if draft is None else self._sound(stretch, draft, depth, room)
+        began = time.perf_counter()
+        draft = self._asked(stretch, depth, min(room, MOST_NODES))
+        self.tally(draft).seconds += time.perf_counter() - began
+        return draft if draft is None else self._sound(stretch, draft, depth, min(room, MOST_NODES))
+
+    def _asked(self, stretch: Stretch, depth: int, nodes: int) -> Draft | None:
+        assert stretch.tip is not None
+        try:
+            return self.source.propose(stretch.tip, depth, nodes)
+        except Exception as error:  # whatever a drafter does wrong, the text goes on
+            self.complain(f"{type(error).__name__}: {error}")
+            return None
+
+    async def think(self, stretch: Stretch) -> None:
+        """Ask a source that computes; its draft waits on the stretch for the next pass."""
+        assert stretch.tip is not None
+        draft: Draft | None = None
+        try:
+            think = self.source.think  # type: ignore[attr-defined]
+            draft = await think(stretch.tip, stretch.depth, MOST_NODES)
+        except Exception as error:
+            self.complain(f"{type(error).__name__}: {error}")
+        stretch.proposal = draft
+
+    def _sound(self, stretch: Stretch, draft: Draft, depth: int, room: int) -> Draft | None:
+        """The draft without what is below an end of the text; None, with a word on the receipt, if it is
+        wrong."""
+        wrong = self._wrong(draft, room)
+        if wrong:
+            self.complain(wrong)
+            return None
+        assert stretch.tip is not None
+        ends, kept = stretch.tip.ends, []
+        depths: dict[int, int] = {-1: 0}
+        seen: set[tuple[int, int]] = set()  # a rule that weighs draws may want the same one twice
+        for node, (token, parent) in enumerate(zip(draft.tokens, draft.parents, strict=True)):
+            if parent in depths and depths[parent] < depth and token not in ends:
+                if (parent, token) in seen and not self.rule.reads_rows:
+                    continue
+                seen.add((parent, token))
+                depths[node] = depths[parent] + 1
+                kept.append(node)
+        if not kept:
+            return None
+        return draft if len(kept) == len(draft.tokens) else draft.keep(kept)
+
+    def _wrong(self, draft: Any, room: int) -> str:
+        """What is wrong with a draft, if anything."""
+        if not isinstance(draft, Draft):
+            return f"it answered with {type(draft).__name__}, not a Draft"
+        if len(draft.tokens) > room:
+            return f"it drafted {len(draft.tokens)} tokens where {room} were asked for"
+        bad = next((t for t in draft.tokens if not 0 <= t < self.studio.vocab), None)
+        return "" if bad is None else f"it drafted token {bad}, the vocabulary has {self.studio.vocab}"
+
+    # ---- after a pass
+
+    def accept(
+        self, stretch: Stretch, growth: Growth, drawn: Mapping[int, Drawn]
+    ) -> tuple[tuple[int, ...], list[Drawn]]:
+        """The accepted path, and what is written: a Drawn for every token."""
+        chances = stretch.run.chances
+        path, token = self.rule(
+            Drawings(drawn), growth.draft, lambda name: chances(stretch.branch.key, name), stretch.position
+        )
+        at, out = -1, []
+        for node, written in [*((n, growth.draft.tokens[n]) for n in path), (-1, token)]:
+            out.append(_as_written(drawn[at], written))
+            at = node
+        tally = self.tally(growth.draft)
+        tally.steps += 1
+        tally.drafted += len(growth.draft.tokens)
+        tally.checked += len(drawn) - 1
+        return path, out
+
+    def observe(self, stretch: Stretch, outcome: Outcome) -> None:
+        """Tell the source what was written."""
+        assert stretch.tip is not None
+        self.steps += 1
+        self.written += len(outcome.tokens)
+        if outcome.draft is not None:
+            self.tally(outcome.draft).accepted += len(outcome.path)
+        try:
+            self.source.observe(stretch.tip, outcome)
+        except Exception as error:
+            self.complain(f"{type(error).__name__}: {error}")
+
+    def end(self, stretch: Stretch) -> None:
+        """A stretch has ended."""
+        assert stretch.tip is not None
+        self.source.end(stretch.tip)
+
+    # ---- books
+
+    def tally(self, draft: Draft | None) -> Drafting:
+        """The tally of the drafter that made a draft."""
+        name = (draft.by if isinstance(draft, Draft) else "") or self.source.name
+        if name not in self.tallies:
+            self.tallies[name] = Drafting(is_warm=bool(getattr(self.source, "is_warm", False)))
+        return self.tallies[name]
+
+    def books(self) -> dict[str, Drafting]:
+        """A copy of every tally; those of a drafting model's own drafter under both names."""
+        found = {name: replace(tally) for name, tally in self.tallies.items()}
+        for name, tally in self.inner.books().items() if self.inner else ():
+            found[f"{self.source.name}/{name}"] = tally
+        return found
+
+    def complain(self, what: str) -> None:
+        """A draft was lost: said once on the receipt."""
+        self.run.degrade(f"drafter {self.source.name}", f"went on without its draft: {what}")
+
+
+def _as_written(drawn: Drawn, token: int) -> Drawn:
+    """What was drawn at a node, with the token that a rule wrote there instead."""
+    if drawn.token == token:
+        return drawn
+    assert drawn.rows is not None, "only a rule that reads rows writes other tokens"
+    return Drawn(token, float(drawn.rows[0][token]), drawn.stats)
+
+
+def open_chance(key: int, name: str) -> Chance:
+    """The chance of one purpose of an accept rule on a branch."""
+    from outthink.core import rng
+
+    return Chance(rng.purpose(key, f"speculate:{name}"))

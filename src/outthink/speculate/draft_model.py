@@ -1,0 +1,60 @@
+"""A smaller model writes the draft."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from outthink.core.drafting import Outcome, Shadow, Studio, Tip
+from outthink.core.types import Draft
+from outthink.spec import show
+
+
+@dataclass(frozen=True)
+class DraftModel:
+    """Another model with the same vocabulary writes n tokens; the target checks them in one pass.
+
+    It draws with the target's own noise: where both models agree on the distribution they draw the same
+    token, at any temperature. Leviathan et al., 2211.17192 (with match in place of rejection).
+    """
+
+    model: str = "pocket-mini"
+    n: int = 4
+    __repr__ = show
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n={self.n}: give at least 1")
+
+    def open(self, studio: Studio) -> DraftModelSource:
+        return DraftModelSource(self, studio)
+
+
+@dataclass(eq=False)
+class DraftModelSource:
+    """The live half of DraftModel: one text on the other model for every tip."""
+
+    config: DraftModel
+    studio: Studio
+    name: str = "draft_model"
+    tops: int = 0
+    shadows: dict[Tip, Shadow] = field(default_factory=dict)
+
+    async def think(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
+        """The other model's own next tokens."""
+        shadow = self.shadows.get(tip)
+        if shadow is None:
+            shadow = self.shadows[tip] = self.studio.shadow(tip, self.config.model)
+        await shadow.follow(tip.tokens)
+        return Draft.chain(await shadow.write(min(self.config.n, depth, nodes)), by=self.name)
+
+    def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
+        """Never without a pass."""
+        return None
+
+    def observe(self, tip: Tip, outcome: Outcome) -> None:
+        """The texts follow when they are next asked."""
+
+    def end(self, tip: Tip) -> None:
+        shadow = self.shadows.pop(tip, None)
+        if shadow is not None:
+            shadow.close()
