@@ -195,6 +195,7 @@ def connect(
     the probe finds best. Raises EndpointError where none answers.
     """
     endpoints = parse_fleet(spec, concurrency)
+    given = pricing.parse_prices(prices) if prices else None
     pieces, template = known_tokenizer(tokenizer)
     network = Network(timeouts)
     try:
@@ -205,7 +206,7 @@ def connect(
     if found.features.style == "completions":
         pieces.template = template or plain_template
     alive = [e for e in endpoints if e in found.endpoints]
-    price = pricing.parse_prices(prices) if prices else pricing.listed(alive[0].model)
+    price = given or pricing.listed(alive[0].model)
     found.is_tokenizer_known = tokenizer is not None
     return OpenAIBackend(alive[0].model, Fleet(alive), network, found, pieces, price, attempts)
 
