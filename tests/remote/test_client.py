@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Made, check_clean, sums
+from conftest import GOOD, Made, check_clean, sums
 
 import outthink as ot
 from outthink import strategy, verify
@@ -55,15 +55,15 @@ def test_texts_are_the_endpoints_and_counted_by_it(serve: Made, powers: Powers) 
     told(engine)
 
 
-def test_samples_follow_the_endpoints_distribution(serve: Made) -> None:
-    """600 samples at temperature 1 against the enumerated texts, chi-square at 1e-4."""
-    _, engine = serve()
-    sampling = ot.Sampling(temperature=1.0)
-    answer = ot.run(strategy.Vote(n=600), QUESTION, engine, sampling=sampling)
+@pytest.mark.parametrize(("powers", "n"), [(GOOD, 500), (Powers(n=False), 120)], ids=["n", "seeds"])
+def test_samples_follow_the_endpoints_distribution(serve: Made, powers: Powers, n: int) -> None:
+    """Samples at temperature 1 against the enumerated texts, chi-square at 1e-4."""
+    _, engine = serve(powers)
+    answer = ot.run(strategy.Vote(n=n), QUESTION, engine, sampling=ot.Sampling(temperature=1.0))
     texts = [a.text for a in (answer, *answer.others)]
     weights = sums(QUESTION.prompt)
-    chi = sum((texts.count(t) - 600 * p) ** 2 / (600 * p) for t, p in weights.items())
-    assert len(texts) == 600 and chi < 18.4
+    chi = sum((texts.count(t) - n * p) ** 2 / (n * p) for t, p in weights.items())
+    assert len(texts) == n and chi < 18.4
 
 
 @pytest.mark.parametrize("part", [p for parts in STRATEGIES.values() for p in parts], ids=repr)
@@ -227,6 +227,20 @@ def test_dollars_are_counted_and_capped(serve: Made) -> None:
     assert capped.receipt is not None and "dollars" in capped.receipt.finish
     assert 10 <= capped.receipt.actual.dollars <= 14
     told(engine)
+
+
+def test_a_known_template_gives_the_endpoint_the_tokens_of_the_local_model() -> None:
+    """The endpoint encodes the text as the tokenizer does by itself: one begin token, not two."""
+    from outthink.backends.openai import known_tokenizer
+    from outthink.models.tokenizer import Tokenizer
+
+    pieces, template = known_tokenizer("pocket")
+    known = Tokenizer.from_directory(Path(ot.embedded()["pocket"]))
+    messages = [{"role": "user", "content": QUESTION.prompt}]
+    assert template is not None and known.encode(template(messages)) == known.chat(messages)
+    text = "Mia has 14 coins, \u00e9\u00e8 and 3 bags."
+    assert len(pieces.encode(text)) == len(known.encode(text, special=False))
+    assert pieces.decode(pieces.encode(text)) == text
 
 
 def test_prices_must_be_known_for_a_cap_on_dollars(serve: Made) -> None:

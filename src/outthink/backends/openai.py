@@ -230,7 +230,10 @@ def known_tokenizer(name: str | None) -> tuple[PieceTokenizer, Template | None]:
         return pieces if "".join(pieces) == text else [text]
 
     def template(messages: Sequence[dict[str, str]]) -> str:
-        return str(known.core.decode(known.chat(messages), skip_special_tokens=False))
+        tokens = known.chat(messages)
+        if known.bos is not None and known.encode("a")[:1] == tokens[:1] == [known.bos]:
+            tokens = tokens[1:]  # the endpoint puts a begin token before a prompt, as this tokenizer does
+        return str(known.core.decode(tokens, skip_special_tokens=False))
 
     return PieceTokenizer(split), template
 
