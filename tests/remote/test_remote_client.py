@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import GOOD, Made, check_clean, sums
+from sums import GOOD, Made, check_clean, sums
 
 import outthink as ot
 from outthink import strategy, verify

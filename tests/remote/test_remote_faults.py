@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from conftest import Made, check_clean, sums
-from test_client import QUESTION, told
+from sums import Made, check_clean, sums
+from test_remote_client import QUESTION, told
 
 import outthink as ot
 from outthink import strategy, verify
