@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench lint types format clean
+.PHONY: help install demo test test-remote bench lint types format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ demo: install  ## solve problems on the embedded model, run a small bench, end w
 
 test: install lint types  ## what CI runs: lint, types, tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-remote: install  ## strategies on real servers that serve pocket: llama.cpp, transformers serve, our own
+	OUTTHINK_REAL_SERVERS=1 $(BIN)/python -m pytest -rs tests/remote/test_real_servers.py
 
 lint: install  ## ruff: rules and format
 	$(BIN)/ruff check .

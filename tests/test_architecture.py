@@ -37,7 +37,7 @@ SIDEWAYS = {("models", "kv")}  # the forward pass writes its keys and values int
 FAMILIES = ("strategy", "verify", "decode", "speculate", "kv", "order", "adapt", "learn", "cost")
 TORCH = ("backends", "models", "kv", "learn", "decode", "testing", "engine.fastpath")
 SECRET = ("verify", "bench", "core.problem", "testing")
-ASYNCIO = ("serve",)
+ASYNCIO = ("serve", "backends.remote")
 LONGEST_FUNCTION = 60
 LONGEST_FILE = 600
 

@@ -63,18 +63,31 @@ def load(
     speculate: Drafter | str = "none",
     trust_remote_code: bool = False,
     kernels: str | None = None,
+    prices: str | None = None,
+    tokenizer: str | None = None,
+    api: str | None = None,
+    concurrency: int = 64,
 ) -> Engine:
-    """An engine on a model: an embedded one by name (`embedded()`), a Hugging Face-format directory, or
-    "toy".
+    """An engine on a model: an embedded one by name (`embedded()`), a Hugging Face-format directory, "toy",
+    or OpenAI-compatible endpoints: "http://host:8000/v1#model", several parted by commas.
 
     `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
     values, in GiB. `speculate` names who drafts, where a run does not say ("auto", "copy(n=8)"): the same
     text, sooner. `kernels` is "torch", "native" (C, on CPUs, in float32 and bfloat16) or "auto", native where
     it can be; None is what the environment variable OUTTHINK_KERNELS says, else auto; the `machine` of a
-    receipt says which ran. Raises BadInput with one line that says what to do.
+    receipt says which ran. Of endpoints: `prices` are dollars a million tokens as "INPUT,OUTPUT", `tokenizer`
+    is the directory of the model's tokenizer if there is one here, `api` "chat" or "completions",
+    `concurrency` the most requests at a time to each. Raises BadInput with one line that says what to do.
     """
-    from outthink.backends.load import load_backend
     from outthink.engine.engine import Engine
+
+    if name.startswith(("http://", "https://")):
+        from outthink.backends.openai import connect
+
+        if speculate != "none":
+            raise BadInput("an endpoint's text cannot be drafted here: leave speculate out")
+        return Engine(connect(name, prices=prices, tokenizer=tokenizer, api=api, concurrency=concurrency))
+    from outthink.backends.load import load_backend
 
     if threads is not None and threads < 1:
         raise BadInput(f"threads={threads}: give at least 1, or leave it out to have it measured")

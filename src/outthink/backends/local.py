@@ -45,6 +45,7 @@ class LocalBackend:
     """Runs `PassJob`s on a RowModel. One pass a step."""
 
     can = Can.LOCAL
+    is_remote = False
 
     def __init__(self, model: RowModel, tokenizer: Any, about: About) -> None:
         self.model = model

@@ -16,7 +16,9 @@ from outthink.cli.bench import bench
 from outthink.cli.certify import certify
 from outthink.cli.demo import demo
 from outthink.cli.lists import methods, models, tasks
+from outthink.cli.map import map
 from outthink.cli.output import safe
+from outthink.cli.probe import probe
 from outthink.cli.replay import replay
 from outthink.cli.serve import serve
 from outthink.cli.solve import explain, solve
@@ -49,6 +51,12 @@ HELP = """Spend compute at inference time: the best answer that a budget can buy
   outthink certify --speculate auto --task steps
 
 \b
+[bold]A whole dataset, or another server[/bold]
+  outthink map questions.jsonl --out runs/answers --strategy "vote(n=8)"
+  outthink probe http://localhost:8000/v1
+  outthink solve "..." --model http://localhost:8000/v1#model
+
+\b
 [bold]What there is[/bold]
   outthink methods
   outthink tasks steps
@@ -66,7 +74,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = (solve, bench, serve, certify, replay, explain, demo, tasks, models, methods)
+COMMANDS = (solve, bench, map, serve, probe, certify, replay, explain, demo, tasks, models, methods)
 for command in COMMANDS:
     app.command(command.__name__)(command)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from outthink.engine.engine import Engine
 
 T = TypeVar("T")
-WRITING, RUNNING = "How it writes", "How it runs"  # groups of options in the help
+WRITING, RUNNING, ENDPOINT = "How it writes", "How it runs", "An endpoint"  # groups of options in the help
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,18 @@ class Listing:
 class Running(Listing):
     """The options of every command that runs a model."""
 
-    model: Annotated[str, Option(help="A model that comes with the package, or a directory.")] = "pocket"
+    model: Annotated[
+        str, Option(help="A model that comes with the package, a directory, or http://HOST/v1#MODEL.")
+    ] = "pocket"
     also: Annotated[
         list[str] | None, Option(help="Another model beside it, for strategies that name one; repeatable.")
     ] = None
     budget: Annotated[
         str | None,
-        Option(help="Caps: written, positions, passes, flops, seconds.", metavar="written=4000,seconds=10"),
+        Option(
+            help="Caps: written, positions, passes, flops, seconds, dollars.",
+            metavar="written=4000,seconds=10",
+        ),
     ] = None
     seed: Annotated[int, Option(help="The same seed gives the same answer.")] = 0
     temperature: Annotated[float | None, Option(help="0: the likeliest token.", rich_help_panel=WRITING)] = (
@@ -67,6 +72,14 @@ class Running(Listing):
     threads: Annotated[int | None, Option(help="CPU threads.", rich_help_panel=RUNNING)] = None
     max_batch: Annotated[int | None, Option(help="Most branches in a pass.", rich_help_panel=RUNNING)] = None
     cache: Annotated[float | None, Option(help="GiB for keys and values.", rich_help_panel=RUNNING)] = None
+    prices: Annotated[
+        str | None,
+        Option(help="Dollars a million tokens.", metavar="INPUT,OUTPUT", rich_help_panel=ENDPOINT),
+    ] = None
+    tokenizer: Annotated[
+        str | None, Option(help="The directory of the model's tokenizer.", rich_help_panel=ENDPOINT)
+    ] = None
+    api: Annotated[str | None, Option(help="chat or completions.", rich_help_panel=ENDPOINT)] = None
 
     def sampling(self) -> Sampling:
         """How branches write."""
@@ -84,7 +97,7 @@ class Running(Listing):
 
         if self.threads is not None and self.threads < 1:
             raise BadInput(f"threads={self.threads}: give at least 1")
-        names = ("device", "threads", "max_batch", "cache")
+        names = ("device", "threads", "max_batch", "cache", "prices", "tokenizer", "api")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         engine = outthink.load(self.model, dtype=self.dtype, speculate=self.speculate, **given)
         engine.accept = spec.parse(self.accept, "speculate.rules")
@@ -121,6 +134,21 @@ class Asking(Running):
         if self.task is not None:
             return one_task(self.task, self.level).problem("test", self.index)
         return Problem(read_prompt(self.prompt or ""))
+
+
+@dataclass(frozen=True)
+class Mapping(Running):
+    """The options of `map`."""
+
+    file: Annotated[str, Argument(help="A file of JSON lines, each with a prompt.", show_default=False)] = ""
+    out: Annotated[str, Option(help="The folder of the journal; the same one goes on.")] = "runs/map"
+    strategy: Annotated[str, Option(help="How to spend; see `outthink methods`.", metavar="vote(n=16)")] = (
+        "greedy"
+    )
+    prompt: Annotated[str, Option(help="The field that has the prompt.")] = "prompt"
+    reference: Annotated[str | None, Option(help="The field that has the right answer.")] = None
+    parquet: Annotated[bool, Option("--parquet", help="Also write results.parquet.")] = False
+    concurrency: Annotated[int, Option(help="Problems in work at a time.", rich_help_panel=RUNNING)] = 32
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
     }
 
 
-SPENT = ("written", "read", "positions", "passes", "flops", "seconds", "discarded", "verified")
+SPENT = ("written", "read", "positions", "passes", "flops", "seconds", "dollars", "discarded", "verified")
 
 
 def receipt_table(receipt: Receipt) -> Table:
@@ -112,6 +112,8 @@ def show_receipt(out: Console, receipt: Receipt) -> None:
     out.print(receipt_table(receipt))
     for less in receipt.degradations:
         out.print(Text(f"{less.what}: {less.why}", "yellow"))
+    for how in receipt.estimated:
+        out.print(Text(f"estimated: {how}", "dim"))
     speed = receipt.actual.written / max(receipt.wall, 1e-9)
     told = (
         receipt.config,

@@ -1,7 +1,7 @@
 """What is asked of a backend: passes over packed rows, and whole stretches of writing.
 
-A local model takes `PassJob`s that the engine packs. A remote endpoint takes `GenerateJob`s: it is all it
-can do.
+A local model takes `PassJob`s that the engine packs. A remote endpoint takes `GenerateJob`s, and where it can
+score given text `ScoreJob`s.
 """
 
 from __future__ import annotations
@@ -77,18 +77,77 @@ class PassResult:
     seconds: float  # of the forward alone
 
 
+class Bill(NamedTuple):
+    """What an endpoint asked for serving a job. `is_measured`: by its own usage, else counted here."""
+
+    read: int = 0  # prompt tokens, retries included
+    cached: int = 0  # of these, found in its prefix cache
+    written: int | None = None  # None: it did not say
+    lost: int = 0  # tokens that were written and thrown away: by retries
+    dollars: float = 0.0
+    seconds: float = 0.0
+    is_measured: bool = True
+    notes: tuple[tuple[str, str], ...] = ()  # (what, why): for the receipt's degradations
+
+
+class Piece(NamedTuple):
+    """A token of an endpoint as text, by the id that the backend's tokenizer gave it."""
+
+    token: int
+    logprob: float | None
+
+
+class Ended(NamedTuple):
+    """The last event of a GenerateJob: "eos", "stop" (with the text it stopped on) or "length"."""
+
+    reason: str
+    stopped_on: str
+    bill: Bill
+
+
+class Restart(NamedTuple):
+    """What had arrived of a GenerateJob is void: it is written again from its beginning."""
+
+
+class Scored(NamedTuple):
+    """The result of a ScoreJob: the distribution before each given token, or after the prompt."""
+
+    dists: tuple[Dist, ...]
+    bill: Bill
+
+
 @dataclass(slots=True, eq=False)
 class GenerateJob:
-    """A whole stretch of writing, for endpoints. `on_text` hears the text as it streams in."""
+    """A whole stretch of writing, for endpoints.
 
-    prompt: Sequence[int] | str
+    Lists of `Piece`s (or a `Restart`) stream into the inbox, then one `Ended` or an exception.
+    """
+
+    tokens: Sequence[int]  # the whole path
+    origin: int  # how many of them are the prompt; the rest was written before
     sampling: Sampling
+    cap: int | None  # tokens; None: as many as the endpoint allows
     seed: int
-    on_text: Callable[[str], None] | None = None
+    group: object = None  # jobs that differ in their seed alone have the same: one request may serve them
+    needs_logprobs: bool = False  # an answer without them is an error
     number: int = field(default_factory=_numbers.__next__)
 
 
-Job = PassJob | GenerateJob
+@dataclass(slots=True, eq=False)
+class ScoreJob:
+    """Score the last `given` tokens of a path as they stand; with given=0, the distribution after the path.
+
+    One `Scored` arrives in the inbox, or an exception.
+    """
+
+    tokens: Sequence[int]
+    origin: int
+    given: int
+    top: int  # the k likeliest tokens
+    number: int = field(default_factory=_numbers.__next__)
+
+
+Job = PassJob | GenerateJob | ScoreJob
 
 
 class Inbox:

@@ -42,9 +42,19 @@ def _parts_of(part: Any) -> Iterator[Any]:
                 yield inner
 
 
+WOULD_DO = {
+    Can.LOGPROBS: "an endpoint whose log-probabilities `outthink probe` finds true",
+    Can.SCORE: "an endpoint with echo or prompt_logprobs, such as vLLM or SGLang",
+    Can.PEEK: "an endpoint with top_logprobs",
+    Can.REWIND: "an endpoint that continues a text: /completions, or chat with continue_final_message",
+}
+
+
 def check_needs(part: Any, can: Can, name: str) -> None:
     """Raise CannotDo, before a token is spent, if a backend lacks something; says what, and what would do."""
     lacking = needs_of(part) & ~can
     if lacking:
         what = ", ".join(str(flag.name).lower() for flag in lacking)
-        raise CannotDo(f"{part!r} needs {what}, which {name} cannot do; a local model can")
+        others = [WOULD_DO[flag] for flag in lacking if flag in WOULD_DO]
+        hint = f"; so can {others[0]}" if len(others) == len(list(lacking)) == 1 else ""
+        raise CannotDo(f"{part!r} needs {what}, which {name} cannot do; a local model can{hint}")

@@ -68,6 +68,7 @@ class Tokenizer(Protocol):
 class Backend(Protocol):
     """Something that evaluates jobs. Answers arrive in the inbox, at once or later."""
 
+    is_remote: bool  # takes GenerateJob and ScoreJob; else PassJob
     can: Can
     about: About
     notes: list[str]  # what a receipt should say, such as a change of threads

@@ -302,6 +302,7 @@ class Receipt:
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
     best_effort: bool = False  # a remote's chance cannot be promised
+    estimated: tuple[str, ...] = ()  # which of the numbers were not measured, and how they were counted
     degradations: tuple[Degradation, ...] = ()
     speculation: Mapping[str, Drafting] = field(default_factory=dict)  # by drafter
     drawn_per_row: float = 1.0  # tokens written per place in a pass: above 1 with speculation
@@ -319,6 +320,7 @@ class Receipt:
             "machine": self.machine,
             "seed": self.seed,
             "best_effort": self.best_effort,
+            "estimated": list(self.estimated),
             "degradations": [f"{d.what}: {d.why}" for d in self.degradations],
             "speculation": {name: drafting.as_dict() for name, drafting in self.speculation.items()},
             "drawn_per_row": self.drawn_per_row,

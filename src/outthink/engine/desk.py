@@ -13,6 +13,7 @@ from outthink.core.tasks import Evaluate, Offload, Task
 from outthink.core.types import Answer, Receipt
 from outthink.engine.accounts import reading_demand, settle_reading, settle_stretch, writing_demand
 from outthink.engine.place import Place, Reading, Work, is_near
+from outthink.engine.remote import RemotePlace
 from outthink.engine.request import Run
 from outthink.engine.stretch import Stretch
 from outthink.engine.studio import DraftScope
@@ -126,6 +127,7 @@ class Desk:
     def _think(self, stretch: Stretch) -> None:
         """A task drafts for the stretch, which does not wait for a pass meanwhile."""
         parent, home = stretch.task, _home(stretch.branch)
+        assert isinstance(home, Place)  # an endpoint drafts on its own side, if it does
         del home.works[stretch]
         scope = DraftScope(parent.scope, stretch.speculator.inner if stretch.speculator else None)
         task = self.engine.trampoline.start(self._thought(stretch, home, scope), parent.run, scope, parent)
@@ -280,7 +282,7 @@ def _contestants(task: Task) -> Iterator[Task]:
         at = at.parent.contestant if at.parent else None
 
 
-def _home(branch: Branch) -> Place:
+def _home(branch: Branch) -> Place | RemotePlace:
     """The place of a branch, as the engine knows it."""
-    assert isinstance(branch.place, Place)
+    assert isinstance(branch.place, (Place, RemotePlace))
     return branch.place

@@ -17,6 +17,7 @@ from typing import Any
 from outthink.core.branch import Branch
 from outthink.core.drafting import AcceptRule, Drafter
 from outthink.core.errors import BadInput, Cancelled, Deadlock, OutthinkError, PromptTooLong, UnknownName
+from outthink.core.jobs import GenerateJob, ScoreJob
 from outthink.core.needs import check_needs
 from outthink.core.protocols import Backend
 from outthink.core.rng import Chance
@@ -27,6 +28,7 @@ from outthink.engine.desk import Desk
 from outthink.engine.limits import Limits
 from outthink.engine.offload import Offloads
 from outthink.engine.place import Flight, Place, Work
+from outthink.engine.remote import RemotePlace
 from outthink.engine.request import Request, Run, root_key
 from outthink.engine.speculator import open_chance
 from outthink.engine.trace import PassInfo, Trace
@@ -42,7 +44,7 @@ class Done:
 
 
 class Engine:
-    """Runs requests on one or more local models. All of it happens on the thread that calls it."""
+    """Runs requests on one or more models and endpoints. All of it happens on the thread that calls it."""
 
     def __init__(
         self,
@@ -58,8 +60,9 @@ class Engine:
             raise BadInput(f"max_batch={max_batch}, max_rows={max_rows}, slots={slots}: give at least 1")
         self.trace = trace or Trace()
         self.clock = clock
-        self.main = Place(backend, slots, max_batch, max(max_rows, max_batch))
-        self.places = {self.main.name: self.main}
+        self.max_batch, self.max_rows = max_batch, max(max_rows, max_batch)
+        self.main = self._place(backend, slots)
+        self.places: dict[str, Place | RemotePlace] = {self.main.name: self.main}
         self.runs: dict[int, Run] = {}
         self.offloads = Offloads()
         self.desk = Desk(self)
@@ -82,7 +85,7 @@ class Engine:
         return done.answer
 
     def map(self, requests: Iterable[Request], concurrency: int = 32) -> Iterator[Done]:
-        """Run many at once on the shared tree; results as they end, requests pulled as places fall free."""
+        """Run many at once on the shared tree; results as they end, the next begun when one is taken."""
         source = iter(requests)
         active = [self._begin(r) for r in islice(source, concurrency)]
         try:
@@ -91,8 +94,8 @@ class Engine:
                     self.turn()
                 for run in [r for r in active if r.is_done]:
                     active.remove(run)
-                    active += [self._begin(r) for r in islice(source, 1)]
                     yield Done(run.request, run.answer, run.error)
+                    active += [self._begin(r) for r in islice(source, 1)]
         finally:
             for run in active:
                 self.abort(run)
@@ -102,6 +105,8 @@ class Engine:
         run, place = Run(self, request, self._count), self.main
         self._count += 1
         check_needs(request.strategy, place.can, place.name)
+        if isinstance(place, RemotePlace):
+            place.check(run)
         tokens = self._prompt(run, place)
         run.root = Branch(run, place, place.tree.open(tokens), (), root_key(request.seed, place.name))
         run.root.sampling = request.sampling
@@ -136,8 +141,11 @@ class Engine:
         for run in list(self.runs.values()):
             self.abort(run)
         self.offloads.close()
+        for place in self.places.values():
+            if isinstance(place, RemotePlace):
+                place.backend.close()
 
-    def place(self, model: str | None) -> Place:
+    def place(self, model: str | None) -> Place | RemotePlace:
         """The model of that name; None is the engine's own."""
         if model is None:
             return self.main
@@ -147,8 +155,13 @@ class Engine:
 
     def add(self, backend: Backend, slots: int = 65536) -> None:
         """Put another model beside the main one, for judges and routers."""
-        place = Place(backend, slots, self.main.max_batch, self.main.max_rows)
+        place = self._place(backend, slots)
         self.places[place.name] = place
+
+    def _place(self, backend: Backend, slots: int) -> Place | RemotePlace:
+        if backend.is_remote:
+            return RemotePlace(backend)
+        return Place(backend, slots, self.max_batch, self.max_rows)
 
     def forget(self, run: Run) -> None:
         """Let go of what a run still holds."""
@@ -168,10 +181,15 @@ class Engine:
         """Everything that can be done without waiting, then one pass or one wait."""
         began = self.clock()
         self._settle()
-        busy = [place for place in self.places.values() if place.works]
+        places = list(self.places.values())
+        remote = [place for place in places if isinstance(place, RemotePlace) and place.works]
+        for place in remote:
+            for work, error in place.send(self.offloads.inbox):
+                self.desk.fail(work, error)
+        busy = [place for place in places if isinstance(place, Place) and place.works]
         if busy:
             self._pass(min(busy, key=lambda place: place.prices.weight_bytes), began)
-        elif self.offloads.in_flight:
+        elif self.offloads.in_flight or any(place.sent for place in remote):
             self.offloads.wait(self.limits.next_deadline())
             self._settle()
         elif self.trampoline.live and not self.trampoline.ready:
@@ -208,6 +226,8 @@ class Engine:
             entry = self._flights.pop(getattr(job, "number", -1), None)
             if entry is not None:
                 self._landed(*entry, result, began)
+            elif isinstance(job, (GenerateJob, ScoreJob)):
+                self._heard(job, result)
             else:
                 self.offloads.deliver(job, result, self.trampoline)
 
@@ -235,6 +255,26 @@ class Engine:
             rows, drawn = len(flight.job.batch), len(result.drawn)
             self.trace.passed(PassInfo(place.name, rows, drawn, place.tree.filled, result.seconds, seconds))
 
+    def _heard(self, job: GenerateJob | ScoreJob, event: Any) -> None:
+        """Something has come from an endpoint."""
+        place = next(
+            (p for p in self.places.values() if isinstance(p, RemotePlace) and job.number in p.sent), None
+        )
+        if place is None:
+            return  # it was cancelled
+        branch = place.sent[job.number].work.branch
+        work, tokens, error = place.take(job, event)
+        if tokens:
+            self.trace.wrote(branch, tokens)
+        if work is None:
+            return
+        try:
+            if error is not None:
+                raise error
+            self.desk.done(work)
+        except Exception as raised:  # one request's, not the engine's
+            self.desk.fail(work, raised)
+
     def _lost_races(self) -> bool:
         losers = self.trampoline.race_losers() if self.trampoline.contests else []
         for task, limit in losers:
@@ -258,7 +298,7 @@ class Engine:
             run.error = error
             return run
 
-    def _prompt(self, run: Run, place: Place) -> list[int]:
+    def _prompt(self, run: Run, place: Place | RemotePlace) -> list[int]:
         text, tokens = run.problem.prompt, list(run.request.tokens)
         if not tokens and not text.strip():
             raise BadInput("the prompt is empty")

@@ -11,6 +11,7 @@ from outthink.core.branch import Branch, Offer
 from outthink.core.drafting import AcceptRule, Drafter
 from outthink.core.errors import Misuse
 from outthink.core.ledger import Distinct, Scope
+from outthink.core.needs import needs_of
 from outthink.core.problem import Problem
 from outthink.core.protocols import Strategy
 from outthink.core.tree import Cursor
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from outthink.core.tasks import Task
     from outthink.engine.engine import Engine
     from outthink.engine.place import Place
+    from outthink.engine.remote import RemotePlace
 
 MAX_BRANCHES = 4096
 
@@ -67,6 +69,8 @@ class Run:
         self.distinct: dict[str, Distinct] = {}
         self.tips: dict[Branch, tuple[dict[int, Any], int]] = {}  # how far each branch's tokens are counted
         self.degradations: dict[str, Degradation] = {}
+        self.estimates: dict[str, str] = {}
+        self.needs = needs_of(request.strategy)
         self.answer: Answer | None = None
         self.error: BaseException | None = None
         self.chances = engine.chances
@@ -82,7 +86,7 @@ class Run:
 
     # ---- what branches see
 
-    def place(self, model: str | None) -> Place:
+    def place(self, model: str | None) -> Place | RemotePlace:
         return self.engine.place(model)
 
     def now(self) -> float:
@@ -110,6 +114,10 @@ class Run:
         if what not in self.degradations:
             self.degradations[what] = Degradation(what, why)
             self.engine.trace.warned(f"{what}: {why}")
+
+    def estimate(self, what: str, how: str) -> None:
+        """A number of the receipt is not measured: said once."""
+        self.estimates.setdefault(what, how)
 
     # ---- the logical book
 
@@ -166,6 +174,8 @@ class Run:
             machine=self.engine.main.backend.machine,
             seed=request.seed,
             sampling=request.sampling,
+            best_effort=self.engine.main.backend.is_remote,
+            estimated=tuple(f"{what}: {how}" for what, how in self.estimates.items()),
             degradations=(*self.degradations.values(), *map(_note, self.engine.main.backend.notes)),
             speculation={} if drafting is None else drafting.books(),
             drawn_per_row=1.0 if drafting is None else drafting.written / max(1, drafting.steps),

@@ -13,6 +13,7 @@ from outthink.core.ledger import Scope
 from outthink.core.rng import Chance
 from outthink.core.tasks import evaluate
 from outthink.core.types import Cost
+from outthink.engine.remote import RemotePlace
 
 if TYPE_CHECKING:
     from outthink.engine.place import Place
@@ -91,7 +92,7 @@ class EngineStudio:
         self.tokenizer = place.tokenizer
         self.ends = place.eos
         self.shares_noise = shares_noise
-        self.layers = place.layers
+        self.layers = 0 if isinstance(place, RemotePlace) else place.layers
 
     def luck(self, name: str) -> Chance:
         """Chance for what a source tries: it may change the cost, never the text."""
@@ -104,6 +105,8 @@ class EngineStudio:
     def shadow(self, tip: Tip, model: str = "") -> Shadow:
         """The tip's text on another model of the engine."""
         place = self.run.engine.place(model or None)
+        if isinstance(place, RemotePlace):
+            raise BadInput(f"{place.name} is an endpoint: its tokens cannot be drafted here")
         if place.vocab != self.vocab or not _same_words(place.tokenizer, self.tokenizer):
             raise BadInput(f"{place.name} has another vocabulary than {self.run.engine.main.name}")
         return Follower(place, tip)
