@@ -102,7 +102,9 @@ def test_a_verifier_that_misbehaves_ends_the_search_with_its_name(
 
 
 @pytest.mark.parametrize("value", [-math.inf, math.inf, -2000.0])
-@pytest.mark.parametrize("make", [m for m in JUDGED if repr(m(Told()))[:2] != "a_"], ids=str)
+@pytest.mark.parametrize(
+    "make", [m for m in JUDGED if repr(m(Told()))[:2] != "a_"], ids=lambda make: repr(make(Told()))
+)
 def test_extreme_scores_still_give_an_answer(make: Callable[[Any], Any], value: float) -> None:
     strategy = make(Told(dict.fromkeys(VALUES, value)))
     if isinstance(strategy, AbMcts):
