@@ -33,7 +33,7 @@ WRONG = [
     (("solve", "hi", "--model", "EMPTY"), "config.json"),
     (
         (*SOLVE, "--strategy", "vot(n=8)"),
-        "no strategy named 'vot'; did you mean 'vote'? There are: adaptive_vote,",
+        "no strategy named 'vot'; did you mean 'vote'? There are: a_star,",
     ),
     ((*SOLVE, "--strategy", "vote(m=8)"), "no field of vote named 'm'"),
     ((*SOLVE, "--strategy", "vote(n=0)"), "vote: n=0: give at least 1"),

@@ -55,7 +55,7 @@ def test_what_is_wrong_is_said_in_openais_shape(
     assert error["type"] == "invalid_request_error" and set(error) == {"message", "type", "param", "code"}
     assert said in error["message"] or (said == "vote takes no" and "no field of vote" in error["message"])
     assert param is None or error["param"] == param
-    assert len(error["message"]) < 400
+    assert len(error["message"]) < 1000
 
 
 @pytest.mark.parametrize(

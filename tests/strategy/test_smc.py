@@ -173,7 +173,7 @@ def test_a_step_is_a_line_with_something_on_it() -> None:
         (lambda text: Score(math.inf), {}, BadInput, "infinite"),
         (lambda text: Score(math.inf), {"scale": "log"}, BadInput, "infinite"),
         (lambda text: Score(1.0), {"over": "last"}, BadInput, "scored 0 steps"),
-        (lambda text: Score(1.0, (math.nan,) * 30), {"over": "min"}, Misuse, "not a number"),
+        (lambda text: Score(1.0, (math.nan,) * 30), {"over": "min"}, Misuse, "steps=.nan"),
     ],
 )
 def test_a_bad_score_ends_the_run_with_a_message(

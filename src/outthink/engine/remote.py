@@ -117,7 +117,7 @@ class RemotePlace:
                 f"{self.name} cannot go on after a text that was begun; one can that has /completions or "
                 "continue_final_message"
             )
-        is_free = sampling.max_tokens is None and work.allowed == work.cap
+        is_free = work.begin + work.cap >= self.context and work.allowed == work.cap  # up to the context
         key = rng.purpose(branch.key, "token")
         job = GenerateJob(
             self.tree.tokens(branch.cursor),

@@ -24,6 +24,9 @@ class Child(NamedTuple):
     logw: float
 
 
+BEYOND = 700.0  # exp of more than this is too large for a float, and 1 - exp(-exp(it)) is 1
+
+
 def resample(
     scheme: str, logw: Sequence[float], n: int, chance: Chance, logq: Sequence[float] | None = None
 ) -> list[Child]:
@@ -125,7 +128,7 @@ def gumbel(logw: Sequence[float], n: int, chance: Chance) -> list[Child]:
     noisy = {i: logw[i] - total - math.log(-math.log(chance.uniform(item=i))) for i in alive}
     *kept, first_lost = sorted(alive, key=lambda i: -noisy[i])[: n + 1]
     kappa = noisy[first_lost]
-    stays = {i: -math.expm1(-math.exp(logw[i] - total - kappa)) for i in kept}
+    stays = {i: -math.expm1(-math.exp(min(logw[i] - total - kappa, BEYOND))) for i in kept}
     return [Child(i, logw[i] - math.log(stays[i])) for i in sorted(kept)]
 
 
