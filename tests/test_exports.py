@@ -12,8 +12,8 @@ import pytest
 
 import outthink
 
-FAMILIES = ("strategy", "verify", "bench.tasks")
-FROM_PACKAGE = ("strategy", "verify")  # where users write `ot.strategy.Vote(n=8)`
+FAMILIES = ("strategy", "verify", "speculate", "speculate.rules", "bench.tasks")
+FROM_PACKAGE = ("strategy", "verify", "speculate", "speculate.rules")  # ot.strategy.Vote(n=8)
 
 
 def complaints(package: ModuleType, is_exporting: bool) -> list[str]:

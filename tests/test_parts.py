@@ -9,7 +9,7 @@ import pytest
 
 from outthink import spec
 
-FAMILIES = ("strategy", "verify", "bench.tasks")
+FAMILIES = ("strategy", "verify", "speculate", "speculate.rules", "bench.tasks")
 NEEDED = {"verifier": "verifier=steps(noise=0.25)", "path": "path='problems.jsonl'"}
 ALL = [(family, name) for family in FAMILIES for name in spec.names(family)]
 

@@ -67,8 +67,7 @@ class RecyclingSource:
         token, level = state
         base, below, mean = min(level, DEEPEST - 1) * self.tops, level + 1, self.rates.mean
         row = self.matrix[token].tolist()
-        found = [Child(t, mean[base + r], base + r, (t, below)) for r, t in enumerate(row) if t >= 0]
-        return sorted(found, key=lambda child: -child.p)
+        return [(t, mean[base + r], base + r, (t, below)) for r, t in enumerate(row) if t >= 0]
 
     def observe(self, tip: Tip, outcome: Outcome) -> None:
         self.rates.settle(outcome, tip.local.pop(self, None))

@@ -11,7 +11,7 @@ from outthink.core.errors import BadInput
 from outthink.core.types import Draft
 from outthink.spec import show
 from outthink.speculate._noise import noise_of
-from outthink.speculate._places import Ballot, Votes
+from outthink.speculate._places import Ballot
 from outthink.speculate._rates import Guess, Rates, bins
 from outthink.speculate._suffixes import build, fingerprint, open_suffixes
 from outthink.speculate._trees import Shape, check_shape, grow
@@ -71,7 +71,7 @@ class StoreSource:
         length, found = self.suffixes.after(tip.tokens, config.m, LONGEST, PLACES, depth)
         if not found:
             return None
-        votes = Votes([(text, 0, float(4 ** min(length, 8))) for text in found], len(tip.tokens))
+        votes = ([(text, 0, 4.0 ** min(length, 8)) for text in found], len(tip.tokens))
         noise = tip.local[self][0] if self in tip.local else noise_of(tip, self.studio)
         ballot = Ballot(self.rates, noise)
         guess = grow(config.shape, ballot, votes, depth, min(nodes, config.n), self.name)
