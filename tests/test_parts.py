@@ -9,8 +9,9 @@ import pytest
 
 from outthink import spec
 
-FAMILIES = ("strategy", "verify", "bench.tasks")
+FAMILIES = ("strategy", "verify", "speculate", "speculate.rules", "bench.tasks")
 NEEDED = {
+    "inner": "inner=copy(n=3)",
     "verifier": "verifier=steps(noise=0.25)",
     "twist": "twist=steps(noise=0.25)",
     "path": "path='problems.jsonl'",

@@ -4,6 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from outthink.speculate import (
+    Auto,
+    Consensus,
+    Copy,
+    DraftModel,
+    Exit,
+    Hierarchy,
+    Int8,
+    Jacobi,
+    Recycling,
+    Skip,
+    Staged,
+    Stand,
+    Store,
+    Trie,
+)
+from outthink.speculate.rules import Block, Match, Recursive, Rejection
 from outthink.strategy import (
     AbMcts,
     AdaptiveVote,
@@ -198,6 +215,31 @@ ASKING: dict[str, list[Any]] = {
     "self_eval": [SelfEval(), SelfEval(yes="A: 1", no="A: 2")],
     "unit_tests": [UnitTests(tests="assert 1 + 1 == 2", timeout=60.0)],
 }
+STORE = "contract.store"  # a datastore that the test writes
+DRAFTERS: dict[str, list[Any]] = {
+    "auto": [Auto(), Auto((Recycling(), Jacobi()))],
+    "exit": [Exit(n=2, least=0.0)],
+    "int8": [Int8(n=3)],
+    "skip": [Skip(n=2, least=0.0), Skip((1, 2))],
+    "consensus": [Consensus(), Consensus(n=3, m=1, shape=(2, 1))],
+    "copy": [Copy(), Copy(n=2, m=1)],
+    "hierarchy": [Hierarchy(), Hierarchy((Jacobi(), Store(STORE), Recycling()), n=9)],
+    "jacobi": [Jacobi(), Jacobi(window=1)],
+    "recycling": [Recycling(), Recycling(k=2, shape=(2, 1, 1)), Recycling(shape="chain")],
+    "stand": [Stand(), Stand(order=1, k=2, shape=(2, 2)), Stand(shape="chain")],
+    "store": [Store(STORE), Store(STORE, m=1, shape="chain")],
+    "trie": [Trie(), Trie(n=20, m=1), Trie(shape=(3, 2))],
+}
+WITH_A_MODEL: dict[str, list[Any]] = {  # tested where there is one: tests/speculate/test_models_draft.py
+    "draft_model": [DraftModel()],
+    "staged": [Staged(Copy())],
+}
+RULES: dict[str, list[Any]] = {
+    "block": [Block()],
+    "match": [Match()],
+    "recursive": [Recursive()],
+    "rejection": [Rejection()],
+}
 WRONG_FIELDS: list[tuple[type, dict[str, Any], str]] = [
     (Vote, {"n": 0}, "at least 1"),
     (BestOfN, {"verifier": Exact(), "n": 0}, "at least 1"),
@@ -251,6 +293,21 @@ WRONG_FIELDS: list[tuple[type, dict[str, Any], str]] = [
     (Rebase, {"verifier": Exact(), "temperature": 0.0}, "more than 0"),
     (Tot, {"verifier": Exact(), "order": "x"}, "'breadth' or 'depth'"),
     (Steps, {"noise": 2.0}, "probability"),
+    (Copy, {"n": 0}, "at least 1"),
+    (DraftModel, {"n": 0}, "at least 1"),
+    (Staged, {"inner": Copy(), "n": 0}, "at least 1"),
+    (Int8, {"n": 0}, "at least 1"),
+    (Exit, {"layer": -1}, "give 1 or more"),
+    (Exit, {"least": 2.0}, "probability"),
+    (Skip, {"leave_out": (1, 1)}, "none twice"),
+    (Trie, {"shape": "bush"}, "best_nodes"),
+    (Consensus, {"m": 0}, "at least 1"),
+    (Recycling, {"shape": (2, 0)}, "widths of at least 1"),
+    (Recycling, {"k": 0}, "at least 1"),
+    (Jacobi, {"window": 0}, "at least 1"),
+    (Stand, {"order": 0}, "at least 1"),
+    (Store, {"path": "x", "m": 17}, "m of 1 to 16"),
+    (Hierarchy, {"drafters": ()}, "at least one drafter"),
     (Likelihood, {"per": "x"}, "'token' or 'text'"),
     (Judge, {"n": 0}, "at least 1"),
     (Judge, {"temperature": -1.0}, "0 or more"),

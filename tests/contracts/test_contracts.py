@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import ASKING, PROMPTED, STRATEGIES, VERIFIERS, WRONG_FIELDS
+from cases import (
+    ASKING,
+    DRAFTERS,
+    PROMPTED,
+    RULES,
+    STORE,
+    STRATEGIES,
+    VERIFIERS,
+    WITH_A_MODEL,
+    WRONG_FIELDS,
+)
 
 from outthink import spec
 from outthink.backends.toy import ALPHABET, hashed, toy
@@ -16,9 +26,12 @@ from outthink.core.branch import Branch
 from outthink.core.problem import Problem, Secret
 from outthink.core.rng import digest
 from outthink.core.samples import Sampled
-from outthink.core.types import Answer, Candidate, Sampling, Score
-from outthink.testing.contracts import check_strategy, check_task, check_verifier
+from outthink.core.types import Answer, Candidate, Draft, Sampling, Score
+from outthink.speculate._suffixes import build
+from outthink.strategy import BestOfN, Once, Short, Vote
+from outthink.testing.contracts import check_drafter, check_strategy, check_task, check_verifier
 from outthink.testing.scripted import scripted
+from outthink.verify import Likelihood
 
 VOCAB = len(ALPHABET)
 PROBLEM = Problem("ab", secret=Secret(reference="a"))
@@ -33,9 +46,15 @@ def each(table: dict[str, list[Any]]) -> list[Any]:
     return [pytest.param(part, id=repr(part)) for parts in table.values() for part in parts]
 
 
-@pytest.mark.parametrize(
-    ("family", "table"), [("strategy", STRATEGIES | PROMPTED), ("verify", VERIFIERS | ASKING)]
-)
+FAMILIES = {
+    "strategy": STRATEGIES | PROMPTED,
+    "verify": VERIFIERS | ASKING,
+    "speculate": DRAFTERS | WITH_A_MODEL,
+    "speculate.rules": RULES,
+}
+
+
+@pytest.mark.parametrize(("family", "table"), FAMILIES.items(), ids=FAMILIES)
 def test_every_file_has_a_case(family: str, table: dict[str, list[Any]]) -> None:
     assert sorted(table) == sorted(spec.names(family))
 
@@ -90,6 +109,34 @@ def test_verifier(verifier: Any) -> None:
     )
 
 
+DRAFTED = [  # strategies and samplings that drafters are crossed with
+    ([Once(), Vote(n=4), Short(m=1, k=3)], Sampling(temperature=0.8, max_tokens=24, ignore_eos=True)),
+    ([Vote(n=3)], Sampling(temperature=0.0, max_tokens=24)),
+    (
+        [Vote(n=3), BestOfN(Likelihood(), n=2)],
+        Sampling(temperature=1.0, max_tokens=24, top_p=0.9, repetition_penalty=1.2, stop=("bb",)),
+    ),
+]
+
+
+@pytest.fixture
+def in_store_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    local = toy(hashed(6, scale=3.0, seed=2), 6, context=48)
+    build(
+        STORE, [local.tokenizer.encode(text) for text in ("abcabcabd", "ddcbaab", "ab")], local.tokenizer, 6
+    )
+
+
+@pytest.mark.usefixtures("in_store_folder")
+@pytest.mark.parametrize("drafter", each(DRAFTERS))
+@pytest.mark.parametrize(("strategies", "sampling"), DRAFTED, ids=["sampled", "greedy", "warped"])
+def test_drafter(drafter: Any, strategies: list[Any], sampling: Sampling) -> None:
+    check_drafter(
+        drafter, lambda: toy(hashed(6, scale=3.0, seed=2), 6, context=48), PROBLEM, strategies, sampling
+    )
+
+
 def toy_for(texts: list[str]) -> Any:
     """A toy that reads any of these texts: what it does not know becomes a letter."""
     local = backend()
@@ -106,9 +153,9 @@ def test_task(name: str) -> None:
     check_task(load(name))
 
 
-@pytest.mark.parametrize("part", each(STRATEGIES | PROMPTED) + each(VERIFIERS | ASKING))
+@pytest.mark.parametrize("part", [part for table in FAMILIES.values() for part in each(table)])
 def test_a_part_prints_as_its_configuration(part: Any) -> None:
-    family = "strategy" if type(part).__module__.startswith("outthink.strategy") else "verify"
+    family = type(part).__module__.removeprefix("outthink.").rpartition(".")[0]
     assert spec.parse(repr(part), family) == part
     assert repr(part).startswith(type(part).__module__.rpartition(".")[2] + "(")
 
@@ -140,3 +187,19 @@ def test_the_checks_can_fail() -> None:
 
     with pytest.raises(AssertionError, match="alone"):
         check_verifier(ByPlace(), [Candidate("a"), Candidate("b")], backend)
+
+    @dataclass(frozen=True)
+    class Deep:
+        def open(self, studio: Any) -> Any:
+            return Deeper()
+
+    class Deeper:
+        name, tops, end = "deep", 0, staticmethod(lambda tip: None)
+
+        def propose(self, tip: Any, depth: int, nodes: int) -> Draft:
+            return Draft.chain([1] * (depth + 1), [0.5] * (depth + 1), "deep")
+
+        def observe(self, tip: Any, outcome: Any) -> None: ...
+
+    with pytest.raises(BaseException, match="levels where"):
+        check_drafter(Deep(), backend, PROBLEM, [Once()], Sampling(max_tokens=6))

@@ -74,8 +74,13 @@ def item_word(item: int) -> int:
 
 def bits(key64: int, index: int, item: int) -> int:
     """32 random bits of (key, index, item)."""
-    a, b = row_words(key64, index)
-    x = (item_word(item) + a) & MASK
+    return bits_of(row_words(key64, index), item_word(item))
+
+
+def bits_of(row: tuple[int, int], word: int) -> int:
+    """`bits` from the words of a row and an item, for callers that keep these."""
+    a, b = row
+    x = (word + a) & MASK
     x ^= x >> 16
     x = (x * C1) & MASK
     x ^= b

@@ -12,6 +12,7 @@ where the accept rule draws by this noise may drafts know it (`Studio.shares_noi
 from __future__ import annotations
 
 import math
+from functools import cache
 
 from outthink.core import rng
 from outthink.core.drafting import Studio, Tip
@@ -22,17 +23,23 @@ SHARPNESS = 1.5  # how far the order of p / e is believed; estimates of p are no
 class Noise:
     """e of each position and token of one stretch of writing, kept once computed."""
 
-    __slots__ = ("key", "known")
+    __slots__ = ("key", "rows")
 
     def __init__(self, key: int) -> None:
         self.key = key
-        self.known: dict[tuple[int, int], float] = {}
+        self.rows: dict[int, tuple[tuple[int, int], dict[int, float]]] = {}
 
     def __call__(self, position: int, token: int) -> float:
-        found = self.known.get((position, token))
-        if found is None:
-            found = self.known[position, token] = -math.log(rng.uniform(self.key, position, token))
-        return found
+        row = self.rows.get(position)
+        if row is None:
+            row = self.rows[position] = (rng.row_words(self.key, position), {})
+        e = row[1].get(token)
+        if e is None:
+            e = row[1][token] = -math.log((rng.bits_of(row[0], _word(token)) + 0.5) / 2**32)
+        return e
+
+
+_word = cache(rng.item_word)
 
 
 def noise_of(tip: Tip, studio: Studio) -> Noise | None:
@@ -41,20 +48,23 @@ def noise_of(tip: Tip, studio: Studio) -> Noise | None:
 
 
 def informed(likely: list[tuple[int, float]], noise: Noise | None, position: int) -> list[tuple[int, float]]:
-    """(token, probability) once the noise at `position` is known, likeliest first."""
+    """(token, probability), likeliest first, once the noise at `position` is known.
+
+    Among the tokens listed, p / e says which wins, as sharply as estimates of p allow.
+    """
     if noise is None:
         return likely
-    rest = max(1.0 - sum(p for _, p in likely), 1e-4)
-    found, total = [], 0.0
+    if len(likely) == 1:
+        token, p = likely[0]
+        return [(token, math.exp((p - 1.0) * noise(position, token) / p))]
+    found = []
+    rest, total = 1.0, 0.0
     for token, p in likely:
         e = noise(position, token)
         weight = (p / e) ** SHARPNESS
         total += weight
-        found.append((token, weight * math.exp(-rest * e / p)))
-    out = [(token, min(p / total, 0.999)) for token, p in found]
-    out.sort(key=_probability, reverse=True)
-    return out
-
-
-def _probability(entry: tuple[int, float]) -> float:
-    return entry[1]
+        rest -= p
+        found.append((weight, e / p, token))
+    found.sort(reverse=True)
+    rest = max(rest, 0.0)
+    return [(token, weight / total * math.exp(-rest * wait)) for weight, wait, token in found]

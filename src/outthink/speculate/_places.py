@@ -7,7 +7,6 @@ gathered when it is asked for, as a tree of votes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from outthink.speculate._noise import Noise, informed
 from outthink.speculate._rates import BINS, Rates, bin_of
@@ -17,6 +16,8 @@ KEPT = 16  # places of one m-gram
 LONGEST = 8  # a match of so many tokens is as good as any longer one
 WIDEST = 4  # children of a node
 DOUBT = 0.5  # votes for what was not seen
+ALONE = 1 / (1 + DOUBT)  # what one place says of its token
+SURE = 4.0**5  # weight of a match that is long
 BYTES = 120  # about what an entry takes
 
 
@@ -31,11 +32,9 @@ class Text:
         self.group = group
 
 
-class Votes(NamedTuple):
-    """Texts that agree so far: (tokens, place, weight) each, and the position that is guessed next."""
-
-    places: list[tuple[Sequence[int], int, float]]
-    position: int
+# texts that agree so far, (tokens, place, weight) each, and the position that is guessed next
+Place = tuple[Sequence[int], int, float]
+Votes = tuple[list[Place], int]
 
 
 class Places:
@@ -81,7 +80,7 @@ class Places:
             while length < most and other[end - length - 1] == tokens[n - length - 1]:
                 length += 1
             places.append((other, end, float(4**length)))
-        return Votes(places, n) if places else None
+        return (places, n) if places else None
 
     @property
     def state_bytes(self) -> float:
@@ -99,23 +98,36 @@ class Ballot:
         self.noise = noise
 
     def __call__(self, state: Votes) -> list[Child]:
-        groups: dict[int, list[tuple[Sequence[int], int, float]]] = {}
+        places, position = state
+        mean = self.rates.mean
+        if len(places) == 1:
+            tokens, place, weight = places[0]
+            if place >= len(tokens):
+                return []
+            [(token, p)] = informed([(tokens[place], ALONE)], self.noise, position)
+            kind = (BINS if weight >= SURE else 0) + bin_of(p)
+            return [(token, mean[kind], kind, ([(tokens, place + 1, weight)], position + 1))]
+        groups: dict[int, list[Place]] = {}
         weights: dict[int, float] = {}
         best = 0.0
-        for tokens, place, weight in state.places:
-            token = tokens[place]
-            if place + 1 < len(tokens):
+        for tokens, place, weight in places:
+            if place < len(tokens):
+                token = tokens[place]
                 groups.setdefault(token, []).append((tokens, place + 1, weight))
-            weights[token] = weights.get(token, 0.0) + weight
-            best = weight if weight > best else best
+                weights[token] = weights.get(token, 0.0) + weight
+                best = weight if weight > best else best
+        if not groups:
+            return []
         total = sum(weights.values()) + DOUBT * best
         likely = [(token, weight / total) for token, weight in weights.items()]
         if len(likely) > 1:
-            likely.sort(key=lambda entry: -entry[1])
-        likely = informed(likely[:WIDEST], self.noise, state.position)
-        base, mean = (BINS if best >= 4**5 else 0), self.rates.mean
-        out = []
-        for token, p in likely:
+            likely.sort(key=_share, reverse=True)
+        base, out = (BINS if best >= SURE else 0), []
+        for token, p in informed(likely[:WIDEST], self.noise, position):
             kind = base + bin_of(p)
-            out.append(Child(token, mean[kind], kind, Votes(groups.get(token, []), state.position + 1)))
+            out.append((token, mean[kind], kind, (groups[token], position + 1)))
         return out
+
+
+def _share(entry: tuple[int, float]) -> float:
+    return entry[1]

@@ -1,7 +1,8 @@
 """A datastore of texts: every place sorted by the tokens *before* it, in one file that is mapped, not read.
 
     b"outthink store 1\\n"
-    {"tokenizer": ..., "vocab": ..., "tokens": n, "width": bytes of a token, "texts": ..., "checksum": ...}\\n
+    {"tokenizer": ..., "vocab": ..., "tokens": n, "width": bytes of a token, "texts": ..., "endian": ...}
+    checksum of all but itself, and spaces up to a multiple of 8\\n
     n tokens, all texts one after another, last token first; `vocab` stands between texts
     n x int32: the places, sorted by what begins there (the text reversed: what came before, backwards)
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
+import sys
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -65,13 +67,17 @@ def build(path: Path | str, texts: Iterable[Sequence[int]], tokenizer: Any, voca
         "tokens": len(tokens),
         "width": tokens.itemsize,
         "texts": count,
-        "checksum": _checksum(body),
+        "endian": sys.byteorder,
     }
-    return Path(path).write_bytes(MAGIC + json.dumps(header).encode() + b"\n" + body)
+    words = json.dumps(header).encode()
+    head = MAGIC + words + b" " + _checksum(words, body)
+    return Path(path).write_bytes(head + b" " * (-(len(head) + 1) % 8) + b"\n" + body)
 
 
-def _checksum(body: bytes | memoryview) -> str:
-    return hashlib.blake2b(body, digest_size=16).hexdigest()
+def _checksum(header: bytes, body: bytes | memoryview) -> bytes:
+    code = hashlib.blake2b(header, digest_size=16)
+    code.update(body)
+    return code.hexdigest().encode()
 
 
 def _sorted(tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -105,9 +111,14 @@ class Suffixes:
         self.tokenizer: str = header["tokenizer"]
         self.texts: int = header["texts"]
         self.size = n
-        self._tokens = np.frombuffer(data, kind, n, offset)
-        self._order = np.frombuffer(data, np.int32, n, offset + n * width + -n * width % 4)
-        self.tokens, self.order = self._tokens.data, self._order.data  # a memoryview reads one item faster
+        places = offset + n * width + -n * width % 4
+        self._tokens, self._order = (
+            np.frombuffer(data, kind, n, offset),
+            np.frombuffer(data, np.int32, n, places),
+        )
+        view = memoryview(data)  # reads one item faster than an array
+        self.tokens = view[offset : offset + n * width].cast("H" if width == 2 else "I")
+        self.order = view[places:].cast("i")
 
     def bisect(self, backwards: Sequence[int], is_upper: bool = False) -> int:
         """Where tokens, the last one first, belong in the order: before or after all that begin so."""
@@ -190,10 +201,12 @@ def _read(path: Path) -> tuple[dict[str, Any], int, mmap.mmap]:
         raise BadInput(f"{path} is no datastore of this version: build it again")
     end = data.find(b"\n", len(MAGIC), len(MAGIC) + 4096)
     try:
-        header = json.loads(data[len(MAGIC) : end])
+        words, _, checksum = data[len(MAGIC) : end].rstrip().rpartition(b" ")
+        header = json.loads(words)
         n, width = int(header["tokens"]), int(header["width"])
         is_whole = width in (2, 4) and len(data) == end + 1 + n * width + -n * width % 4 + n * 4
-        is_whole = is_whole and _checksum(memoryview(data)[end + 1 :]) == header["checksum"]
+        is_whole = is_whole and _checksum(words, memoryview(data)[end + 1 :]) == checksum
+        is_whole = is_whole and header["endian"] == sys.byteorder
         header["vocab"], header["tokenizer"], header["texts"]
     except (ValueError, KeyError, TypeError):
         is_whole = False

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
-from typing import Any, NamedTuple
+from typing import Any
 
 from outthink.core.rng import Chance
 from outthink.core.types import Draft
@@ -23,15 +23,8 @@ LEAST = 0.03  # nodes that are less likely to be accepted are not drafted, but f
 Shape = str | tuple[int, ...]
 
 
-class Child(NamedTuple):
-    """What may come next: how likely once its parent is accepted, what kind of guess, and what is below."""
-
-    token: int
-    p: float
-    kind: int
-    state: Any
-
-
+# what may come next: the token, how likely once its parent is accepted, what kind of guess, what is below
+Child = tuple[int, float, int, Any]
 Expand = Callable[[Any], Iterable[Child]]  # from a state to what may come next, likeliest first
 
 
@@ -55,28 +48,35 @@ def grow(shape: Shape, expand: Expand, root: Any, depth: int, nodes: int, by: st
 
 
 def best_nodes(expand: Expand, root: Any, depth: int, nodes: int, by: str) -> Guess | None:
-    """The `nodes` nodes of largest path probability, ties to the one found first."""
+    """The `nodes` nodes of largest path probability, ties to the one found first.
+
+    A node that was taken waits in the same heap, as itself, until no guess is likelier: only then is it asked
+    what comes next.
+    """
     tokens: list[int] = []
     parents: list[int] = []
     conf: list[float] = []
     kinds: list[int] = []
-    open_: list[tuple[float, int, int, int, Child]] = []  # -path probability, order, parent, depth, child
-    count, at, p, level, state = 0, -1, 1.0, 1, root
-    while True:
-        if level <= depth:
-            for child in expand(state):
-                path = p * child.p
-                if path >= LEAST or count == 0:
-                    heappush(open_, (-path, count, at, level, child))
+    count = 0
+    # -path probability, order, parent, its depth, and a child of it; without a child, what is below is open
+    heap: list[tuple[float, int, int, int, Child | None, Any]] = [(-1.0, 0, -1, 0, None, root)]
+    while heap and len(tokens) < nodes:
+        negative, _, parent, level, child, state = heappop(heap)
+        if child is None:
+            for found in expand(state):
+                path = negative * found[1]
+                if path <= -LEAST or not count:
                     count += 1
-        if not open_ or len(tokens) >= nodes:
-            break
-        negative, _, parent, level, child = heappop(open_)
-        at, p, level, state = len(tokens), -negative, level + 1, child.state
-        tokens.append(child.token)
+                    heappush(heap, (path, count, parent, level + 1, found, None))
+            continue
+        token, likely, kind, state = child
+        if level < depth:
+            count += 1
+            heappush(heap, (negative, count, len(tokens), level, None, state))
+        tokens.append(token)
         parents.append(parent)
-        conf.append(child.p)
-        kinds.append(child.kind)
+        conf.append(likely)
+        kinds.append(kind)
     if not tokens:
         return None
     return Guess(Draft(tuple(tokens), tuple(parents), tuple(conf), by=by), kinds)
@@ -90,18 +90,18 @@ def fixed(widths: Sequence[int], expand: Expand, root: Any, nodes: int, by: str)
         below: list[tuple[int, Any]] = []
         for parent, state in level:
             for child in list(expand(state))[: min(width, nodes - len(found))]:
-                below.append((len(found), child.state))
+                below.append((len(found), child[3]))
                 found.append((parent, child))
         level = below
     if not found:
         return None
     draft = Draft(
-        tuple(c.token for _, c in found),
+        tuple(child[0] for _, child in found),
         tuple(parent for parent, _ in found),
-        tuple(c.p for _, c in found),
+        tuple(child[1] for _, child in found),
         by=by,
     )
-    return Guess(draft, [c.kind for _, c in found])
+    return Guess(draft, [child[2] for _, child in found])
 
 
 def draws(
@@ -125,15 +125,16 @@ def draws(
             take = min(width, nodes - len(tokens), len(likely))
             if take <= 0:
                 continue
-            logq = {c.token: math.log(c.p) for c in likely}
+            logq = {child[0]: math.log(child[1]) for child in likely}
             for i in chance.subset(list(logq.values()), take, index + parent + 1):
-                child, total = likely[i], math.log(math.fsum(map(math.exp, logq.values())))
-                dists.append({token: q - total for token, q in logq.items()})
-                conf.append(math.exp(logq.pop(child.token) - total))
-                below.append((len(tokens), child.state))
-                tokens.append(child.token)
+                token, _, kind, under = likely[i]
+                total = math.log(math.fsum(map(math.exp, logq.values())))
+                dists.append({other: q - total for other, q in logq.items()})
+                conf.append(math.exp(logq.pop(token) - total))
+                below.append((len(tokens), under))
+                tokens.append(token)
                 parents.append(parent)
-                kinds.append(child.kind)
+                kinds.append(kind)
         level = below
     if not tokens:
         return None

@@ -54,10 +54,9 @@ class HierarchySource:
         room = min(self.n, nodes)
         merged, drafts = Merged(), []
         for source in self.sources:
-            left = room - len(merged.tokens)
-            draft = source.propose(tip, depth, left) if left else None
+            draft = source.propose(tip, depth, room) if len(merged.tokens) < room else None
             if draft is not None:
-                merged.add(draft)
+                merged.add(draft, room)
             drafts.append(draft)
         tip.local[self] = drafts
         if not merged.tokens:
@@ -93,12 +92,16 @@ class Merged:
         self.dists: list[object] = []
         self.where: dict[tuple[int, int], int] = {}
 
-    def add(self, draft: Draft) -> None:
-        """Lay one more draft over those that are here."""
+    def add(self, draft: Draft, room: int) -> None:
+        """Lay one more draft over those that are here, as far as `room` nodes allow."""
         place = {-1: -1}
         for node, (token, parent) in enumerate(zip(draft.tokens, draft.parents, strict=True)):
+            if parent not in place:
+                continue
             key = (place[parent], token)
             if key not in self.where or draft.dists:  # what was drawn is kept as it was drawn
+                if len(self.tokens) >= room:
+                    continue
                 self.where[key] = len(self.tokens)
                 self.tokens.append(token)
                 self.parents.append(key[0])

@@ -19,8 +19,8 @@ class Jacobi:
     """Keep a window of guesses; what the model draws at each of them is the next guess for the place after.
 
         y[i] = token drawn after guess i - 1      (one pass for all i: Jacobi iteration)
-        the accepted prefix is written, the rest of y moves to the front of the window, new places are filled
-        with what last followed the token before
+        the accepted prefix is written, the rest of y moves to the front of the window; new places, and those
+        where it has been right more often, take what last followed the token before
 
     A place's noise stays the same from pass to pass, so sampled text converges as greedy text does. Zhang et
     al., "Fast Chain-of-Thought: A Glance of Future from Parallel Decoding Leads to Answers Faster".
@@ -56,12 +56,14 @@ class JacobiSource:
         tokens, conf, kinds = [], [], []
         last, follower, mean = tip.tokens[-1], self.follower, self.rates.mean
         for i in range(min(self.window, depth, nodes)):
-            age, is_same = 0, False
+            place = min(i, DEEPEST - 1)
+            kind, after = place, follower.get(last)
             if i < len(mine.guesses):
-                last, age, is_same = mine.guesses[i]
-            else:
-                last = follower.get(last, last)
-            kind = (min(age, OLDEST - 1) * 2 + is_same) * DEEPEST + min(i, DEEPEST - 1)
+                token, age, is_same = mine.guesses[i]
+                kept = (min(age, OLDEST - 1) * 2 + is_same) * DEEPEST + place
+                if after is None or mean[kept] >= mean[kind]:
+                    kind, after = kept, token
+            last = last if after is None else after
             tokens.append(last)
             conf.append(mean[kind])
             kinds.append(kind)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from outthink.core.drafting import Outcome, Studio, Tip
 from outthink.core.types import Draft
 from outthink.spec import show
@@ -50,6 +48,8 @@ class RecyclingSource:
     def __init__(self, config: Recycling, studio: Studio) -> None:
         self.config = config
         self.tops = min(config.k, studio.vocab)
+        import numpy as np  # here, so that a command line that drafts nothing starts without it
+
         self.matrix = np.full((studio.vocab, self.tops), -1, np.int32)
         first = [0.5 * 0.4**rank for rank in range(self.tops)]
         self.rates = Rates([p for _ in range(DEEPEST) for p in first])
@@ -67,8 +67,7 @@ class RecyclingSource:
         token, level = state
         base, below, mean = min(level, DEEPEST - 1) * self.tops, level + 1, self.rates.mean
         row = self.matrix[token].tolist()
-        found = [Child(t, mean[base + r], base + r, (t, below)) for r, t in enumerate(row) if t >= 0]
-        return sorted(found, key=lambda child: -child.p)
+        return [(t, mean[base + r], base + r, (t, below)) for r, t in enumerate(row) if t >= 0]
 
     def observe(self, tip: Tip, outcome: Outcome) -> None:
         self.rates.settle(outcome, tip.local.pop(self, None))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from outthink.core.drafting import Outcome, Studio, Tip
 from outthink.core.types import Draft
@@ -14,7 +13,8 @@ from outthink.speculate._noise import Noise, informed, noise_of
 from outthink.speculate._rates import BINS, Rates, bin_of, bins
 from outthink.speculate._trees import Child, Shape, check_shape, draws, grow
 
-VISITS = 4  # distributions of one context that are averaged, the latest
+VISITS = 2  # distributions of one context that are averaged, the latest
+DOUBT = 0.1  # an n-gram is less of a context than the model's: its sure distributions are too sure
 WIDTHS = (3, 2, 1, 1)  # of trees that are drawn where no fixed shape is given
 ENTRY = 150  # bytes that a context takes, apart from its distributions
 PAIR = 88  # and a token of a distribution
@@ -26,7 +26,7 @@ Top = Sequence[tuple[int, float]]  # tokens with their log-probabilities, likeli
 class Stand:
     """Keep the model's own distribution after every n-gram it met, in all branches, and draw drafts from it.
 
-        table[last 1 .. order tokens] = the k likeliest tokens of its latest 4 rows, averaged
+        table[last 1 .. order tokens] = the k likeliest tokens of its latest 2 rows, averaged
         q = the entry of the longest context known, at the sampling's temperature
         guess = Gumbel-top-k of q, without replacement, as a tree
 
@@ -37,7 +37,7 @@ class Stand:
 
     n: int = 12
     order: int = 3
-    k: int = 5
+    k: int = 4
     depth: int = 8
     shape: Shape = "best_nodes"
 
@@ -52,11 +52,7 @@ class Stand:
         return StandSource(self, studio)
 
 
-class State(NamedTuple):
-    """The last tokens, and the position that is guessed next."""
-
-    context: tuple[int, ...]
-    position: int
+State = tuple[tuple[int, ...], int]  # the last tokens, and the position that is guessed next
 
 
 class StandSource:
@@ -68,14 +64,15 @@ class StandSource:
         self.config, self.studio = config, studio
         self.tops = min(config.k, studio.vocab)
         self.table: dict[tuple[int, ...], list[Top]] = {}
-        self.merged: dict[tuple[int, ...], list[tuple[int, float]]] = {}
+        self.merged: dict[tuple[int, ...], tuple[float, list[tuple[int, float]]]] = {}
         self.rates = Rates(bins(config.order))
         self.count = 0
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         config = self.config
-        root = State(tuple(tip.tokens[-config.order :]), len(tip.tokens))
-        if root.context[-1:] not in self.table:
+        position = len(tip.tokens)
+        root = (tuple(tip.tokens[-config.order :]), position)
+        if root[0][-1:] not in self.table:
             return None
         depth, nodes = min(depth, config.depth), min(nodes, config.n)
         noise = tip.local[self][0] if self in tip.local else noise_of(tip, self.studio)
@@ -85,7 +82,7 @@ class StandSource:
         else:
             widths = (1,) * depth if config.shape == "chain" else config.shape
             widths = WIDTHS if isinstance(widths, str) else widths
-            chance, index = self.studio.chance(tip), root.position * 128
+            chance, index = self.studio.chance(tip), position * 128
             guess = draws(widths[:depth], expand, root, nodes, self.name, chance, index)
         tip.local[self] = (noise, guess)
         return guess.draft if guess else None
@@ -123,14 +120,19 @@ class StandSource:
     def end(self, tip: Tip) -> None:
         pass
 
-    def after(self, context: tuple[int, ...]) -> tuple[int, list[tuple[int, float]]]:
+    def after(self, context: tuple[int, ...], temperature: float) -> tuple[int, list[tuple[int, float]]]:
         """(length, distribution) of the longest known end of a context; (0, []) for none."""
         for cut in range(len(context)):
             key = context[cut:]
+            known = self.merged.get(key)
+            if known is not None and known[0] == temperature:
+                return len(key), known[1]
             if key in self.table:
-                if key not in self.merged:
-                    self.merged[key] = _average(self.table[key], self.tops)
-                return len(key), self.merged[key]
+                likely = _average(self.table[key], self.tops)
+                if temperature > 0:
+                    likely = _tempered(likely, 1 / temperature)
+                self.merged[key] = (temperature, likely)
+                return len(key), likely
         return 0, []
 
     @property
@@ -148,19 +150,17 @@ class Expander:
 
     def __call__(self, state: State) -> list[Child]:
         source, (context, position) = self.source, state
-        length, likely = source.after(context)
+        length, likely = source.after(context, self.temperature)
         if not likely:
             return []
-        if self.temperature not in (0.0, 1.0):
-            likely = _tempered(likely, 1 / self.temperature)
         is_drawn = self.noise is None and self.temperature > 0
         likely = informed(likely, self.noise, position)
         base, mean = (length - 1) * BINS, source.rates.mean
         order, out = source.config.order, []
         for token, p in likely:
             kind = base + bin_of(p)
-            below = State((*context, token)[-order:], position + 1)
-            out.append(Child(token, p if is_drawn else mean[kind], kind, below))
+            below = ((*context, token)[-order:], position + 1)
+            out.append((token, p if is_drawn else mean[kind], kind, below))
         return out
 
 
@@ -177,8 +177,8 @@ def _average(tops: list[Top], k: int) -> list[tuple[int, float]]:
 
 
 def _tempered(likely: list[tuple[int, float]], power: float) -> list[tuple[int, float]]:
-    """p ** power, what is not listed taken as one token."""
+    """p ** power, what is not listed taken as one token; a share of DOUBT goes by rank alone."""
     raised = [(token, p**power) for token, p in likely]
     rest = max(1.0 - sum(p for _, p in likely), 0.0) ** power
-    total = sum(p for _, p in raised) + rest
-    return [(token, p / total) for token, p in raised]
+    total = (sum(p for _, p in raised) + rest) / (1 - DOUBT)
+    return [(token, p / total + DOUBT * 0.5 ** (rank + 1)) for rank, (token, p) in enumerate(raised)]

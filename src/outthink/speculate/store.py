@@ -11,9 +11,8 @@ from outthink.core.errors import BadInput
 from outthink.core.types import Draft
 from outthink.spec import show
 from outthink.speculate._noise import noise_of
-from outthink.speculate._places import Ballot, Votes
+from outthink.speculate._places import Ballot
 from outthink.speculate._rates import Guess, Rates, bins
-from outthink.speculate._suffixes import build, fingerprint, open_suffixes
 from outthink.speculate._trees import Shape, check_shape, grow
 
 LONGEST = 16  # tokens of context that are looked up
@@ -58,6 +57,8 @@ class StoreSource:
 
     def __init__(self, config: Store, studio: Studio) -> None:
         self.config, self.studio = config, studio
+        from outthink.speculate._suffixes import fingerprint, open_suffixes  # numpy, where it is needed
+
         self.suffixes = open_suffixes(config.path)
         if self.suffixes.tokenizer != fingerprint(studio.tokenizer, studio.vocab):
             raise BadInput(
@@ -71,7 +72,7 @@ class StoreSource:
         length, found = self.suffixes.after(tip.tokens, config.m, LONGEST, PLACES, depth)
         if not found:
             return None
-        votes = Votes([(text, 0, float(4 ** min(length, 8))) for text in found], len(tip.tokens))
+        votes = ([(text, 0, 4.0 ** min(length, 8)) for text in found], len(tip.tokens))
         noise = tip.local[self][0] if self in tip.local else noise_of(tip, self.studio)
         ballot = Ballot(self.rates, noise)
         guess = grow(config.shape, ballot, votes, depth, min(nodes, config.n), self.name)
@@ -91,6 +92,8 @@ class StoreSource:
 
 def write_store(path: Path | str, texts: Iterable[str | Sequence[int]], studio: Studio) -> int:
     """Build a datastore for `Store`: texts, or tokens of past runs; its size in bytes."""
+    from outthink.speculate._suffixes import build
+
     encode = studio.tokenizer.encode
     tokens = (encode(text, special=False) if isinstance(text, str) else text for text in texts)
     return build(path, tokens, studio.tokenizer, studio.vocab)

@@ -11,8 +11,9 @@ from dataclasses import fields, replace
 from typing import Any
 
 from outthink.core.branch import Branch
+from outthink.core.errors import Interrupted
 from outthink.core.problem import Problem, Task
-from outthink.core.types import Answer, Budget, Candidate, Sampling, Score
+from outthink.core.types import Answer, Budget, Candidate, Draft, Sampling, Score
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 
@@ -50,6 +51,67 @@ def _told(backend: Callable[[], Any], request: Request, max_batch: int = 64) -> 
     assert not held, f"{request.strategy!r} left branches open: {held}"
     assert not engine.limits.line and not engine.desk.held, f"{request.strategy!r} left work behind"
     return (answer.text, answer.receipt.logical, answer.final, answer.score, answer.receipt.finish)
+
+
+def check_drafter(
+    drafter: Any, backend: Callable[[], Any], problem: Problem, strategies: Sequence[Any], sampling: Sampling
+) -> None:
+    """Laws of a drafter:
+
+    - with it a run says and costs (logically) what it does without, in any batch, and holds nothing after;
+    - a draft has at most as many tokens and levels as it was asked for, names its drafter, and its
+      confidences are probabilities; the tip's text stays as it is;
+    - the same run gets the same drafts again;
+    - it is a frozen dataclass.
+    """
+    fields(drafter)
+    for strategy in strategies:
+        request = Request(strategy, problem, sampling=sampling, seed=5)
+        plain = _told(backend, request)
+        for max_batch in (1, 3, 64):
+            watched = [_Watched(drafter) for _ in range(2)]
+            for one in watched:
+                told = _told(backend, replace(request, speculate=one), max_batch)
+                assert told == plain, f"{drafter!r} changes {strategy!r} at max_batch={max_batch}"
+            assert watched[0].drafts == watched[1].drafts, f"{drafter!r} drafts otherwise in the same run"
+
+
+class _Watched:
+    """A drafter whose drafts are checked and kept."""
+
+    def __init__(self, drafter: Any) -> None:
+        self.drafter = drafter
+        self.drafts: list[Draft | None] = []
+
+    def open(self, studio: Any) -> Any:
+        source = self.drafter.open(studio)
+        propose = source.propose
+
+        def watched(tip: Any, depth: int, nodes: int) -> Draft | None:
+            before = list(tip.tokens)
+            draft: Draft | None = propose(tip, depth, nodes)
+            assert tip.tokens == before, "a drafter changed the text"
+            self.drafts.append(draft)
+            try:
+                _check_draft(draft, depth, nodes)
+            except AssertionError as error:
+                raise Interrupted(f"{self.drafter!r}: {error}") from error
+            return draft
+
+        source.propose = watched
+        return source
+
+
+def _check_draft(draft: Draft | None, depth: int, nodes: int) -> None:
+    if draft is None:
+        return
+    levels: list[int] = []
+    for parent in draft.parents:
+        levels.append(1 if parent < 0 else levels[parent] + 1)
+    assert 0 < len(draft.tokens) <= nodes, f"{len(draft.tokens)} tokens where {nodes} were asked for"
+    assert max(levels) <= depth, f"{max(levels)} levels where {depth} were asked for"
+    assert draft.by, "a draft without the name of its drafter"
+    assert len(draft.conf) == len(draft.tokens) and all(0 <= p <= 1 for p in draft.conf), draft.conf
 
 
 def check_verifier(verifier: Any, candidates: Sequence[Candidate], backend: Callable[[], Any]) -> None:
