@@ -21,7 +21,7 @@ def complaints(package: ModuleType, is_exporting: bool) -> list[str]:
     found = []
     classes = {}
     for module in iter_modules(package.__path__):
-        if module.name.startswith("_"):
+        if module.name.startswith("_") or module.ispkg:
             continue
         kind = _class_of(import_module(f"{package.__name__}.{module.name}"), module.name)
         if kind is None:
