@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from outthink.backends.local import LocalBackend
-from outthink.backends.threads import Watch, choose, products
+from outthink.backends.threads import Watch, choose, hand_over, products
 from outthink.core.about import About, Prices
 from outthink.core.errors import BadInput, UnknownName
 from outthink.models.base import ModelConfig
@@ -93,6 +93,7 @@ def load_backend(
     backend = LocalBackend(loaded.model, loaded.tokenizer, about)
     backend.kind = f"{config.dtype} {config.device}, {config.kernels}"
     if isinstance(loaded.model, NativeModel):
-        backend.draw = NativeDraw(loaded.model.level)
-    backend.watch = Watch() if is_ours else None
+        backend.draw = NativeDraw(loaded.model.level, loaded.model)
+        hand_over(loaded.model)
+    backend.watch = Watch(backend) if is_ours else None
     return backend

@@ -65,7 +65,19 @@ class LocalBackend:
     @property
     def machine(self) -> str:
         """Type, device and threads: what the last bits may depend on."""
-        return f"{self.kind}, {torch.get_num_threads()} threads"
+        return f"{self.kind}, {self.threads} threads"
+
+    @property
+    def threads(self) -> int:
+        """Those of a pass: of the model's own pool, or torch's."""
+        return getattr(self.model, "threads", 0) or torch.get_num_threads()
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        if getattr(self.model, "threads", 0):
+            self.model.threads = count  # type: ignore[attr-defined]
+        else:
+            torch.set_num_threads(count)
 
     def submit(self, jobs: Sequence[Job], inbox: Inbox) -> None:
         for job in jobs:
@@ -155,10 +167,18 @@ class LocalBackend:
         if job.keep and wanted:
             first = job.keep % len(ring)
             until = min(first + wanted, len(ring))
-            ring[first:until] = logits[: until - first]
+            _copy(ring, first, logits[: until - first])
             if until - first < wanted:
-                ring[: wanted - (until - first)] = logits[until - first :]
+                _copy(ring, 0, logits[until - first :])
         return both
+
+
+def _copy(ring: torch.Tensor, first: int, rows: torch.Tensor) -> None:
+    """Rows into a ring; on a CPU by numpy, whose calls cost less."""
+    if ring.device.type == "cpu" and ring.dtype != torch.bfloat16:
+        ring.numpy()[first : first + len(rows)] = rows.numpy()
+    else:
+        ring[first : first + len(rows)] = rows
 
 
 def _apart(rows: int) -> Batch:

@@ -14,7 +14,7 @@ from outthink.core.jobs import Draw, Drawn
 from outthink.core.types import Sampling
 from outthink.decode.sample import draw, warps_of
 from outthink.decode.statistics import statistics
-from outthink.models.native import draw_plain
+from outthink.models.native import NativeModel, draw_plain
 
 
 def is_plain(sampling: Sampling) -> bool:
@@ -28,6 +28,7 @@ class NativeDraw:
     """`decode.sample.draw`, by kernels of a level where all draws share one plain Sampling."""
 
     level: str
+    model: NativeModel | None = None  # whose threads it uses; None: as many as torch has
     seen: Sampling | None = None  # the last Sampling, and what it was found to be
     plain: bool = False
 
@@ -39,7 +40,8 @@ class NativeDraw:
         same = all(d.sampling is first or d.sampling == first for d in draws)
         if not (self.plain and same and logits.dtype == torch.float32) or any(d.is_whole for d in draws):
             return draw(logits, draws)
-        found = draw_plain(self.level, logits, list(draws), first.temperature)
+        threads = (self.model.threads if self.model else 0) or torch.get_num_threads()
+        found = draw_plain(self.level, logits, list(draws), first.temperature, threads)
         if not first.stats:
             return [Drawn(*one) for one in found]
         rows = logits[torch.tensor([d.row for d in draws])]

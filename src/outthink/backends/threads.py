@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 
@@ -51,10 +52,27 @@ def products() -> Callable[[], object]:
     return run
 
 
-class Watch:
-    """Lowers torch to one thread when passes suddenly become many times slower than they were."""
+class Threaded(Protocol):
+    """Something with a number of threads."""
 
-    def __init__(self) -> None:
+    threads: int
+
+
+def hand_over(model: Threaded) -> None:
+    """Give torch's threads to a model that has a pool of its own, and leave torch one.
+
+    What torch does beside such a model is little, but its OpenMP threads spin for milliseconds after it, on
+    the cores that the pool needs: passes of 64 rows took twice as long.
+    """
+    model.threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+
+class Watch:
+    """Lowers a backend to one thread when passes suddenly become many times slower than they were."""
+
+    def __init__(self, backend: Threaded) -> None:
+        self._backend = backend
         self._usual: dict[int, float] = {}  # a running mean per size, so that growing contexts are no jump
         self._slow = 0
 
@@ -67,9 +85,9 @@ class Watch:
             self._slow = 0
             return False
         self._slow += 1
-        if self._slow < PATIENCE or torch.get_num_threads() == 1:
+        if self._slow < PATIENCE or self._backend.threads == 1:
             return False
-        torch.set_num_threads(1)
+        self._backend.threads = 1
         self._usual.clear()
         self._slow = 0
         return True

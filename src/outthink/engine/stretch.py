@@ -139,9 +139,7 @@ class Stretch:
             if self.push(one) or self.is_starved():
                 break
         draft = growth.draft if growth is not None else None
-        if (
-            speculator.rule.reads_rows
-        ):  # a draft that knew noise of places not written yet could part the text
+        if speculator.rule.reads_rows:  # noise of places not written yet must stay unknown to drafts
             heard = dict(zip((-1, *path), tokens, strict=False))
         else:
             heard = {i: d.token for i, d in drawn.items()}

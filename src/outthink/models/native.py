@@ -159,6 +159,7 @@ class NativeModel:
         self.shape, self.config, self.parts, self.dtype, self.level = shape, config, parts, dtype, level
         self.turns = shape.rope.table(min(1024, shape.max_positions), torch.float32)
         self.every = list(range(shape.layers))
+        self.threads = 0  # of the pool; 0: as many as torch has
         self.handle = _native.create(*_sizes(shape), *_addresses(parts))
 
     def new_store(self, slots: int) -> Store:
@@ -181,7 +182,7 @@ class NativeModel:
             self._reach(max(batch.positions))
         table, run = self.turns, self.every if layers is None else list(layers)
         _native.forward(
-            self.handle, self.level, torch.get_num_threads(), batch,
+            self.handle, self.level, self.threads or torch.get_num_threads(), batch,
             data.data_ptr(), data.shape[1], data.stride(0) // data.stride(1), data.dtype == torch.bfloat16,
             table.data_ptr(), len(table), run, hidden, out.data_ptr(),
         )  # fmt: skip
@@ -241,7 +242,7 @@ def _addresses(parts: Any) -> tuple[int, bool, int, Any, list[Any]]:
 
 
 def draw_plain(
-    level: str, logits: torch.Tensor, draws: list[Draw], temperature: float
+    level: str, logits: torch.Tensor, draws: list[Draw], temperature: float, threads: int
 ) -> list[tuple[int, float, tuple[()]]]:
     """(token, log-probability before temperature, ()) of each draw; logits are float32 [rows, vocab].
 
@@ -249,4 +250,4 @@ def draw_plain(
     """
     logits = logits.contiguous()
     rows, vocab = logits.shape
-    return _native.draw(level, torch.get_num_threads(), logits.data_ptr(), rows, vocab, temperature, draws)
+    return _native.draw(level, threads, logits.data_ptr(), rows, vocab, temperature, draws)
