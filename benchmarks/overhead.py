@@ -54,7 +54,7 @@ def shares(seen: Watched, rows: int) -> Share:
     return Share(
         micros([begins[i + 1] - begins[i] for i in chosen]),
         micros([seen.forward.seconds[i] for i in chosen]),
-        micros([seen.plan.seconds[i] for i in chosen]),
+        micros([seen.plan.seconds[i] for i in chosen]) if seen.plan.seconds else 0.0,  # native: none is made
         micros([seen.draw.seconds[i] for i in chosen]),
     )
 

@@ -47,7 +47,7 @@ def test_growing_slot_by_slot_copies_a_few_times_only() -> None:
         store.grow(slots)
         reserves.add(store.reserve.shape[1])
         assert slots <= store.slots <= slots + slots // 32 + 1
-    assert len(reserves) == 7
+    assert len(reserves) <= 7
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")

@@ -94,6 +94,7 @@ def load_backend(
     backend.kind = f"{config.dtype} {config.device}, {config.kernels}"
     if isinstance(loaded.model, NativeModel):
         backend.draw = NativeDraw(loaded.model.level, loaded.model)
+        backend.moves_are_dear = True  # its attention takes extents as they are
         hand_over(loaded.model)
     backend.watch = Watch(backend) if is_ours else None
     return backend

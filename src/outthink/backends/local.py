@@ -58,6 +58,7 @@ class LocalBackend:
         )
         self.watch: Watch | None = None  # set where the number of threads is ours to choose
         self.notes: list[str] = []  # what a receipt should say
+        self.moves_are_dear = False  # whether a tail had better go on elsewhere than be moved as a whole
         self._variants: dict[Variant, RowModel] = {}
         self._ring: torch.Tensor | None = None
         self._queue: deque[tuple[PassJob, Inbox]] = deque()

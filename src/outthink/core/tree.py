@@ -202,10 +202,9 @@ class Tree:
         """
         if upto <= node.cap:
             return []
-        want = max(upto, hint)
-        if node.cap and self.slots.extend(node.start + node.cap, want - node.cap):
-            node.cap = want
+        if self.grow(node, upto, hint):
             return []
+        want = max(upto, hint)
         start = self._alloc(want)
         if start < 0 and want > upto:
             want = upto
@@ -217,6 +216,22 @@ class Tree:
         self.slots.free(node.start, node.cap)
         node.start, node.cap = start, want
         return moves
+
+    def cut(self, node: Node) -> Node:
+        """Part a node where its slots end; the lower part, which has none yet, is returned.
+
+        Instead of a move: what is there stays where it is, and goes on elsewhere.
+        """
+        self._split(node, node.cap)
+        return node.children[next(iter(node.children))]
+
+    def grow(self, node: Node, upto: int, hint: int) -> bool:
+        """Give a node slots for its first `upto` tokens, up to `hint`, if they are free right behind it."""
+        want = max(upto, hint)
+        if not (node.cap and self.slots.extend(node.start + node.cap, want - node.cap)):
+            return False
+        node.cap = want
+        return True
 
     def mark(self, node: Node, upto: int) -> None:
         """The first `upto` tokens of a node have cache now."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from outthink.core.ledger import Request as Reservation
     from outthink.engine.request import Run
 
+CUT = 32  # slots of a tail that is cut rather than moved when it cannot grow where it is
 LOOKAHEAD = 64  # slots that a growing tail takes at a time, when its length is not known to be shorter
 
 
@@ -109,6 +110,7 @@ class Place:
         self.kept_rows = about.kept_rows
         self._curve: Curve | None = None
         self.steady: Steady | None = None  # the pass that may be repeated one token on
+        self.is_cutting = bool(getattr(backend, "moves_are_dear", False))
         self.is_tight = False
         self.culprit: Any = None  # the work that was looked at last: the one that does not fit
 
@@ -286,6 +288,11 @@ class Place:
         return True
 
     def _plan_rows(self, plan: Plan, work: Work, node: Node, low: int, high: int) -> None:
+        if high > node.cap and self.is_cutting and low >= node.cap >= CUT:
+            hint = self._hint(work, node, high)
+            if not self.tree.grow(node, high, hint):
+                before = node.cap
+                node, low, high = self.tree.cut(node), low - before, high - before
         if high > node.cap:
             for move in self.tree.reserve(node, high, self._hint(work, node, high)):
                 _add_move(plan.moves[-1], move)

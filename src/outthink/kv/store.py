@@ -11,6 +11,7 @@ import torch
 from outthink.core.batch import Move
 
 LINE = 64  # bytes of a cache line
+FIRST = 2**28  # bytes that are asked for at first on a CPU: they take no memory before they are written
 
 
 class Store:
@@ -74,7 +75,8 @@ class Store:
             self._hold(self.reserve, min(wanted, reserved))
             return
         layers, old, *rest = self.data.shape
-        reserve = _zeros((layers, max(slots, 2 * reserved), *rest), self.data.dtype, self.data.device)
+        first = FIRST // (layers * prod(rest) * self.data.element_size()) if lazy else 0
+        reserve = _zeros((layers, max(slots, 2 * reserved, first), *rest), self.data.dtype, self.data.device)
         reserve[:, :old] = self.data
         self._hold(reserve, min(wanted, reserve.shape[1]) if lazy else reserve.shape[1])
 
