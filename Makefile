@@ -29,7 +29,7 @@ demo: install  ## solve problems on the embedded model, run a small bench, end w
 	$(BIN)/outthink demo
 
 test: install lint types  ## what CI runs: lint, types, tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 test-remote: install  ## strategies on real servers that serve pocket: llama.cpp, transformers serve, our own
 	OUTTHINK_REAL_SERVERS=1 $(BIN)/python -m pytest -rs tests/remote/test_real_servers.py

@@ -104,12 +104,27 @@ def _verdict(problem: Problem, answer: Answer) -> tuple[str, str]:
     return ("   right", "green") if problem.task.check(problem, answer.final) else ("   wrong", "red")
 
 
+def speculation_lines(receipt: Receipt) -> list[str]:
+    """What each drafter did, and what came of it: of drafts that were checked."""
+    lines = [
+        f"{name}: {d.accepted} of {d.checked} drafted tokens accepted in {d.steps} drafts, "
+        f"{d.seconds * 1000:.0f} ms of drafting"
+        for name, d in receipt.speculation.items()
+        if d.steps
+    ]
+    if receipt.speculation:
+        lines.append(f"{receipt.drawn_per_row:.2f} tokens a branch and pass")
+    return lines
+
+
 def show_receipt(out: Console, receipt: Receipt) -> None:
     """The receipt, and anything that was less than asked for."""
     from rich.text import Text
 
     out.print()
     out.print(receipt_table(receipt))
+    for line in speculation_lines(receipt):
+        out.print(Text(line, "dim"))
     for less in receipt.degradations:
         out.print(Text(f"{less.what}: {less.why}", "yellow"))
     for how in receipt.estimated:
