@@ -94,7 +94,7 @@ def measure(branches: int = 64, length: int = 512, new: int = 100) -> Section:
 
     row("prompt + tails", peak.wanted)
     row("allocated at peak", peak.allocated)
-    row("tensors (they grow by doubling)", peak.store)
+    row("tensors", peak.store)
     if peak.resident is not None:
         row("growth of the process, all of a run's memory in it", peak.resident / slot)
     row("a cache for each branch would be", copies)
