@@ -270,8 +270,9 @@ class Place:
                     return
             except NoRoom:
                 return
-            plan.wanted.add((node, offset))
-            plan.draws.append((stretch, i, node, offset))
+            row = _row(cursor, upto)  # a tail may have been cut on the way
+            plan.wanted.add(row)
+            plan.draws.append((stretch, i, *row))
 
     def _cover(self, plan: Plan, work: Work, cursor: Cursor, length: int) -> bool:
         """Plan what is missing for the row of the first `length` tokens; whether the pass will have all of
