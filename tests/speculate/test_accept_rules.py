@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawing import Drawing
 
 from outthink.backends.toy import hashed, toy
 from outthink.core.drafting import Accepted, AcceptRule, Drafter, Outcome, Target
@@ -24,7 +25,6 @@ from outthink.speculate.rules._rows import pick, residual, target_row
 from outthink.strategy.once import Once
 from outthink.strategy.vote import Vote
 from outthink.testing.enumerate import Oracle, OracleChance, enumerate_runs
-from tests.speculate.drawing import Drawing
 
 VOCAB = 3
 LOGITS = hashed(VOCAB, scale=1.5, seed=7)

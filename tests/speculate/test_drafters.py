@@ -356,7 +356,7 @@ def test_knowing_the_noise_is_worth_what_it_says() -> None:
 @pytest.mark.parametrize("drafter", [Copy(), Trie(), Stand(), Recycling(), Jacobi()], ids=repr)
 def test_confidences_are_honest(drafter: Any) -> None:
     """Over a run: what was said to be accepted, and what was."""
-    from tests.speculate.drafters import Asking
+    from drafters import Asking
 
     said: list[float] = []
     source = None

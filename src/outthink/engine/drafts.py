@@ -21,7 +21,11 @@ def draft(works: Sequence[Work], place: Place) -> list[Stretch]:
 
     Sources say how sure they are; where the drafter is choosy the pass takes the nodes that pay.
     """
-    asked = [w for w in works[: place.max_batch] if isinstance(w, Stretch) and w.speculator is not None]
+    asked = [
+        w
+        for w in works[: place.max_batch]
+        if isinstance(w, Stretch) and w.speculator is not None and not w.speculator.is_asleep
+    ]
     if not asked:
         return []
     room = place.max_rows - len(works)

@@ -334,7 +334,9 @@ class Place:
         for (stretch, at), drawn in zip(flight.writers, result.drawn, strict=True):
             if stretch not in self.works:
                 continue
-            if stretch.speculator is not None:
+            if stretch.speculator is not None and (
+                stretch.growth is not None or not stretch.speculator.is_asleep
+            ):
                 drafting.setdefault(stretch, ({}, {}))[0][at] = drawn
                 continue
             flight.wrote.append((stretch, [drawn.token]))

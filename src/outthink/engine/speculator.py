@@ -73,6 +73,12 @@ class Speculator:
         found: Sketching | None = getattr(self.source, "sketching", None)
         return found
 
+    @property
+    def is_asleep(self) -> bool:
+        """Whether the source wants neither to draft nor to hear for now: a step costs what a plain one
+        does."""
+        return time.perf_counter() < getattr(self.source, "wake_at", 0.0)
+
     # ---- before a pass
 
     def propose(self, stretch: Stretch, room: int) -> Draft | None:

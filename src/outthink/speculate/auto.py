@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 
 from outthink.core.drafting import Drafter, Outcome, Source, Studio, Tip
 from outthink.core.types import Draft, path_probabilities
@@ -17,6 +18,9 @@ FORGET = 0.98  # the weight of the past after one more observation
 HOPELESS = 0.05  # fewer expected tokens than this are not worth a choice
 PATIENCE = 2  # fruitless steps of a branch before its sources rest
 LONGEST_REST = 16  # steps
+WINDOW = 24  # steps of all branches after which it is judged whether drafting pays at all
+MARGIN = 1.05  # by how much it must
+FIRST_NAP, LONGEST_NAP = 16.0, 1024.0  # rests of all sources where it does not, in windows; they double
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Auto:
         over the batch: the nodes with the most expected tokens per measured second (engine/choice.py)
 
     What is learned lasts for one request and starts from the sources' own word. A branch whose drafts fail is
-    left alone for a while, twice as long each time.
+    left alone for a while, twice as long each time; and where asking takes longer than it saves, by the
+    clock, nobody is asked for a while. The clock changes the cost, never the text.
     """
 
     sources: tuple[Drafter, ...] = (Copy(), Consensus())
@@ -66,12 +71,24 @@ class AutoSource:
     tops: int = 0
     records: dict[tuple[str, int], list[float]] = field(default_factory=dict)  # (source, bucket): hits, tries
     fortunes: dict[Tip, Fortune] = field(default_factory=dict)
+    since: float = field(default_factory=perf_counter)  # when the window under way began
+    spent: float = 0.0  # seconds in it that went into asking and learning
+    steps: int = 0
+    written: int = 0
+    nap: float = FIRST_NAP / 2  # the last rest of all sources, in windows
+    wake_at: float = 0.0  # nobody is asked or told anything before
 
     def __post_init__(self) -> None:
         self.tops = max((source.tops for source in self.sources), default=0)
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         """The best draft of all sources, its confidences as measured."""
+        began = perf_counter()
+        best = self._best(tip, depth, nodes)
+        self.spent += perf_counter() - began
+        return best
+
+    def _best(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         fortune = self.fortunes.get(tip)
         if fortune is None:
             fortune = self.fortunes[tip] = Fortune()
@@ -95,6 +112,28 @@ class AutoSource:
 
     def observe(self, tip: Tip, outcome: Outcome) -> None:
         """Record what became of the best draft, checked or not, and let the sources learn."""
+        began = perf_counter()
+        self._learn(tip, outcome)
+        now = perf_counter()
+        self.spent += now - began
+        self.steps += 1
+        self.written += len(outcome.tokens)
+        if self.steps >= WINDOW:
+            self._judge(now)
+
+    def _judge(self, now: float) -> None:
+        """Whether drafting pays: would the same tokens, one a step and nobody asked, have taken longer?"""
+        wall = now - self.since
+        plain = (wall - self.spent) * self.written / self.steps
+        if plain < MARGIN * wall:
+            self.nap = min(2 * self.nap, LONGEST_NAP)
+            self.wake_at = now + self.nap * wall
+        else:
+            self.nap = FIRST_NAP / 2
+        self.steps = self.written = 0
+        self.spent, self.since = 0.0, max(now, self.wake_at)
+
+    def _learn(self, tip: Tip, outcome: Outcome) -> None:
         fortune = self.fortunes.get(tip)
         if fortune is not None and fortune.draft is not None:
             if self._record(fortune.draft, outcome.tokens):
