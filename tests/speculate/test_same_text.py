@@ -44,6 +44,7 @@ def test_wild_drafts_change_nothing(strategy: Any, sampling: Sampling) -> None:
             assert told(answer) == plain, (seed, shape)
             one.main.tree.check()
             assert one.main.tree.filled <= 3, "only the prompt may stay"
+            assert not any(node.cursors for node in one.main.tree.nodes()), "a draft was left in the tree"
 
 
 def test_drafts_are_accepted_and_counted() -> None:
@@ -68,6 +69,7 @@ def test_every_strategy_and_budget(strategy: Any, budget: Budget) -> None:
         one = engine(*shape)
         assert told(one.run(drafted)) == plain, shape
         one.main.tree.check()
+        assert not any(node.cursors for node in one.main.tree.nodes()), "a draft was left in the tree"
 
 
 def likely(tip: Any, depth: int, nodes: int) -> Any:
@@ -86,3 +88,23 @@ def likely(tip: Any, depth: int, nodes: int) -> Any:
             parents.append(at)
             at = len(tokens) - 1
     return Draft(tuple(tokens), tuple(parents)) if tokens else None
+
+
+def test_a_draft_whose_tip_had_no_room_leaves_the_tree() -> None:
+    """A long prompt takes its share of a pass, and a branch that had drafted is left out of it."""
+    sampling = Sampling(temperature=1.0, max_tokens=14, ignore_eos=True)
+    asked = [(Vote(n=7), "abc"), (Once(), "abcab" * 8), (Once(), "bcabc" * 8)]
+
+    def run(**given: Any) -> tuple[list[Any], Engine]:
+        one = hashing(max_batch=8, max_rows=8)
+        requests = [
+            Request(s, prompt, sampling=sampling, tag=i, **given) for i, (s, prompt) in enumerate(asked)
+        ]
+        done = sorted(one.map(requests), key=lambda d: d.request.tag)
+        return [told(d.answer) for d in done if d.answer], one
+
+    plain, _ = run()
+    drafted, one = run(speculate=Asking(wild(4, seed=1)))
+    assert drafted == plain and len(plain) == 3
+    one.main.tree.check()
+    assert not any(node.cursors for node in one.main.tree.nodes()), "a draft was left in the tree"

@@ -127,10 +127,15 @@ class Place:
         near, far = self._ordered()
         if not drafted:
             drafting = draft(near, self) if not self.is_tight else []
-        plan.room -= self.max_rows // 4 if far else 0  # a share of the pass is kept for prompts
-        taken = self._admit_all(plan, near, 0)
-        plan.room += self.max_rows // 4 if far else 0
-        self._admit_all(plan, far, taken)
+        try:
+            plan.room -= self.max_rows // 4 if far else 0  # a share of the pass is kept for prompts
+            taken = self._admit_all(plan, near, 0)
+            plan.room += self.max_rows // 4 if far else 0
+            self._admit_all(plan, far, taken)
+        except CacheFull:
+            for stretch in drafting:
+                stretch.drop_draft()
+            raise
         for stretch in drafting:
             self._add_draft(plan, stretch)
         batch, where = pack(plan.ranges, plan.wanted)
@@ -256,7 +261,8 @@ class Place:
         growth = stretch.growth
         assert growth is not None
         if not any(s is stretch for s, *_ in plan.draws) and not any(s is stretch for s, *_ in plan.again):
-            return  # its tip is not in the pass
+            stretch.drop_draft()  # its tip is not in the pass
+            return
         length = stretch.position
         for i, cursor in enumerate(growth.cursors):
             upto = length + growth.depths[i]
