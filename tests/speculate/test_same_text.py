@@ -93,10 +93,10 @@ def likely(tip: Any, depth: int, nodes: int) -> Any:
 def test_a_draft_whose_tip_had_no_room_leaves_the_tree() -> None:
     """A long prompt takes its share of a pass, and a branch that had drafted is left out of it."""
     sampling = Sampling(temperature=1.0, max_tokens=14, ignore_eos=True)
-    asked = [(Vote(n=7), "abc"), (Once(), "abcab" * 8), (Once(), "bcabc" * 8)]
+    asked = [(Vote(n=14), "abc"), (Once(), "abcab" * 8), (Once(), "bcabc" * 8)]
 
     def run(**given: Any) -> tuple[list[Any], Engine]:
-        one = hashing(max_batch=8, max_rows=8)
+        one = hashing(max_batch=16, max_rows=16)
         requests = [
             Request(s, prompt, sampling=sampling, tag=i, **given) for i, (s, prompt) in enumerate(asked)
         ]
