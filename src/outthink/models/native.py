@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from outthink.core.batch import Batch
-from outthink.core.jobs import Draw, Variant
+from outthink.core.jobs import Draw, Drawn, Variant
 from outthink.kv.store import Store
 from outthink.models.assemble import Assembly, Parts
 from outthink.models.base import ModelConfig
@@ -177,16 +177,35 @@ class NativeModel:
         last norm [len(wanted), hidden] instead of logits. Raises ValueError for a batch that does not fit.
         """
         out = torch.empty(len(batch.wanted), self.shape.hidden if hidden else self.shape.vocab)
-        data = store.data
-        if batch.positions:
-            self._reach(max(batch.positions))
-        table, run = self.turns, self.every if layers is None else list(layers)
-        _native.forward(
+        run = self.every if layers is None else list(layers)
+        _native.forward(*self._order(batch, store, 0, run, hidden, out))
+        return out
+
+    def write(
+        self, batch: Batch, store: Store, draws: list[Draw], temperature: float, steps: int, ends: bytes
+    ) -> tuple[torch.Tensor, list[list[Drawn]]]:
+        """Up to so many passes of decode steps: (their logits [steps * rows, vocab], what each drew).
+
+        The first is `batch`, of which every row is the last of a leaf of its own and drawn from, in order;
+        each other one is `batch.after` of what was drawn. A step that draws a token with `ends[token]` is the
+        last one. Raises ValueError for a batch that does not fit.
+        """
+        out = torch.empty(steps * len(draws), self.shape.vocab)
+        order = self._order(batch, store, steps - 1, self.every, False, out)
+        found = _native.write(*order, draws, temperature, steps, ends)
+        return out[: len(found) * len(draws)], [[Drawn(*one) for one in step] for step in found]
+
+    def _order(
+        self, batch: Batch, store: Store, more: int, layers: list[int], hidden: bool, out: torch.Tensor
+    ) -> tuple[object, str, int, Batch, int, int, int, bool, int, int, list[int], bool, int]:
+        """What C needs to know of passes that go `more` positions beyond the batch."""
+        self._reach(max(batch.positions, default=0) + more)
+        data, table = store.data, self.turns
+        return (
             self.handle, self.level, self.threads or torch.get_num_threads(), batch,
             data.data_ptr(), data.shape[1], data.stride(0) // data.stride(1), data.dtype == torch.bfloat16,
-            table.data_ptr(), len(table), run, hidden, out.data_ptr(),
+            table.data_ptr(), len(table), layers, hidden, out.data_ptr(),
         )  # fmt: skip
-        return out
 
     def variant(self, variant: Variant) -> NativeVariant:
         """The same weights with layers left out; raises ModelError for 8 bits, which these kernels lack."""
