@@ -38,7 +38,7 @@ def paid(answer: Answer | None) -> tuple[Any, ...]:
     """What was computed, in all."""
     assert answer is not None and answer.receipt is not None
     actual = answer.receipt.actual
-    return actual.positions, actual.passes, actual.flops, actual.bytes, actual.written
+    return actual.positions, actual.passes, actual.flops, actual.bytes, actual.cache_bytes
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
