@@ -112,7 +112,7 @@ def test_several_steps_are_the_single_ones(
     for store in stores:
         store.data.normal_(generator=torch.Generator().manual_seed(3))
     draws = [Draw(row, 2**63 + 7**row, 63, sampling, ()) for row in range(rows)]
-    logits, steps = model.write(batch, stores[0], draws, temperature, 9, bytes(97))
+    logits, steps, _ = model.write(batch, stores[0], draws, temperature, 9, bytes(97))
     assert len(steps) == 9 and all(len(step) == rows for step in steps)
     for step, several in zip(steps, logits.split(rows), strict=True):
         single = model.forward(batch, stores[1])
@@ -129,7 +129,7 @@ def test_the_step_that_draws_an_end_is_the_last(save_tiny: Any, level: str) -> N
     assert isinstance(model, NativeModel)
     batch, store = leaves(4, prompt=20, tail=2), model.new_store(1000)
     draws = [Draw(row, 11 * row + 1, 21, Sampling(temperature=1.0), ()) for row in range(4)]
-    _, steps = model.write(batch, store, draws, 1.0, 12, bytes(model.shape.vocab))
+    steps = model.write(batch, store, draws, 1.0, 12, bytes(model.shape.vocab))[1]
     seen = [{drawn.token for drawn in step} for step in steps]
     last = next(i for i in range(3, 12) if seen[i] - set().union(*seen[:i]))
     ends = bytearray(model.shape.vocab)

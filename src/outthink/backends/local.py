@@ -164,22 +164,25 @@ class LocalBackend:
         began = time.perf_counter()
         run_on = getattr(self.draw, "run_on", None)  # all steps in one call, where a way to draw has that
         found = run_on(job, self.store) if run_on is not None else None
-        logits, steps = found or self._step_by_step(job)
+        logits, steps, drawing = found or self._step_by_step(job)
         job.steps = len(steps)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began - drawing
         if self.watch is not None and self.watch.passed(len(job.batch), seconds / job.steps):
             self.notes.append("passes became many times slower with several threads: one is used from now on")
         if job.keep:
             self._keep(job.keep, logits)
         return PassResult(steps[-1], [], seconds, steps[:-1])
 
-    def _step_by_step(self, job: PassJob) -> tuple[torch.Tensor, list[list[Drawn]]]:
-        batch, draws, steps, logits = job.batch, job.draws, [], []
+    def _step_by_step(self, job: PassJob) -> tuple[torch.Tensor, list[list[Drawn]], float]:
+        """(Logits, what each step drew, seconds of the draws)."""
+        batch, draws, steps, logits, drawing = job.batch, job.draws, [], [], 0.0
         while True:
             logits.append(self.model.forward(batch, self.store))
+            began = time.perf_counter()
             steps.append(self.draw(logits[-1], draws))
+            drawing += time.perf_counter() - began
             if len(steps) == job.steps or any(job.ends[drawn.token] for drawn in steps[-1]):
-                return torch.cat(logits), steps
+                return torch.cat(logits), steps, drawing
             batch = batch.after([drawn.token for drawn in steps[-1]])
             draws = [d._replace(position=d.position + 1) for d in draws]
 

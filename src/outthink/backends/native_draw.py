@@ -46,8 +46,8 @@ class NativeDraw:
         stats = statistics(rows, first.stats)
         return [Drawn(token, logprob, some) for (token, logprob, _), some in zip(found, stats, strict=True)]
 
-    def run_on(self, job: PassJob, store: Store) -> tuple[torch.Tensor, list[list[Drawn]]] | None:
-        """All steps of a job in one call: (their logits, what each drew); None if it cannot."""
+    def run_on(self, job: PassJob, store: Store) -> tuple[torch.Tensor, list[list[Drawn]], float] | None:
+        """All steps of a job in one call: (their logits, what each drew, in what time); None if it cannot."""
         sampling = job.draws[0].sampling
         if self.model is None or sampling.stats or not self._shares(job.draws):
             return None

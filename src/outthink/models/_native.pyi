@@ -58,7 +58,7 @@ def write(
     steps: int,
     ends: bytes,
     /,
-) -> list[list[tuple[int, float, tuple[()]]]]: ...
+) -> tuple[list[list[tuple[int, float, tuple[()]]]], float]: ...
 def draw(
     level: str,
     threads: int,

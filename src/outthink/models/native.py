@@ -183,8 +183,8 @@ class NativeModel:
 
     def write(
         self, batch: Batch, store: Store, draws: list[Draw], temperature: float, steps: int, ends: bytes
-    ) -> tuple[torch.Tensor, list[list[Drawn]]]:
-        """Up to so many passes of decode steps: (their logits [steps * rows, vocab], what each drew).
+    ) -> tuple[torch.Tensor, list[list[Drawn]], float]:
+        """Up to so many passes of decode steps: (logits [steps * rows, vocab], what each drew, seconds of that).
 
         The first is `batch`, of which every row is the last of a leaf of its own and drawn from, in order;
         each other one is `batch.after` of what was drawn. A step that draws a token with `ends[token]` is the
@@ -192,8 +192,8 @@ class NativeModel:
         """
         out = torch.empty(steps * len(draws), self.shape.vocab)
         order = self._order(batch, store, steps - 1, self.every, False, out)
-        found = _native.write(*order, draws, temperature, steps, ends)
-        return out[: len(found) * len(draws)], [[Drawn(*one) for one in step] for step in found]
+        found, seconds = _native.write(*order, draws, temperature, steps, ends)
+        return out[: len(found) * len(draws)], [[Drawn(*one) for one in step] for step in found], seconds
 
     def _order(
         self, batch: Batch, store: Store, more: int, layers: list[int], hidden: bool, out: torch.Tensor

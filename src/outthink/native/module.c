@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "native.h"
 
 static const char MODEL[] = "outthink.native.model";
@@ -392,6 +393,7 @@ typedef struct {
     Draws draws;
     const char *ends; /* by token: whether the step that draws it is the last */
     int most, done;
+    double seconds; /* of the draws */
     struct Drawing *taken; /* [most, rows] */
 } Writing;
 
@@ -416,12 +418,21 @@ static int step_on(Space *space, Pass *pass, const Writing *writing)
     return pass->num_chunks >= 0;
 }
 
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
 /* Draw; whether another step is to follow. */
 static int take_step(Writing *writing)
 {
     Draws *draws = &writing->draws;
     int is_last = ++writing->done == writing->most;
+    const double began = now();
     draw_rows(draws);
+    writing->seconds += now() - began;
     memcpy(writing->taken + (long)(writing->done - 1) * draws->count, draws->drawings,
            draws->count * sizeof(struct Drawing));
     for (int i = 0; i < draws->count; i++) {
@@ -530,7 +541,7 @@ static PyObject *py_forward(PyObject *self, PyObject *const *args, Py_ssize_t co
     Py_RETURN_NONE;
 }
 
-/* write(..., draws, temperature, steps, ends) -> [[(token, logprob, ())] of each step]: up to so many passes. */
+/* write(..., draws, temperature, steps, ends) -> ([[(token, logprob, ())] of each step], seconds of the draws) */
 static PyObject *py_write(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     Writing w = {0};
@@ -558,7 +569,7 @@ static PyObject *py_write(PyObject *self, PyObject *const *args, Py_ssize_t coun
     }
     free(w.draws.drawings);
     free(w.taken);
-    return found;
+    return found ? Py_BuildValue("(Nd)", found, w.seconds) : NULL;
 }
 
 /* draw(level, threads, logits, rows, vocab, temperature, draws) -> [(token, logprob, ())] */
