@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import outthink as ot
 from outthink import spec
 from outthink.core.errors import BadInput, UnknownName
 from outthink.core.protocols import Strategy, Verifier
@@ -188,12 +187,3 @@ def test_names_of_a_missing_thing_are_an_unknown_name() -> None:
 def test_describes() -> None:
     assert spec.describe(Plain) == spec.Description("plain", "Write once.", (), "arXiv:2203.11171")
     assert spec.describe(PickOne).fields[:2] == ("n", "verifier=sharp()")
-
-
-def test_run_takes_a_name() -> None:
-    lm, sampling = ot.load("toy"), Sampling(max_tokens=6)
-    by_name = ot.run("vote(n=3)", "ab", lm, sampling=sampling, seed=3)
-    by_part = ot.run(ot.strategy.Vote(n=3), "ab", lm, sampling=sampling, seed=3)
-    assert (by_name.text, by_name.final) == (by_part.text, by_part.final)
-    with pytest.raises(BadInput, match="vote"):
-        ot.run("vot(n=3)", "ab", lm)

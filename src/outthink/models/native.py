@@ -184,7 +184,7 @@ class NativeModel:
     def write(
         self, batch: Batch, store: Store, draws: list[Draw], temperature: float, steps: int, ends: bytes
     ) -> tuple[torch.Tensor, list[list[Drawn]], float]:
-        """Up to so many passes of decode steps: (logits [steps * rows, vocab], what each drew, seconds of that).
+        """Up to so many passes of decode steps: (logits [steps * rows, vocab], what each drew, in what time).
 
         The first is `batch`, of which every row is the last of a leaf of its own and drawn from, in order;
         each other one is `batch.after` of what was drawn. A step that draws a token with `ends[token]` is the
