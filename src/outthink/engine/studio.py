@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from outthink.core.branch import WriteWork
-from outthink.core.drafting import Shadow, Tip
+from outthink.core.drafting import Drafter, Shadow, Tip
 from outthink.core.errors import BadInput
 from outthink.core.ledger import Scope
 from outthink.core.rng import Chance
@@ -85,9 +85,11 @@ class Follower:
 class EngineStudio:
     """`core.drafting.Studio` for one run."""
 
-    def __init__(self, run: Run, shares_noise: bool) -> None:
+    def __init__(self, run: Run, drafter: Drafter, shares_noise: bool) -> None:
         place = run.engine.main
-        self.run = run
+        self.engine, self.seed, self.chances = run.engine, run.seed, run.chances
+        self.clock = run.engine.clock
+        self.pace = run.engine.memory.pace(run.request.share, repr(drafter))
         self.vocab = place.vocab
         self.tokenizer = place.tokenizer
         self.ends = place.eos
@@ -96,19 +98,25 @@ class EngineStudio:
 
     def luck(self, name: str) -> Chance:
         """Chance for what a source tries: it may change the cost, never the text."""
-        return self.run.chances(self.run.seed, f"source:{name}")
+        return self.chances(self.seed, f"source:{name}")
 
     def chance(self, tip: Tip) -> Chance:
         """Chance for drafts that are drawn: apart from that of the text."""
-        return self.run.chances(tip.branch.key, "draft")
+        return self.chances(tip.branch.key, "draft")
+
+    def seconds(self, rows: int) -> float:
+        """What a pass of so many rows takes, as measured."""
+        place = self.engine.main
+        assert not isinstance(place, RemotePlace), "an endpoint drafts on its own side"
+        return place.curve()[rows]
 
     def shadow(self, tip: Tip, model: str = "") -> Shadow:
         """The tip's text on another model of the engine."""
-        place = self.run.engine.place(model or None)
+        place = self.engine.place(model or None)
         if isinstance(place, RemotePlace):
             raise BadInput(f"{place.name} is an endpoint: its tokens cannot be drafted here")
         if place.vocab != self.vocab or not _same_words(place.tokenizer, self.tokenizer):
-            raise BadInput(f"{place.name} has another vocabulary than {self.run.engine.main.name}")
+            raise BadInput(f"{place.name} has another vocabulary than {self.engine.main.name}")
         return Follower(place, tip)
 
 
