@@ -116,9 +116,9 @@ class Studio(Protocol):
         ...
 
     def shadow(self, tip: Tip, model: str = "") -> Shadow:
-        """The tip's text on another model of the engine.
+        """The tip's text on another model of the engine; where that has another vocabulary, by text.
 
-        Raises BadInput where the other model's vocabulary differs, UnknownName where there is none.
+        Raises BadInput where it cannot read the text, UnknownName where there is none.
         """
         ...
 
