@@ -1,4 +1,4 @@
-"""A drafting model with another tokenizer: the text stays the target's, whatever it makes of it; or it is refused."""
+"""A drafting model with another tokenizer: the text stays the target's, or the model is refused."""
 
 from __future__ import annotations
 
@@ -141,10 +141,8 @@ def test_a_context_that_is_too_short_ends_drafting_not_the_text(trained: Path, p
     assert 0 < after.receipt.speculation["draft_model"].steps < 250, "drafts before, none after"
 
 
-def test_a_model_that_cannot_read_the_text_is_refused_in_words(
-    tmp_path: Path, trained: Path, plain: Engine
-) -> None:
-    """One whose tokenizer knows capitals only: the draft is lost, the text is not, and the receipt says why."""
+def test_a_model_that_cannot_read_the_text_is_refused(tmp_path: Path, trained: Path, plain: Engine) -> None:
+    """Its tokenizer knows capitals only: the draft is lost, the text is not, and the receipt says why."""
     import transformers
     from tokenizers import Tokenizer, models
 

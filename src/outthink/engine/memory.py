@@ -12,6 +12,7 @@ from typing import Any
 from outthink.core.drafting import Source
 
 MOST = 64  # drafters, of all shares together, that are remembered
+MOST_BYTES = 256 * 2**20  # that their live halves may hold in all; each bounds what it holds itself
 
 
 class Memory:
@@ -29,13 +30,15 @@ class Memory:
     def source(self, share: str, drafter: str, open_one: Callable[[], Source]) -> tuple[Source, bool]:
         """The live half that a share's requests go on with, and whether it has served one before."""
         is_warm = (share, drafter) in self._sources
-        return _latest(self._sources, (share, drafter), open_one), is_warm
+        source: Source = _latest(self._sources, (share, drafter), open_one)
+        while len(self._sources) > 1 and self.state_bytes > MOST_BYTES:
+            del self._sources[next(iter(self._sources))]
+        return source, is_warm
 
-    def forget(self, share: str) -> None:
-        """Let go of all that a share's requests have taught."""
-        for kept in (self._paces, self._sources):
-            for key in [key for key in kept if key[0] == share]:
-                del kept[key]
+    @property
+    def state_bytes(self) -> float:
+        """About what the live halves remember."""
+        return sum(float(getattr(source, "state_bytes", 0.0)) for source in self._sources.values())
 
 
 def _latest(kept: dict[tuple[str, str], Any], key: tuple[str, str], make: Callable[[], Any]) -> Any:

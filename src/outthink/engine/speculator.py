@@ -75,15 +75,15 @@ class Speculator:
     def _open(self, drafter: Drafter) -> Source:
         """The live half: that of earlier requests where the engine is warm.
 
-        Under a rule that weighs draws other drafts give another text, so what was written before must not
-        matter.
+        Not under a rule that weighs draws: a seed that comes again draws its noise again, and a draft that
+        knows what it wrote would be no chance.
         """
         request, engine = self.run.request, self.run.engine
         if not (engine.warm if request.warm is None else request.warm):
             return drafter.open(self.studio)
         if self.rule.reads_rows:
             self.run.degrade(
-                "warm", f"drafters start cold: under {self.rule!r} drafts change the text of a seed"
+                "warm", f"drafters start cold: under {self.rule!r} a draft must not know what a seed wrote"
             )
             return drafter.open(self.studio)
         source, self.is_warm = engine.memory.source(

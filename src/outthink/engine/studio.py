@@ -14,7 +14,6 @@ from outthink.engine.remote import RemotePlace
 from outthink.engine.translate import Translator
 
 if TYPE_CHECKING:
-    from outthink.engine.place import Place
     from outthink.engine.request import Run
     from outthink.engine.speculator import Speculator
 

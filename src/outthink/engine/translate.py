@@ -1,12 +1,12 @@
 """A drafting model with another tokenizer: it reads the target's text, and what it writes is read back.
 
     follow   text of the target's tokens -> tokens of the drafting model
-    write    its next tokens -> their text -> tokens of the target, the part that goes on from the text as it is
+    write    its next tokens -> their text -> tokens of the target, where it goes on from the text as it is
 
-Token numbers mean nothing to the other side, nor does noise by token: so it writes its likeliest tokens, which
-are also those that a sampled text takes most often. The target checks every one, so the text stays its own.
-After "Accelerating LLM Inference with Lossless Speculative Decoding Algorithms for Heterogeneous
-Vocabularies" (string-level exact match; assisted generation with any model).
+Token numbers mean nothing to the other side, nor does noise by token: so it writes its likeliest tokens,
+which are also those that a sampled text takes most often. The target checks every one: the text stays its
+own. After "Accelerating LLM Inference with Lossless Speculative Decoding Algorithms for Heterogeneous
+Vocabularies".
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ class Translator:
         both: list[int] = self.target.encode(tail + text, special=False)
         if both[: len(alone)] == alone:
             return both[len(alone) :]
-        found: list[int] = self.target.encode(
-            text, special=False
-        )  # its last token would be merged: start after it
+        found: list[int] = self.target.encode(text, special=False)  # it would merge: after it
         return found if self.target.decode(found) == text else []
 
     def close(self) -> None:

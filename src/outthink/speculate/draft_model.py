@@ -15,7 +15,7 @@ class DraftModel:
 
     It draws with the target's own noise: where both models agree on the distribution they draw the same
     token, at any temperature. Leviathan et al., 2211.17192 (with match in place of rejection). One with
-    another tokenizer drafts by text, its likeliest tokens; where it cannot read the text, the receipt says so.
+    another tokenizer drafts its likeliest tokens, by text; where it cannot read that, the receipt says so.
     """
 
     model: str = "pocket-mini"
