@@ -61,6 +61,7 @@ def load(
     max_rows: int = 512,
     cache: float = 1.0,
     speculate: Drafter | str = "none",
+    warm: bool = False,
     trust_remote_code: bool = False,
     kernels: str | None = None,
     prices: str | None = None,
@@ -73,7 +74,8 @@ def load(
 
     `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
     values, in GiB. `speculate` names who drafts, where a run does not say ("auto", "copy(n=8)"): the same
-    text, sooner. `kernels` is "torch", "native" (C, on CPUs, in float32 and bfloat16) or "auto", native where
+    text, sooner; with `warm` drafters go on from what earlier runs have taught them. `kernels` is "torch",
+    "native" (C, on CPUs, in float32 and bfloat16) or "auto", native where
     it can be; None is what the environment variable OUTTHINK_KERNELS says, else auto; the `machine` of a
     receipt says which ran. Of endpoints: `prices` are dollars a million tokens as "INPUT,OUTPUT", `tokenizer`
     is the directory of the model's tokenizer if there is one here, `api` "chat" or "completions",
@@ -96,7 +98,7 @@ def load(
     backend = load_backend(name, dtype, device, threads, trust_remote_code, kernels)
     slots = max(16, int(cache * 2**30 / backend.about.prices.slot_bytes)) if name != "toy" else 65536
     engine = Engine(backend, slots=slots, max_batch=max_batch, max_rows=max_rows)
-    engine.speculate = drafter_of(speculate, engine)
+    engine.speculate, engine.warm = drafter_of(speculate, engine), warm
     return engine
 
 
@@ -110,6 +112,7 @@ def run(
     sampling: Sampling | None = None,
     speculate: Drafter | str | None = None,
     accept: AcceptRule | None = None,
+    warm: bool | None = None,
     trace: Trace | None = None,
 ) -> Answer:
     """Run a strategy on a problem until it has its answer or the budget ends; the receipt is on the answer.
@@ -119,7 +122,8 @@ def run(
     The same strategy, seed and sampling give the same answer, but for close draws where torch computes in
     float32 or bfloat16 and another batch changes the last bits of a logit. `speculate` names who drafts
     (None: as the model was loaded, "none": nobody), `accept` the accept rule, by default `match`, which
-    leaves the text as it is. Raises what the strategy raises.
+    leaves the text as it is; `warm` lets drafters go on from earlier runs (None: as the model was loaded),
+    which changes neither the text nor the logical cost. Raises what the strategy raises.
     """
     from outthink.engine.request import Request
     from outthink.engine.trace import Trace
@@ -129,7 +133,7 @@ def run(
         drafter = None if speculate is None else drafter_of(speculate, lm) or "none"
         part = spec.parse(strategy) if isinstance(strategy, str) else strategy
         request = Request(part, problem, budget or Budget(), seed, sampling or Sampling())
-        return lm.run(replace(request, speculate=drafter, accept=accept))
+        return lm.run(replace(request, speculate=drafter, accept=accept, warm=warm))
     finally:
         lm.trace = before
 
@@ -138,11 +142,14 @@ def drafter_of(named: Drafter | str, lm: Engine) -> Drafter | None:
     """The drafter of that name, the models that it drafts with loaded beside the engine's own."""
     from outthink.backends.load import load_backend
     from outthink.core.drafting import models_of
+    from outthink.engine.place import Place
 
     drafter = None if named == "none" else spec.parse(named, "speculate") if isinstance(named, str) else named
     for model in models_of(drafter):
         if model not in lm.places:
             lm.add(load_backend(model))
+    if getattr(drafter, "is_choosy", False) and isinstance(lm.main, Place):
+        lm.main.curve()  # what passes take is measured now, not while somebody waits for a text
     return drafter
 
 

@@ -208,3 +208,18 @@ class Counting:
     def __getitem__(self, at: int) -> int:
         self.reads += 1
         return int(self.order[at])
+
+
+def test_a_full_disk_leaves_the_old_datastore(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written beside the old one and takes its name when it is whole."""
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = Path(path).read_bytes()
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        build(path, [[1, 2, 3]], ToyTokenizer(VOCAB), VOCAB)
+    assert Path(path).read_bytes() == before and [p.name for p in Path(path).parent.iterdir()] == [
+        "texts.store"
+    ]

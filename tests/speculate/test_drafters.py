@@ -123,7 +123,7 @@ def test_a_prompt_that_many_branches_share_is_read_once() -> None:
     source = Trie().open(STUDIO)
     for _ in range(5):
         source.propose(tip_of("abcdabcd", prompt=8), 8, 8)
-    assert source.places.count == 7
+    assert source.library.places.count == 7
 
 
 def test_consensus_is_of_siblings_and_of_what_they_wrote() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from outthink.backends.local import LocalBackend
 from outthink.backends.threads import Watch, choose, hand_over, products
@@ -54,6 +55,23 @@ def kernels() -> str:
 
     level = choose_kernels(None, "float32", torch.device("cpu"))
     return "torch" if level is None else f"native {level}"
+
+
+def load_tokenizer(name: str) -> tuple[Any, int]:
+    """The tokenizer of a model and the size of its vocabulary, without weights. Raises as load_backend."""
+    if name == "toy":
+        from outthink.backends.toy import toy
+
+        return toy().tokenizer, toy().about.vocab
+    from outthink.models.config import read_config
+    from outthink.models.tokenizer import Tokenizer
+
+    path = locate(name)
+    config = read_config(path)
+    vocab = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+    if not isinstance(vocab, int):
+        raise BadInput(f"{path}/config.json does not say how large the vocabulary is (vocab_size)")
+    return Tokenizer.from_directory(path), vocab
 
 
 def load_backend(

@@ -1,4 +1,4 @@
-"""Writing files so that a whole one is never mistaken for half of one."""
+"""Folders for results, and JSON that every reader takes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from outthink.core.errors import BadInput
+from outthink.core.files import write_whole
 
 
 def make_folder(path: Path) -> None:
@@ -21,20 +22,6 @@ def make_folder(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise BadInput(f"cannot write into {str(path)!r}: {error.strerror or error}") from None
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file all at once: whoever reads it sees the old content or the new, never a part."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def plain(value: Any) -> Any:

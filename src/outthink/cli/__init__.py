@@ -22,6 +22,7 @@ from outthink.cli.probe import probe
 from outthink.cli.replay import replay
 from outthink.cli.serve import serve
 from outthink.cli.solve import explain, solve
+from outthink.cli.store import store
 from outthink.core.errors import BadInput, OutthinkError, UnknownName
 
 HELP = """Spend compute at inference time: the best answer that a budget can buy, with a receipt.
@@ -49,6 +50,7 @@ HELP = """Spend compute at inference time: the best answer that a budget can buy
 [bold]The same text, sooner[/bold]
   outthink solve --task steps --strategy "vote(n=8)" --speculate auto
   outthink certify --speculate auto --task steps
+  outthink store build past.jsonl notes.txt --out past.store
 
 \b
 [bold]A whole dataset, or another server[/bold]
@@ -77,6 +79,7 @@ app = typer.Typer(
 COMMANDS = (solve, bench, map, serve, probe, certify, replay, explain, demo, tasks, models, methods)
 for command in COMMANDS:
     app.command(command.__name__)(command)
+app.add_typer(store, name="store")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -114,7 +117,7 @@ def _check(arguments: list[str]) -> None:
         except UnicodeEncodeError as error:
             byte = ord(word[error.start]) - 0xDC00
             raise BadInput(f"an argument is not UTF-8: byte {byte:#04x} at position {error.start}") from None
-    known = [command.__name__ for command in COMMANDS]
+    known = [*(command.__name__ for command in COMMANDS), "store"]
     if arguments and arguments[0] not in known and not arguments[0].startswith("-"):
         raise UnknownName("command", arguments[0], known)
 

@@ -66,6 +66,9 @@ class Running(Listing):
         str,
         Option(help="Who drafts: auto, none, copy(n=8) ...; the same text, sooner.", rich_help_panel=RUNNING),
     ] = "none"
+    warm: Annotated[
+        bool, Option("--warm", help="Drafters go on from one problem to the next.", rich_help_panel=RUNNING)
+    ] = False
     accept: Annotated[str, Option(help="The accept rule of drafts.", rich_help_panel=RUNNING)] = "match"
     dtype: Annotated[str, Option(help="float32, bfloat16 or int8.", rich_help_panel=RUNNING)] = "float32"
     device: Annotated[str | None, Option(help="cpu or cuda.", rich_help_panel=RUNNING)] = None
@@ -99,7 +102,9 @@ class Running(Listing):
             raise BadInput(f"threads={self.threads}: give at least 1")
         names = ("device", "threads", "max_batch", "cache", "prices", "tokenizer", "api")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        engine = outthink.load(self.model, dtype=self.dtype, speculate=self.speculate, **given)
+        engine = outthink.load(
+            self.model, dtype=self.dtype, speculate=self.speculate, warm=self.warm, **given
+        )
         engine.accept = spec.parse(self.accept, "speculate.rules")
         for name in self.also or ():
             if name in engine.places:

@@ -108,7 +108,7 @@ def speculation_lines(receipt: Receipt) -> list[str]:
     """What each drafter did, and what came of it: of drafts that were checked."""
     lines = [
         f"{name}: {d.accepted} of {d.checked} drafted tokens accepted in {d.steps} drafts, "
-        f"{d.seconds * 1000:.0f} ms of drafting"
+        f"{d.seconds * 1000:.0f} ms of drafting, {'warm' if d.is_warm else 'cold'}"
         for name, d in receipt.speculation.items()
         if d.steps
     ]

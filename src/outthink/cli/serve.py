@@ -45,6 +45,10 @@ class Serving:
     speculate: Annotated[
         str, Option(help="Who drafts: auto, none, copy(n=8) ...", rich_help_panel=RUNNING)
     ] = "none"
+    warm: Annotated[
+        bool,
+        Option("--warm", help="Drafters go on between requests of one key.", rich_help_panel=RUNNING),
+    ] = False
     cache: Annotated[float, Option(help="GiB for keys and values.", rich_help_panel=RUNNING)] = 1.0
     quiet: Annotated[bool, Option("--quiet", help="No line for each request on stderr.")] = False
 
@@ -96,5 +100,6 @@ def serve(options: Serving) -> None:
         max_batch=options.max_batch,
         cache=options.cache,
         speculate=options.speculate,
+        warm=options.warm,
     )
     run(load, settings, options.host, options.port)

@@ -97,6 +97,15 @@ class Studio(Protocol):
     ends: frozenset[int]
     layers: int
     shares_noise: bool  # whether drafts may know `Tip.key`: only a rule that draws by it allows that
+    pace: dict[str, Any]  # numbers that last: of this drafter and share, from request to request
+
+    def clock(self) -> float:
+        """Seconds, from whenever."""
+        ...
+
+    def seconds(self, rows: int) -> float:
+        """What a pass of so many rows takes, as measured."""
+        ...
 
     def luck(self, name: str) -> Chance:
         """Chance for what a source tries: it may change the cost, never the text."""
@@ -107,9 +116,9 @@ class Studio(Protocol):
         ...
 
     def shadow(self, tip: Tip, model: str = "") -> Shadow:
-        """The tip's text on another model of the engine.
+        """The tip's text on another model of the engine; where that has another vocabulary, by text.
 
-        Raises BadInput where the other model's vocabulary differs, UnknownName where there is none.
+        Raises BadInput where it cannot read the text, UnknownName where there is none.
         """
         ...
 
@@ -130,6 +139,8 @@ class Source(Protocol):
 
     name: str
     tops: int  # how many of the likeliest tokens it wants to hear of every checked row
+    # one that may sleep has `wakes(branches) -> bool`: asked for each branch before a pass of so many; where
+    # it does not, it is neither asked nor told
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         """A guess of what comes after the tip: at most `nodes` tokens, no path longer than `depth`."""

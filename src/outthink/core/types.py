@@ -144,13 +144,18 @@ class Draft:
             raise ValueError(f"a draft of {n} tokens has {len(self.parents)} parents")
         if len(self.conf) not in (0, n) or len(self.dists) not in (0, n):
             raise ValueError(f"a draft of {n} tokens has {len(self.conf)} conf and {len(self.dists)} dists")
-        for i, parent in enumerate(self.parents):
+        for i, parent in enumerate(() if self.is_chain else self.parents):
             if not -1 <= parent < i:
                 raise ValueError(f"draft node {i} has parent {parent}; parents come first, -1 is the tip")
 
     @classmethod
     def chain(cls, tokens: Sequence[int], conf: Sequence[float] = (), by: str = "") -> Draft:
         return cls(tuple(tokens), tuple(range(-1, len(tokens) - 1)), tuple(conf), by=by)
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether every node is the parent of the next."""
+        return self.parents == tuple(range(-1, len(self.parents) - 1))
 
     def keep(self, nodes: Sequence[int]) -> Draft:
         """The same with only these nodes, ascending, each with its parent among them."""

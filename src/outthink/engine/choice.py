@@ -9,14 +9,23 @@ instead of a fixed capacity; within one branch it is the tree of OPT-Tree and Dy
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from outthink.core.types import Draft, path_probabilities
 
+NOTHING = Draft((), ())
 
-def choose(drafts: Sequence[Draft], branches: int, rows: int, room: int, v: Sequence[float]) -> list[Draft]:
+
+class Times(Protocol):
+    """`v[r]`: the time of a pass of r rows."""
+
+    def __getitem__(self, rows: int, /) -> float: ...
+
+
+def choose(drafts: Sequence[Draft], branches: int, rows: int, room: int, v: Times) -> list[Draft]:
     """Each draft cut to its chosen nodes, maybe none. `rows` are in the pass anyway and write `branches`.
 
-    `v[r]` is the time of a pass of r rows, for r up to rows + room.
+    `v` is asked for up to rows + room.
     """
     nodes = sorted(
         ((-p, i, node) for i, draft in enumerate(drafts) for node, p in enumerate(path_probabilities(draft))),
@@ -29,4 +38,10 @@ def choose(drafts: Sequence[Draft], branches: int, rows: int, room: int, v: Sequ
     chosen: list[list[int]] = [[] for _ in drafts]
     for _, i, node in nodes[:count]:
         chosen[i].append(node)
-    return [draft.keep(sorted(nodes)) for draft, nodes in zip(drafts, chosen, strict=True)]
+    return [_kept(draft, sorted(nodes)) for draft, nodes in zip(drafts, chosen, strict=True)]
+
+
+def _kept(draft: Draft, nodes: list[int]) -> Draft:
+    if len(nodes) == len(draft.tokens):
+        return draft
+    return draft.keep(nodes) if nodes else NOTHING

@@ -24,13 +24,19 @@ class Curve:
             self.forward.append(max(forward[rows], self.forward[-1] if self.forward else 0.0))
         self._n = self._x = self._y = self._xx = self._xy = 0.0
         self.a, self.b = 1e-4, 1e-5
-        self._table: list[float] = []
+        self._base: list[float] = []  # forward(r), filled in as it is asked for
 
     def base(self, rows: int) -> float:
         """forward(rows), linear between what was measured and beyond it."""
+        base = self._base
+        while len(base) <= rows:
+            base.append(self._between(len(base)))
+        return base[rows]
+
+    def _between(self, rows: int) -> float:
         at = min(max(bisect_left(self.rows, rows), 1), len(self.rows) - 1)
         (x0, x1), (y0, y1) = self.rows[at - 1 : at + 1], self.forward[at - 1 : at + 1]
-        return y0 + (y1 - y0) * (rows - x0) / (x1 - x0)
+        return y0 + (y1 - y0) * (max(rows, 1) - x0) / (x1 - x0)
 
     def observe(self, rows: int, seconds: float) -> None:
         """A pass of so many rows took so long, the engine's part included."""
@@ -46,14 +52,11 @@ class Curve:
         if spread > 0.5 * self._n:
             self.b = max(0.0, (self._xy - self._x * self._y / self._n) / spread)
         self.a = max(0.0, (self._y - self.b * self._x) / self._n)
-        self._table = []
 
-    def seconds(self, rows: int) -> float:
+    def __getitem__(self, rows: int) -> float:
         """v(rows)."""
         return self.base(rows) + self.a + self.b * rows
 
     def table(self, most: int) -> Sequence[float]:
-        """[v(0), v(1), ... v(most)]; kept until the next observation."""
-        if len(self._table) <= most:
-            self._table = [self.seconds(max(1, rows)) for rows in range(most + 1)]
-        return self._table
+        """[v(0), v(1), ... v(most)]."""
+        return [self[rows] for rows in range(most + 1)]

@@ -21,10 +21,11 @@ def draft(works: Sequence[Work], place: Place) -> list[Stretch]:
 
     Sources say how sure they are; where the drafter is choosy the pass takes the nodes that pay.
     """
+    count = min(len(works), place.max_batch)
     asked = [
         w
-        for w in works[: place.max_batch]
-        if isinstance(w, Stretch) and w.speculator is not None and not w.speculator.is_asleep
+        for w in works[:count]
+        if isinstance(w, Stretch) and w.speculator is not None and w.speculator.wakes(count)
     ]
     if not asked:
         return []
@@ -69,7 +70,6 @@ def _chosen(
     """The proposals cut to what pays; those of drafters that are not choosy stay whole."""
     choosy = [i for i, (s, d) in enumerate(proposals) if d.conf and s.speculator and s.speculator.is_choosy]
     whole = sum(len(d.tokens) for _, d in proposals) - sum(len(proposals[i][1].tokens) for i in choosy)
-    table = place.curve().table(works + room)
-    cut = choose([proposals[i][1] for i in choosy], works, works + whole, room - whole, table)
+    cut = choose([proposals[i][1] for i in choosy], works, works + whole, room - whole, place.curve())
     kept = dict(enumerate(d for _, d in proposals)) | dict(zip(choosy, cut, strict=True))
     return [(s, kept[i]) for i, (s, _) in enumerate(proposals) if kept[i].tokens]

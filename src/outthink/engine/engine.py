@@ -26,6 +26,7 @@ from outthink.core.types import Answer, Cost
 from outthink.engine.accounts import charge_pass
 from outthink.engine.desk import Desk
 from outthink.engine.limits import Limits
+from outthink.engine.memory import Memory
 from outthink.engine.offload import Offloads
 from outthink.engine.place import Flight, Place, Work
 from outthink.engine.remote import RemotePlace
@@ -71,6 +72,8 @@ class Engine:
         self.chances: Callable[[int, str], Chance] = open_chance  # a test may enumerate instead
         self.speculate: Drafter | None = None  # who drafts, where a request does not say
         self.accept: AcceptRule | None = None  # and by which rule; None is match
+        self.memory = Memory()  # what drafters know from request to request
+        self.warm = False  # whether that includes texts, where a request does not say
         self._count = 0
         self._flights: dict[int, tuple[Place, Flight]] = {}
 

@@ -28,6 +28,9 @@ class Growth:
         self.depths: dict[int, int] = {-1: 0}
         self.states: dict[int, tuple[Any, ...]] = {-1: stretch.states}
         self._all: list[Cursor] = []
+        if draft.is_chain:
+            self._chain(stretch, tip)
+            return
         length = tip.length
         for node, (token, parent) in enumerate(zip(draft.tokens, draft.parents, strict=True)):
             depth = self.depths[parent] + 1
@@ -37,6 +40,19 @@ class Growth:
             self.depths[node] = depth
             above = self.states[parent]
             self.states[node] = stretch.following(above, token) if above else above
+
+    def _chain(self, stretch: Stretch, tip: Cursor) -> None:
+        """Most drafts: one cursor goes down all nodes."""
+        cursor, states, append = self.tree.fork(tip), stretch.states, self.tree.append
+        tokens = self.draft.tokens
+        self._all.append(cursor)
+        for token in tokens:
+            append(cursor, token)
+        self.cursors = [cursor] * len(tokens)
+        self.depths.update(zip(range(len(tokens)), range(1, len(tokens) + 1), strict=True))
+        for node, token in enumerate(tokens):
+            states = stretch.following(states, token) if states else states
+            self.states[node] = states
 
     def _at(self, cursor: Cursor, is_tip: bool, length: int) -> Cursor:
         """A cursor of our own after `length` tokens of a path: the one that is there, else a new one."""

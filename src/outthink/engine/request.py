@@ -46,6 +46,9 @@ class Request:
     max_branches: int = MAX_BRANCHES  # live at one time
     speculate: Drafter | str | None = None  # who drafts; None: as the engine says, "none": nobody
     accept: AcceptRule | None = None  # None: match
+    warm: bool | None = (
+        None  # whether drafters go on from earlier requests of this share; None: as the engine
+    )
 
 
 class Run:

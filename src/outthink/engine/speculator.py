@@ -7,7 +7,7 @@ once.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +51,13 @@ class Speculator:
     def __init__(self, run: Run, drafter: Drafter, rule: AcceptRule | None) -> None:
         self.run = run
         self.rule: AcceptRule = rule or Match()
-        self.studio = EngineStudio(run, shares_noise=not self.rule.reads_rows)
-        self.source: Source = drafter.open(self.studio)
+        self.studio = EngineStudio(run, drafter, shares_noise=not self.rule.reads_rows)
+        self.is_warm = False  # whether earlier requests have taught it
+        self.source: Source = self._open(drafter)
+        self._wakes: Callable[[int], bool] | None = getattr(self.source, "wakes", None)
+        self.is_asleep = (
+            self._wakes is not None
+        )  # left alone in this pass: a step costs what a plain one does
         self.thinks = hasattr(self.source, "think")
         # what a rule weighs must not be cut by its own probability: that parts the distributions
         self.is_choosy = bool(getattr(drafter, "is_choosy", False)) and not self.rule.reads_rows
@@ -67,17 +72,41 @@ class Speculator:
         self.tallies: dict[str, Drafting] = {}
         self.steps = self.written = 0
 
+    def _open(self, drafter: Drafter) -> Source:
+        """The live half: that of earlier requests where the engine is warm.
+
+        Not under a rule that weighs draws: a seed that comes again draws its noise again, and a draft that
+        knows what it wrote would be no chance.
+        """
+        request, engine = self.run.request, self.run.engine
+        if not (engine.warm if request.warm is None else request.warm):
+            return drafter.open(self.studio)
+        if self.rule.reads_rows:
+            self.run.degrade(
+                "warm", f"drafters start cold: under {self.rule!r} a draft must not know what a seed wrote"
+            )
+            return drafter.open(self.studio)
+        source, self.is_warm = engine.memory.source(
+            request.share, repr(drafter), lambda: drafter.open(self.studio)
+        )
+        return source
+
     @property
     def sketching(self) -> Sketching | None:
         """The variant of the model that drafts, if one does."""
         found: Sketching | None = getattr(self.source, "sketching", None)
         return found
 
-    @property
-    def is_asleep(self) -> bool:
-        """Whether the source wants neither to draft nor to hear for now: a step costs what a plain one
-        does."""
-        return time.perf_counter() < getattr(self.source, "wake_at", 0.0)
+    def wakes(self, branches: int) -> bool:
+        """Whether the source wants to draft for a branch, and to hear, in a pass of so many."""
+        if self._wakes is None:
+            return True
+        try:
+            self.is_asleep = not self._wakes(branches)
+        except Exception as error:  # whatever a drafter does wrong, the text goes on
+            self.complain(f"{type(error).__name__}: {error}")
+            self.is_asleep = True
+        return not self.is_asleep
 
     # ---- before a pass
 
@@ -124,7 +153,10 @@ class Speculator:
             self.complain(wrong)
             return None
         assert stretch.tip is not None
-        ends, kept = stretch.tip.ends, []
+        ends = stretch.tip.ends
+        if len(draft.tokens) <= depth and not self.rule.reads_rows and _is_plain(draft, ends):
+            return draft
+        kept: list[int] = []
         depths: dict[int, int] = {-1: 0}
         seen: set[tuple[int, int]] = set()  # a rule that weighs draws may want the same one twice
         for node, (token, parent) in enumerate(zip(draft.tokens, draft.parents, strict=True)):
@@ -146,10 +178,13 @@ class Speculator:
             return f"it answered with {type(draft).__name__}, not a Draft"
         if len(draft.tokens) > room:
             return f"it drafted {len(draft.tokens)} tokens where {room} were asked for"
-        for token in draft.tokens:
-            if not isinstance(token, int) or not 0 <= token < self.studio.vocab:
-                return f"it drafted token {token!r}, the vocabulary has {self.studio.vocab}"
-        return "" if all(0 <= p <= 1 for p in draft.conf) else f"its conf is no probability: {draft.conf}"
+        bad = [t for t in draft.tokens if not isinstance(t, int) or not 0 <= t < self.studio.vocab]
+        if bad:
+            return f"it drafted token {bad[0]!r}, the vocabulary has {self.studio.vocab}"
+        conf = draft.conf  # the sum finds what is no number
+        if conf and not (min(conf) >= 0 and max(conf) <= 1 and sum(conf) >= 0):
+            return f"its conf is no probability: {conf}"
+        return ""
 
     # ---- after a pass
 
@@ -201,7 +236,9 @@ class Speculator:
         """The tally of the drafter that made a draft."""
         name = (draft.by if isinstance(draft, Draft) else "") or self.source.name
         if name not in self.tallies:
-            self.tallies[name] = Drafting(is_warm=bool(getattr(self.source, "is_warm", False)))
+            self.tallies[name] = Drafting(
+                is_warm=self.is_warm or bool(getattr(self.source, "is_warm", False))
+            )
         return self.tallies[name]
 
     def books(self) -> dict[str, Drafting]:
@@ -214,6 +251,12 @@ class Speculator:
     def complain(self, what: str) -> None:
         """A draft was lost: said once on the receipt."""
         self.run.degrade(f"drafter {self.source.name}", f"went on without its draft: {what}")
+
+
+def _is_plain(draft: Draft, ends: frozenset[int]) -> bool:
+    """Whether nothing of a draft is beyond an end of the text, or there twice: most are."""
+    tokens = draft.tokens
+    return bool(tokens) and ends.isdisjoint(tokens) and len(set(zip(draft.parents, tokens))) == len(tokens)  # noqa: B905
 
 
 def _as_written(drawn: Drawn, token: int) -> Drawn:

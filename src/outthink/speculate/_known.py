@@ -10,9 +10,10 @@ MOST = 4096  # texts remembered
 
 
 class Known(Generic[Value]):
-    """A value for each text that was marked, found again by any text that begins with it."""
+    """A value for each text that was marked, found again by any text that begins with it; the last `most`."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST) -> None:
+        self.most = most
         self.marks: dict[int, Value] = {}
 
     def longest(self, tokens: Sequence[int]) -> tuple[int, Value | None]:
@@ -34,5 +35,5 @@ class Known(Generic[Value]):
             code = hash((code, token))
         self.marks.pop(code, None)
         self.marks[code] = value
-        if len(self.marks) > MOST:
+        if len(self.marks) > self.most:
             del self.marks[next(iter(self.marks))]

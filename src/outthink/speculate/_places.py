@@ -7,6 +7,7 @@ gathered when it is asked for, as a tree of votes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from outthink.speculate._noise import Noise, informed
 from outthink.speculate._rates import BINS, Rates, bin_of
@@ -18,7 +19,8 @@ WIDEST = 4  # children of a node
 DOUBT = 0.5  # votes for what was not seen
 ALONE = 1 / (1 + DOUBT)  # what one place says of its token
 SURE = 4.0**5  # weight of a match that is long
-BYTES = 120  # about what an entry takes
+BYTES = 130  # about what an entry takes, its token in the text included
+MOST = 1 << 17  # entries; beyond them the half of the m-grams that were met first is forgotten
 
 
 class Text:
@@ -61,6 +63,13 @@ class Places:
                 del found[0]
                 found.append((text, end))
         text.upto = len(tokens)
+        if self.count > MOST:
+            self._forget()
+
+    def _forget(self) -> None:
+        where = self.where
+        for key in list(islice(where, len(where) // 2)):
+            self.count -= len(where.pop(key))
 
     def after(self, tokens: Sequence[int], skip: Text | None = None, group: int = -1) -> Votes | None:
         """What has followed the last tokens: each place weighs 4 to the power of its match's length.
@@ -84,7 +93,7 @@ class Places:
 
     @property
     def state_bytes(self) -> float:
-        """About what is remembered, the texts apart."""
+        """About what is remembered."""
         return float(self.count * BYTES)
 
 

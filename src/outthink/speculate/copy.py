@@ -14,6 +14,8 @@ from outthink.speculate._trees import LEAST
 
 LONGEST = 24  # a match of so many tokens is as good as any longer one
 TRIES = 16  # places that are looked at, the latest first
+TEXTS = 256  # whose index is kept for texts that go on from them
+BYTES = 110  # about what a token takes in an index
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class CopySource:
     def __init__(self, config: Copy) -> None:
         self.n, self.m = config.n, config.m
         self.rates = Rates([min(0.35 + 0.05 * i, 0.95) for i in range(LONGEST + 1)])
-        self.known: Known[Index] = Known()
+        self.known: Known[Index] = Known(TEXTS)
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         index, tokens = self._index(tip), tip.tokens
@@ -115,6 +117,10 @@ class CopySource:
     def end(self, tip: Tip) -> None:
         if self in tip.local:
             self.known.mark(tip.tokens, tip.local[self][0])
+
+    @property
+    def state_bytes(self) -> float:
+        return float(BYTES * sum(len(index.before) for index in self.known.marks.values()))
 
     def _index(self, tip: Tip) -> Index:
         """The index of a tip's text, which goes on from that of a text that it begins with."""

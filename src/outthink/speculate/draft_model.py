@@ -11,10 +11,11 @@ from outthink.spec import show
 
 @dataclass(frozen=True)
 class DraftModel:
-    """Another model with the same vocabulary writes n tokens; the target checks them in one pass.
+    """Another model writes n tokens; the target checks them in one pass.
 
     It draws with the target's own noise: where both models agree on the distribution they draw the same
-    token, at any temperature. Leviathan et al., 2211.17192 (with match in place of rejection).
+    token, at any temperature. Leviathan et al., 2211.17192 (with match in place of rejection). One with
+    another tokenizer drafts its likeliest tokens, by text; where it cannot read that, the receipt says so.
     """
 
     model: str = "pocket-mini"

@@ -59,10 +59,10 @@ class HierarchySource:
                 merged.add(draft, room)
             drafts.append(draft)
         tip.local[self] = drafts
-        if not merged.tokens:
-            return None
-        givers = [draft.by for draft in drafts if draft is not None]
-        return merged.draft(givers[0] if len(givers) == 1 else self.name)
+        givers = [draft for draft in drafts if draft is not None]
+        if len(givers) < 2:
+            return givers[0] if givers else None
+        return merged.draft(self.name)
 
     def observe(self, tip: Tip, outcome: Outcome) -> None:
         drafts = tip.local.pop(self, None) or [None] * len(self.sources)
@@ -118,7 +118,7 @@ class Merged:
 def _own(outcome: Outcome, draft: Draft | None) -> Outcome:
     """An outcome as the source of `draft` would have seen it; every checked row stays to be learned from."""
     merged = outcome.draft
-    if draft is None or merged is None:
+    if draft is None or merged is None or draft is merged:
         return outcome
     place = {(p, t): i for i, (t, p) in enumerate(zip(draft.tokens, draft.parents, strict=True))}
     mine: dict[int, int] = {-1: -1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from outthink.core.drafting import Outcome, Studio, Tip
 from outthink.core.types import Draft
@@ -16,6 +17,7 @@ from outthink.speculate._trees import Child, Shape, check_shape, draws, grow
 VISITS = 2  # distributions of one context that are averaged, the latest
 DOUBT = 0.1  # an n-gram is less of a context than the model's: its sure distributions are too sure
 WIDTHS = (3, 2, 1, 1)  # of trees that are drawn where no fixed shape is given
+MOST = 1 << 15  # contexts; beyond them the half that was met first is forgotten
 ENTRY = 150  # bytes that a context takes, apart from its distributions
 PAIR = 88  # and a token of a distribution
 
@@ -109,6 +111,8 @@ class StandSource:
             if found is None:
                 table[key] = [top]
                 self.count += len(top)
+                if len(table) > MOST:
+                    self._forget()
             else:
                 merged.pop(key, None)
                 found.append(top)
@@ -116,6 +120,11 @@ class StandSource:
                     del found[0]
                 else:
                     self.count += len(top)
+
+    def _forget(self) -> None:
+        for key in list(islice(self.table, MOST // 2)):
+            self.count -= sum(map(len, self.table.pop(key)))
+            self.merged.pop(key, None)
 
     def end(self, tip: Tip) -> None:
         pass

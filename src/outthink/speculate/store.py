@@ -6,14 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from outthink.core.drafting import Outcome, Studio, Tip
+from outthink.core.drafting import Studio, Tip
 from outthink.core.errors import BadInput
-from outthink.core.types import Draft
 from outthink.spec import show
-from outthink.speculate._noise import noise_of
-from outthink.speculate._places import Ballot
-from outthink.speculate._rates import Guess, Rates, bins
-from outthink.speculate._trees import Shape, check_shape, grow
+from outthink.speculate._places import Text, Votes
+from outthink.speculate._retrieval import RetrievalSource, check
+from outthink.speculate._trees import Shape
 
 LONGEST = 16  # tokens of context that are looked up
 PLACES = 16  # continuations that are merged
@@ -26,8 +24,8 @@ class Store:
         l = longest suffix of at most 16 tokens that is in the datastore; no draft below m tokens
         votes = up to 16 of its places; guess = the n likeliest nodes of what followed them
 
-    One bisection over a sorted array of places (`_suffixes.py`). `write_store` builds the file. "CodeSwift:
-    Accelerating LLM Inference for Efficient Code Generation"; "Infini-gram mini" for exact counts.
+    One bisection over a sorted array of places (`_suffixes.py`). `outthink store build` makes the file.
+    "CodeSwift: Accelerating LLM Inference for Efficient Code Generation"; for counts, "Infini-gram mini".
     """
 
     path: str
@@ -39,55 +37,42 @@ class Store:
     __repr__ = show
 
     def __post_init__(self) -> None:
-        check_shape(self.shape, self.n)
-        if not 1 <= self.m <= LONGEST or self.depth < 1:
-            raise ValueError(f"m={self.m}, depth={self.depth}: give m of 1 to {LONGEST}, depth of at least 1")
+        check(self, LONGEST)
 
-    def open(self, studio: Studio) -> StoreSource:
+    def open(self, studio: Studio) -> RetrievalSource:
         """Raises BadInput for a file that is missing, corrupt, or of another tokenizer."""
-        return StoreSource(self, studio)
+        return RetrievalSource("store", self, studio, Datastore(self, studio), is_warm=True)
 
 
-class StoreSource:
-    """An open datastore."""
+class Datastore:
+    """An open datastore; what is written here does not go into it."""
 
-    name = "store"
-    tops = 0
-    is_warm = True
+    state_bytes = 0.0  # the file is mapped, not read
 
     def __init__(self, config: Store, studio: Studio) -> None:
-        self.config, self.studio = config, studio
         from outthink.speculate._suffixes import fingerprint, open_suffixes  # numpy, where it is needed
 
+        self.m = config.m
         self.suffixes = open_suffixes(config.path)
         if self.suffixes.tokenizer != fingerprint(studio.tokenizer, studio.vocab):
             raise BadInput(
                 f"the datastore {config.path} is of another tokenizer: build it with that of this model"
             )
-        self.rates = Rates(bins(2))
 
-    def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
-        config = self.config
-        depth = min(depth, config.depth)
-        length, found = self.suffixes.after(tip.tokens, config.m, LONGEST, PLACES, depth)
+    def open(self, tip: Tip) -> Text:
+        return Text(tip.tokens)
+
+    def after(self, tip: Tip, text: Text, depth: int) -> Votes | None:
+        length, found = self.suffixes.after(tip.tokens, self.m, LONGEST, PLACES, depth)
         if not found:
             return None
-        votes = ([(text, 0, 4.0 ** min(length, 8)) for text in found], len(tip.tokens))
-        noise = tip.local[self][0] if self in tip.local else noise_of(tip, self.studio)
-        ballot = Ballot(self.rates, noise)
-        guess = grow(config.shape, ballot, votes, depth, min(nodes, config.n), self.name)
-        tip.local[self] = (noise, guess)
-        return guess.draft if guess else None
+        return [(words, 0, 4.0 ** min(length, 8)) for words in found], len(tip.tokens)
 
-    def observe(self, tip: Tip, outcome: Outcome) -> None:
-        noise, guess = tip.local.get(self, (None, None))
-        if guess is not None:
-            assert isinstance(guess, Guess)
-            self.rates.settle(outcome, guess)
-            tip.local[self] = (noise, None)
+    def read(self, text: Text) -> None:
+        """Nothing is learned."""
 
-    def end(self, tip: Tip) -> None:
-        pass
+    def close(self, text: Text) -> None:
+        """Nothing is remembered."""
 
 
 def write_store(path: Path | str, texts: Iterable[str | Sequence[int]], studio: Studio) -> int:

@@ -26,13 +26,12 @@ class Match:
     def __call__(
         self, target: Target, draft: Draft, chance: Callable[[str], Chance], position: int
     ) -> Accepted:
-        below = {
-            (p, t): i
-            for i, (t, p) in reversed(list(enumerate(zip(draft.tokens, draft.parents, strict=True))))
-        }
         path: list[int] = []
         at, token = -1, target.token(-1)
-        while (child := below.get((at, token), -1)) >= 0 and target.has(child):
-            path.append(child)
-            at, token = child, target.token(child)
+        for node, (drafted, parent) in enumerate(zip(draft.tokens, draft.parents, strict=True)):
+            if parent == at and drafted == token:
+                if not target.has(node):
+                    break
+                path.append(node)
+                at, token = node, target.token(node)
         return Accepted(tuple(path), token)

@@ -1,0 +1,61 @@
+"""A text on a drafting model that follows a tip of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from outthink.core.branch import WriteWork
+from outthink.core.drafting import Tip
+from outthink.core.tasks import evaluate
+from outthink.core.types import Sampling
+
+if TYPE_CHECKING:
+    from outthink.engine.place import Place
+
+
+class Follower:
+    """A text on a drafting model that follows a tip: what a Stretch needs of a branch, and no more.
+
+    It draws with the tip's key, so the draft is what that model would write under the target's own noise.
+    """
+
+    def __init__(self, place: Place, tip: Tip, tokens: Sequence[int], sampling: Sampling) -> None:
+        self.place = place
+        self.sampling = replace(sampling, stop=(), stats=())
+        self.path = tip.branch.path
+        self.key = tip.branch.key
+        self.origin = min(tip.prompt, len(tokens))
+        self.logps: list[float | None] = []
+        self.stats: dict[str, list[float]] = {}
+        self.known = list(tokens)
+        self.cursor = place.tree.open(self.known)
+
+    async def follow(self, tokens: Sequence[int]) -> None:
+        """Go to exactly these tokens, keeping the cache of what they share with where it stood."""
+        same = next(
+            (i for i, (a, b) in enumerate(zip(self.known, tokens, strict=False)) if a != b),
+            min(len(self.known), len(tokens)),
+        )
+        self.place.tree.rewind(self.cursor, same)
+        self.place.tree.extend(self.cursor, tokens[same:], keep=True)
+        self.known = list(tokens)
+
+    async def write(self, count: int) -> list[int]:
+        """Write at most so many tokens; fewer where the text ends, or the model's context does."""
+        before = self.cursor.length
+        count = min(count, self.place.context - before)
+        if count < 1:
+            return []
+        await evaluate(WriteWork(self, replace(self.sampling, max_tokens=count)))  # type: ignore[arg-type]
+        written = self.place.tree.tokens(self.cursor, before)
+        self.known += written
+        return written
+
+    def text(self, since: int = 0) -> str:
+        """Nobody reads it."""
+        return ""
+
+    def close(self) -> None:
+        self.place.tree.close(self.cursor)

@@ -1,0 +1,90 @@
+"""Whether drafting pays, decided before it costs: by v(rows), the cost of asking, and how drafts have fared.
+
+before a pass of b branches
+    hope(b) = max over depth d of  (1 + a + ... + a^d) v(b) / (v(b + b d) + b ask),   a = USUAL
+    below MARGIN even drafts that fare well cannot win: nobody is asked, nobody is told
+after every WINDOW steps in which somebody was asked
+    plain   = sum of v(b) / b                          the steps without their drafts
+    drafted = sum of their share of v(b + nodes) + asking
+    drafted x steps x MARGIN > plain x tokens written: rest for FIRST_REST steps, twice as long each time
+
+All of it is arithmetic on what was measured; no step waits for a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+USUAL = 0.8  # how often a token of a good drafter is right, once those before it are
+DEEPEST = 8  # tokens of a chain that may be hoped for
+MARGIN = 1.03  # by how much drafting must win
+WINDOW = 16  # steps after which it is judged
+FIRST_REST, LONGEST_REST = 16 * WINDOW, 1024 * WINDOW  # steps
+FRESH = 256  # how often a verdict is used before v is looked at again
+ASK = 1e-5  # seconds of asking, as long as none was measured
+FORGET = 0.9  # of the cost of asking, a step
+
+Times = Callable[[int], float]  # seconds of a pass of so many rows
+
+
+def hope(v: Times, branches: int, ask: float) -> float:
+    """By how much drafts can win at best where `branches` write: tokens a second with them over without."""
+    gained, token, best, plain = 1.0, 1.0, 0.0, v(branches)
+    for depth in range(1, DEEPEST + 1):
+        token *= USUAL
+        gained += token
+        best = max(best, gained * plain / (v(branches + branches * depth) + branches * ask))
+    return best
+
+
+class Worth:
+    """Whether to ask, for one drafter; it may outlive a request."""
+
+    def __init__(self) -> None:
+        self.ask = ASK
+        self.resting = 0  # steps left
+        self.rest = FIRST_REST // 2  # the length of the last rest
+        self._verdicts: dict[int, bool] = {}
+        self._uses = 0
+        self._branches, self._nodes = 1, 0  # of the pass under way: who writes, nodes heard of so far
+        self._clear()
+
+    def _clear(self) -> None:
+        self.steps = self.written = 0
+        self.plain = self.drafted = 0.0
+
+    def wakes(self, branches: int, v: Times) -> bool:
+        """Whether to ask a branch in a pass of so many; called once for each of them."""
+        if self.resting > 0:
+            self.resting -= 1
+            return False
+        self._branches, self._nodes = branches, 0
+        self._uses += 1
+        if self._uses > FRESH:
+            self._uses = 0
+            self._verdicts.clear()
+        verdict = self._verdicts.get(branches)
+        if verdict is None:
+            verdict = self._verdicts[branches] = hope(v, branches, self.ask) >= MARGIN
+        return verdict
+
+    def step(self, tokens: int, nodes: int, asking: float, v: Times) -> None:
+        """A branch wrote so many tokens in a step; so many nodes were checked for it; asking took so long."""
+        self.ask = FORGET * self.ask + (1 - FORGET) * asking
+        branches, before = self._branches, self._nodes
+        self._nodes += nodes
+        share = v(branches) / branches
+        more = v(branches + self._nodes) - v(branches + before) if nodes else 0.0
+        self.steps += 1
+        self.written += tokens
+        self.plain += share
+        self.drafted += share + more + asking
+        if self.steps >= WINDOW:
+            self._judge()
+
+    def _judge(self) -> None:
+        if self.drafted * self.steps * MARGIN > self.plain * self.written:
+            self.rest = self.resting = min(2 * self.rest, LONGEST_REST)
+        else:
+            self.rest = FIRST_REST // 2
+        self._clear()

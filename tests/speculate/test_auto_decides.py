@@ -1,0 +1,230 @@
+"""When `auto` asks, and when it rests: by scripted curves and costs, never by the time that a test takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+from drafters import Asking, Listening
+from scripted import told
+
+from outthink.backends.toy import hashed, toy
+from outthink.core.drafting import Outcome, Tip
+from outthink.core.types import Draft, Sampling
+from outthink.engine.choice import choose
+from outthink.engine.curve import Curve
+from outthink.engine.engine import Engine
+from outthink.engine.request import Request
+from outthink.speculate import Auto
+from outthink.speculate._worth import FIRST_REST, LONGEST_REST, MARGIN, USUAL, WINDOW, Worth, hope
+from outthink.strategy.once import Once
+from outthink.strategy.vote import Vote
+
+GREEDY = Sampling(temperature=0.0)
+
+
+def flat(rows: int) -> float:
+    """Rows ride for free: a pass waits for memory."""
+    return 1e-3
+
+
+def steep(rows: int) -> float:
+    """Every row costs what the first did: a pass waits for arithmetic."""
+    return 1e-3 * rows
+
+
+def bent(rows: int) -> float:
+    """Free up to eight rows, then as dear as the first ones together."""
+    return 1e-3 * max(1.0, rows / 8)
+
+
+# -------------------------------------------------------------------------------------- before it is known
+
+
+def test_hope_is_the_best_chain_by_hand() -> None:
+    chain = sum(
+        USUAL**i for i in range(9)
+    )  # all eight right tokens that may be hoped for, and the model's own
+    assert hope(flat, 1, 0.0) == pytest.approx(chain)
+    assert hope(steep, 1, 0.0) == pytest.approx((1 + USUAL) / 2), "one token for the price of another"
+    assert hope(bent, 4, 0.0) == pytest.approx(1 + USUAL), "one token each fills the eight rows"
+    assert hope(flat, 1, 1e-3) == pytest.approx(chain / 2), "asking costs a pass"
+
+
+@pytest.mark.parametrize(
+    ("v", "branches", "asks"),
+    [(flat, 1, True), (flat, 64, True), (steep, 1, False), (bent, 4, True), (bent, 8, False)],
+)
+def test_nobody_is_asked_where_drafts_cannot_win(v: Any, branches: int, asks: bool) -> None:
+    assert Worth().wakes(branches, v) is asks
+
+
+def test_it_wakes_when_branches_have_ended() -> None:
+    worth = Worth()
+    assert [worth.wakes(b, bent) for b in (16, 16, 8, 4, 2, 8)] == [False, False, False, True, True, False]
+
+
+def test_a_curve_that_has_changed_is_looked_at_again() -> None:
+    worth = Worth()
+    assert not worth.wakes(1, steep)
+    assert sum(not worth.wakes(1, flat) for _ in range(600)) < 300 and worth.wakes(1, flat)
+
+
+# ------------------------------------------------------------------------------------------- when it is known
+
+
+def windows(worth: Worth, tokens: int, nodes: int, asking: float, v: Any) -> list[int]:
+    """Steps of one branch, each of the same fortune: how many were rested before each window, for ten."""
+    rests = []
+    for _ in range(10):
+        rested = 0
+        while not worth.wakes(1, v):
+            rested += 1
+        rests.append(rested)
+        for step in range(WINDOW):
+            assert step == 0 or worth.wakes(1, v)
+            worth.step(tokens, nodes, asking, v)
+    return rests
+
+
+def test_it_never_rests_while_drafts_win() -> None:
+    assert windows(Worth(), 3, 4, 1e-5, flat) == [0] * 10
+
+
+def test_it_rests_twice_as_long_each_time_that_asking_was_in_vain() -> None:
+    found = windows(Worth(), 1, 0, 5e-5, flat)
+    assert found[:5] == [0, FIRST_REST, 2 * FIRST_REST, 4 * FIRST_REST, 8 * FIRST_REST]
+    assert found[-1] == LONGEST_REST
+
+
+def test_the_share_of_steps_that_fail_is_bounded() -> None:
+    """Asking costs a tenth of a pass here and never helps: in all it costs less than 1 % of the time."""
+    worth, lost, steps = Worth(), 0.0, 4000
+    for _ in range(steps):
+        if worth.wakes(1, flat):
+            worth.step(1, 0, 1e-4, flat)
+            lost += 1e-4
+    assert 0 < lost < 0.01 * steps * 1e-3
+
+
+@pytest.mark.parametrize(("cost", "rests"), [(0.999, False), (1.001, True)])
+def test_the_verdict_is_at_the_margin(cost: float, rests: bool) -> None:
+    """One node a step, always right: v(2) is just below or above what two tokens are worth."""
+
+    def v(rows: int) -> float:
+        return 1e-3 if rows < 2 else 1e-3 * cost * 2 / MARGIN
+
+    worth = Worth()
+    for _ in range(WINDOW):
+        assert worth.wakes(1, v)
+        worth.step(2, 1, 0.0, v)
+    assert (worth.resting > 0) is rests
+
+
+def test_the_nodes_of_a_pass_are_charged_once() -> None:
+    """Four branches with one node each: together they cost v(8) - v(4), however they are told of."""
+    worth = Worth()
+    for _ in range(4):
+        worth.wakes(4, bent)
+    for _ in range(4):
+        worth.step(1, 1, 0.0, lambda rows: 1e-3 * rows**2)
+    assert worth.drafted - worth.plain == pytest.approx(1e-3 * (64 - 16))
+    assert worth.plain == pytest.approx(1e-3 * 16)
+
+
+# ------------------------------------------------------------------------------------------------- in a run
+
+
+def studio(v: Any, ticks: list[float]) -> Any:
+    clock = iter(ticks)
+    return SimpleNamespace(vocab=9, shares_noise=True, pace={}, seconds=v, clock=lambda: next(clock, 0.0))
+
+
+def test_it_measures_what_asking_costs() -> None:
+    source = Auto((Asking(lambda tip, depth, nodes: Draft.chain([1], [0.9])),)).open(
+        studio(flat, [0.0, 3.0, 10.0, 11.0])
+    )
+    tip = Tip([1, 2], 1, None, GREEDY, frozenset())  # type: ignore[arg-type]
+    assert source.wakes(1)
+    draft = source.propose(tip, 4, 4)
+    source.observe(tip, Outcome(draft, {-1: 1, 0: 2}, (0,), [1, 2], {}))
+    assert source.worth.drafted == pytest.approx(1e-3 + 3.0 + 1.0)
+
+
+def hashing(v: Any) -> Engine:
+    local = toy(hashed(4, scale=2.5))
+    local.step_times = lambda: {rows: v(rows) for rows in (1, 2, 4, 8, 16, 32, 64, 128)}  # type: ignore[method-assign]
+    return Engine(local, clock=lambda: 0.0)
+
+
+def observed(engine: Engine) -> Engine:
+    """Passes take what the curve says: no time passes on this clock, so nothing else is learned."""
+    engine.main.curve().observe = lambda rows, seconds: None  # type: ignore[method-assign,union-attr]
+    engine.main.curve().a = engine.main.curve().b = 0.0  # type: ignore[union-attr]
+    return engine
+
+
+@pytest.mark.parametrize(("v", "asked"), [(flat, True), (steep, False)])
+def test_a_run_on_a_scripted_machine(v: Any, asked: bool) -> None:
+    asking = Asking(lambda tip, depth, nodes: Draft.chain([1] * min(depth, 3), [0.9] * min(depth, 3)))
+    one = observed(hashing(v))
+    sampling = Sampling(temperature=1.0, max_tokens=20, ignore_eos=True)
+    request = Request(Vote(n=3), "abc", sampling=sampling, speculate=Auto((asking,)))
+    plain = told(hashing(v).run(Request(Vote(n=3), "abc", sampling=sampling)))
+    answer = one.run(request)
+    assert told(answer) == plain and answer.receipt is not None
+    heard = sum(len(source.heard) for source in asking.sources)
+    assert (heard > 0) is asked
+    assert any(tally.drafted for tally in answer.receipt.speculation.values()) is asked
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A drafter that always guesses the same token."""
+
+    opened: ClassVar[list[Listening]] = []
+
+    def open(self, studio: Any) -> Listening:
+        self.opened.append(Listening(lambda tip, depth, nodes: Draft.chain([3], [0.9])))
+        return self.opened[-1]
+
+
+def test_what_does_not_pay_is_remembered_from_request_to_request() -> None:
+    """The second request does not try again what has just failed; another key's does."""
+    one = observed(hashing(lambda rows: 1e-3 * (1 + 0.2 * rows)))
+    sampling = Sampling(max_tokens=3 * WINDOW, ignore_eos=True, logit_bias=((3, -100.0),))
+    heard = []
+    for share in ("", "", "other"):
+        one.run(Request(Once(), "abc", sampling=sampling, speculate=Auto((Wrong(),)), share=share))
+        heard.append(len(Wrong.opened[-1].heard))
+    assert heard == [WINDOW, 0, WINDOW]
+
+
+# ------------------------------------------------------------------------------- the choice over the batch
+
+
+def test_nodes_are_taken_while_they_pay() -> None:
+    drafts = [Draft.chain([1, 2], [0.9, 0.9]), Draft.chain([3, 4], [0.5, 0.1])]
+    assert [len(d.tokens) for d in choose(drafts, 2, 2, 10, [1.0] * 9)] == [2, 2]
+    assert [len(d.tokens) for d in choose(drafts, 2, 2, 10, [float(r) for r in range(9)])] == [0, 0]
+    dear = [1.0 + 0.38 * max(r - 2, 0) for r in range(9)]  # 2.9 / 1.38 < 3.71 / 1.76 > 4.21 / 2.14
+    assert [len(d.tokens) for d in choose(drafts, 2, 2, 10, dear)] == [2, 0]
+    assert [len(d.tokens) for d in choose(drafts, 2, 2, 1, [1.0] * 9)] == [1, 0], "there is room for one"
+
+
+def test_a_draft_that_is_kept_whole_is_the_same_draft() -> None:
+    whole = Draft.chain([1, 2], [0.9, 0.9])
+    assert choose([whole], 1, 1, 10, [1.0] * 9)[0] is whole
+
+
+def test_the_curve_is_what_was_measured_and_what_it_learned() -> None:
+    curve = Curve({1: 1.0, 2: 2.0, 4: 3.0, 8: 2.5})
+    curve.a = curve.b = 0.0
+    assert [curve[r] for r in (0, 1, 2, 3, 4, 6, 8, 12)] == [1.0, 1.0, 2.0, 2.5, 3.0, 3.0, 3.0, 3.0]
+    for _ in range(400):
+        for rows in (1, 4, 8):
+            curve.observe(rows, curve.base(rows) + 0.5 + 0.25 * rows)
+    assert [curve[r] for r in (1, 2, 8)] == pytest.approx([1.75, 3.0, 5.5])
+    assert curve.table(8) == [curve[r] for r in range(9)]
