@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -151,6 +152,7 @@ def test_a_job_ends_before_its_time_is_over() -> None:
 
     step = Steady.__new__(Steady)
     step.ends, step.left, step.rows, step.pace = b"", 40, [Row()], 0.0  # type: ignore[list-item]
+    step.speculators = Counter()
     assert step.steps() == 1, "the first shows how long one takes"
     step.pace = 1e-4
     assert step.steps() == steady.MOST_STEPS

@@ -253,7 +253,7 @@ class Engine:
         seconds = self.clock() - began
         charge_pass(flight, seconds, place.cache_bytes)
         if place.has_curve:
-            place.curve().observe(len(flight.job.batch), seconds / flight.job.steps)
+            place.curve().observe(len(flight.job.batch), seconds, flight.job.steps)
         if listens.passed is not Trace.passed:
             rows, drawn, steps = len(flight.job.batch), len(result.drawn), flight.job.steps
             parts = result.seconds / steps, seconds / steps

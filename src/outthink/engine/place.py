@@ -185,6 +185,7 @@ class Place:
         flight.tops, flight.steady = [i for i, k in tops if k], steady
         if steps > 1:  # how many it becomes is seen, and priced, when it lands
             job.steps, job.ends = steps, steady.ends or b""
+            job.reads, flight.tops = [], []  # those who draft are asleep
         self.backend.submit([job], inbox)
         return flight
 

@@ -10,6 +10,7 @@ end a text, so what follows from an end follows after the same pass as without.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from outthink.core.batch import Batch
@@ -27,7 +28,7 @@ LONGEST = 0.02  # seconds of a job of several steps: so late may whoever comes m
 class Steady:
     """One decode row for each of `works`, in the batch's order, and the batch that was made last."""
 
-    __slots__ = ("works", "rows", "nodes", "batch", "version", "left", "moved", "pace", "ends")
+    __slots__ = ("works", "rows", "nodes", "batch", "version", "left", "moved", "pace", "ends", "speculators")
 
     def __init__(
         self,
@@ -46,8 +47,9 @@ class Steady:
         self.left = min(node.cap - len(node.tokens) for node in nodes)  # steps until a node needs more slots
         self.moved = 1  # steps since `batch`
         self.pace = 0.0  # seconds of a step; 0: not known
-        are_plain = not any(s.warps or s.speculator or s.task.contestant for s in rows)
+        are_plain = not any(s.warps or s.task.contestant for s in rows)
         self.ends = ends.of(rows) if are_plain else None  # None: one step at a time
+        self.speculators = Counter(s.speculator for s in rows if s.speculator)  # and their rows
 
     @classmethod
     def after(cls, plan: Plan, batch: Batch, works: list[Work], tree: Tree, ends: Ends) -> Steady | None:
@@ -80,7 +82,10 @@ class Steady:
         if self.ends is None or not self.pace:
             return 1
         written = min(min(s.allowed, s.cap) - s.count for s in self.rows)
-        return max(1, min(MOST_STEPS, int(LONGEST / self.pace), self.left, written))
+        steps = min(MOST_STEPS, int(LONGEST / self.pace), self.left, written)
+        for speculator, rows in self.speculators.items():
+            steps = min(steps, 1 + speculator.naps() // rows)
+        return max(1, steps)
 
     def step(self) -> Batch:
         """The next batch."""
@@ -91,6 +96,8 @@ class Steady:
 
     def ran(self, steps: int, seconds: float) -> None:
         """A job has had so many steps."""
+        for speculator, rows in self.speculators.items():
+            speculator.slept((steps - 1) * rows)
         self.left -= steps - 1
         self.moved = steps
         self.pace = seconds / steps

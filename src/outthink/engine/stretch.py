@@ -190,6 +190,8 @@ class Stretch:
         branch, tokens, logps = self.branch, [d[0] for d in column[:-1]], [d[1] for d in column[:-1]]
         branch.place.tree.append_all(branch.cursor, tokens)
         branch.logps += logps
+        if self.tip is not None:
+            self.tip.tokens += tokens
         self.count += len(tokens)
         for logprob in logps:
             self.logprob += logprob
