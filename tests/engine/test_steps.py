@@ -164,3 +164,11 @@ def test_a_job_ends_before_its_time_is_over() -> None:
     assert step.steps() == 5
     step.left, step.rows[0].count = 40, 48
     assert step.steps() == 2
+
+    class Sleeper:
+        def naps(self) -> int:
+            return 10
+
+    step.rows, step.speculators = [Row()], Counter({Sleeper(): 4})  # type: ignore[list-item, dict-item]
+    step.rows[0].count = 3
+    assert step.steps() == 3, "ten questions are those of two passes more"

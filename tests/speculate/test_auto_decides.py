@@ -269,6 +269,28 @@ def test_naps_are_questions_with_a_certain_no(machine: Machine) -> None:
     assert answers(skips=True) == answers(skips=False)
 
 
+def test_a_nap_does_not_put_off_the_next_look_at_the_curve() -> None:
+    answers = []
+    for skipped in (0, 200):
+        worth = Worth()
+        assert not worth.wakes(1, steep) and worth.naps() >= skipped
+        worth.slept(skipped)
+        answers.append(skipped + next(i for i in range(999) if worth.wakes(1, flat)))
+    assert answers[0] == answers[1]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A drafter that notes how long texts were when they ended."""
+
+    lengths: ClassVar[list[int]] = []
+
+    def open(self, studio: Any) -> Listening:
+        source = Listening(lambda tip, depth, nodes: None)
+        source.end = lambda tip: self.lengths.append(len(tip.tokens))  # type: ignore[method-assign]
+        return source
+
+
 def test_a_run_whose_drafter_sleeps_has_steps_in_a_row() -> None:
     one = observed(hashing(steep))
     one.clock = iter(x * 1e-4 for x in range(10**9)).__next__
@@ -276,6 +298,7 @@ def test_a_run_whose_drafter_sleeps_has_steps_in_a_row() -> None:
     land = one.main.land  # type: ignore[union-attr]
     one.main.land = lambda flight, result: (jobs.append(1 + len(result.before)), land(flight, result))[1]  # type: ignore[method-assign,union-attr]
     sampling = Sampling(temperature=1.0, max_tokens=60, ignore_eos=True)
-    request = Request(Vote(n=3), "abc", sampling=sampling, speculate=Auto((Wrong(),)))
+    request = Request(Vote(n=3), "abc", sampling=sampling, speculate=Auto((Ending(),)))
     plain = told(hashing(steep).run(Request(Vote(n=3), "abc", sampling=sampling)))
     assert told(one.run(request)) == plain and max(jobs) > 8
+    assert Ending.lengths == [63] * 3
