@@ -106,12 +106,15 @@ class LocalBackend:
         batch, prices = job.batch, self.about.prices
         context = sum(batch.positions) + len(batch)
         share = 1.0 if job.variant is None else self.share(job.variant)
+        weights = getattr(self._variants.get(job.variant), "weight_bytes", None) if job.variant else None
+        if weights is None:
+            weights = share * prices.weight_bytes
         flops = (
             share * len(batch) * prices.flops_row
             + len(batch.wanted) * prices.flops_head
             + share * context * prices.flops_context
         )
-        moved = share * (prices.weight_bytes + prices.slot_bytes * sum(s.length for s in batch.segments))
+        moved = weights + share * prices.slot_bytes * sum(s.length for s in batch.segments)
         return Cost(positions=len(batch), passes=1, flops=flops, bytes=moved)
 
     def variant(self, variant: Variant) -> RowModel:
@@ -124,9 +127,8 @@ class LocalBackend:
         return self._variants[variant]
 
     def share(self, variant: Variant) -> float:
-        """Which part of a pass's work a variant does: its layers; a byte instead of two counts by half."""
-        layers = 1.0 if variant.layers is None else len(variant.layers) / max(1, self.about.layers)
-        return layers * (0.5 if variant.is_int8 else 1.0)
+        """Which part of a pass's work a variant does: its layers. Operations count alike in 8 bits."""
+        return 1.0 if variant.layers is None else len(variant.layers) / max(1, self.about.layers)
 
     @torch.inference_mode()
     def step_times(self) -> dict[int, float]:
@@ -152,7 +154,7 @@ class LocalBackend:
         if self.watch is not None and self.watch.passed(len(job.batch), seconds):
             self.notes.append("passes became many times slower with several threads: one is used from now on")
         drawn = self.draw(logits, job.draws) if job.draws else []
-        return PassResult(drawn, read(logits, job.reads), seconds)
+        return PassResult(drawn, read(logits, job.reads), seconds, getattr(model, "state_bytes", 0.0))
 
     def _beside_kept(self, job: PassJob, logits: torch.Tensor | None) -> torch.Tensor:
         """Put reused rows of logits after the new ones, and keep the new ones: row `number` of a ring."""

@@ -75,6 +75,7 @@ class PassResult:
     drawn: list[Drawn]
     dists: list[Dist]
     seconds: float  # of the forward alone
+    state_bytes: float = 0.0  # what the variant that ran holds beside the model
 
 
 class Bill(NamedTuple):
