@@ -109,12 +109,15 @@ class LocalBackend:
         share = 1.0 if job.variant is None else self.share(job.variant)
         slots, steps, rows = sum(s.length for s in batch.segments), job.steps, len(batch)
         grown = rows * steps * (steps - 1) // 2  # every step, each row sees a slot more
+        weights = getattr(self._variants.get(job.variant), "weight_bytes", None) if job.variant else None
+        if weights is None:
+            weights = share * prices.weight_bytes
         flops = (
             share * steps * rows * prices.flops_row
             + steps * len(batch.wanted) * prices.flops_head
             + share * (steps * context + grown) * prices.flops_context
         )
-        moved = share * (steps * prices.weight_bytes + prices.slot_bytes * (steps * slots + grown))
+        moved = steps * weights + share * prices.slot_bytes * (steps * slots + grown)
         return Cost(positions=steps * rows, passes=steps, flops=flops, bytes=moved)
 
     def variant(self, variant: Variant) -> RowModel:
@@ -127,9 +130,8 @@ class LocalBackend:
         return self._variants[variant]
 
     def share(self, variant: Variant) -> float:
-        """Which part of a pass's work a variant does: its layers; a byte instead of two counts by half."""
-        layers = 1.0 if variant.layers is None else len(variant.layers) / max(1, self.about.layers)
-        return layers * (0.5 if variant.is_int8 else 1.0)
+        """Which part of a pass's work a variant does: its layers. Operations count alike in 8 bits."""
+        return 1.0 if variant.layers is None else len(variant.layers) / max(1, self.about.layers)
 
     @torch.inference_mode()
     def step_times(self) -> dict[int, float]:
@@ -157,7 +159,9 @@ class LocalBackend:
         if self.watch is not None and self.watch.passed(len(job.batch), seconds):
             self.notes.append("passes became many times slower with several threads: one is used from now on")
         drawn = self.draw(logits, job.draws) if job.draws else []
-        return PassResult(drawn, read(logits, job.reads), seconds)
+        return PassResult(
+            drawn, read(logits, job.reads), seconds, state_bytes=getattr(model, "state_bytes", 0.0)
+        )
 
     def _run_on(self, job: PassJob) -> PassResult:
         """Several steps in one job."""

@@ -84,6 +84,7 @@ class PassResult:
     dists: list[Dist]
     seconds: float  # of the forward alone
     before: Sequence[list[Drawn]] = ()  # of the steps before the last one, if there were several
+    state_bytes: float = 0.0  # what the variant that ran holds beside the model
 
 
 class Bill(NamedTuple):

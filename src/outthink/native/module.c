@@ -114,9 +114,10 @@ static PyObject *py_pack(PyObject *self, PyObject *args)
 
 static int read_matrix(PyObject *from, Matrix *to)
 {
-    unsigned long long panels, bias;
-    if (!PyArg_ParseTuple(from, "KKiip", &panels, &bias, &to->outputs, &to->depth, &to->wide)) return 0;
+    unsigned long long panels, bias, scales;
+    if (!PyArg_ParseTuple(from, "KKKiip", &panels, &bias, &scales, &to->outputs, &to->depth, &to->wide)) return 0;
     to->panels = (const void *)(uintptr_t)panels, to->bias = (const float *)(uintptr_t)bias;
+    to->scales = (const float *)(uintptr_t)scales;
     to->count = (int)(padded(to->outputs) / PANEL);
     return 1;
 }
@@ -288,13 +289,16 @@ static int lay_out(const Model *model, Space *space, Pass *pass)
     pass->wide_qkv = padded((model->heads + 2L * model->kv_heads) * model->dim);
     pass->wide_mixed = padded((long)model->heads * model->dim);
     pass->wide_inner = padded(model->inner);
-    const long line = 2 * pass->wide_hidden + pass->wide_qkv + pass->wide_mixed + pass->wide_inner;
+    const long whole = model->head.scales || (model->num_layers && model->layers->qkv.scales)
+                           ? whole_line(model) / (long)sizeof(float) : 0;
+    const long line = 2 * pass->wide_hidden + pass->wide_qkv + pass->wide_mixed + pass->wide_inner + whole;
     if (!room((void **)&space->floats, &space->float_room, rows * line, sizeof(float))) return 0;
     pass->x = space->floats;
     pass->normed = pass->x + rows * pass->wide_hidden;
     pass->qkv = pass->normed + rows * pass->wide_hidden;
     pass->mixed = pass->qkv + rows * pass->wide_qkv;
     pass->inner = pass->mixed + rows * pass->wide_mixed;
+    pass->whole = (char *)(pass->inner + rows * pass->wide_inner);
     return 1;
 }
 
