@@ -51,7 +51,7 @@ class Calls:
 class Watched:
     """What a backend did: passes over the model, plans of attention (inside a pass), and draws of tokens.
 
-    Where several passes are one call, with their draws, that call is one entry of `forward` and one of `draw`,
+    Where several passes are one call, draws and all, that call is one entry of `forward` and one of `draw`,
     the draws' time, which the call tells, taken off the first.
     """
 

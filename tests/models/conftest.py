@@ -71,7 +71,7 @@ def save_tokenizer(path: Path, size: int = 97) -> None:
     core.save(str(path / "tokenizer.json"))
 
 
-LEVELS = ("avx512", "avx2", "generic")
+LEVELS = ("avx512bf16", "avx512", "avx2", "generic")
 
 
 @pytest.fixture(params=["torch", *LEVELS])

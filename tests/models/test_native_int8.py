@@ -208,7 +208,7 @@ def test_memory_is_about_a_byte_a_weight(save_tiny: Any) -> None:
     model = load_model(save_tiny("llama", tie_word_embeddings=False), kernels="native")
     assert isinstance(model, NativeModel)
     draft = model.variant(Variant(is_int8=True))
-    # hidden 32, 4 heads and 2 key heads of 8, 48 inside, 3 layers, 97 words; outputs to whole panels, a scale each
+    # hidden 32, 4 heads and 2 key heads of 8, 48 inside, 3 layers, 97 words; whole panels, a scale an output
     layer = 64 * (32 + 4) + 64 * (32 + 4) + 128 * (32 + 4) + 64 * (48 + 4)
     assert draft.state_bytes == 3 * layer + 128 * (32 + 4) == draft.weight_bytes
     assert model.variant(Variant((0, 2), is_int8=True)).weight_bytes == 2 * layer + 128 * (32 + 4)

@@ -3,7 +3,7 @@
 from outthink.core.batch import Batch
 from outthink.core.jobs import Draw
 
-Matrix = tuple[int, int, int, int, bool]
+Matrix = tuple[int, int, int, int, int, int]  # panels, bias, scales, outputs, depth, kind
 Layer = tuple[Matrix, Matrix, Matrix, Matrix, int, int, int]
 
 def levels() -> list[str]: ...

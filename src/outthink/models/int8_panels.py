@@ -19,7 +19,7 @@ class Int8Panels:
 
         w_jk = round(W_jk / t_j),    t_j = max_k |W_jk| / 127
 
-    `data` [panels, inputs / 4, 64, 4] holds w + 128 as bytes; `scales` are the t. What is beyond the matrix is
+    `data` [panels, inputs / 4, 64, 4] holds w + 128 as bytes; `scales` are the t. Beyond the matrix is
     128, a zero.
     """
 
@@ -53,7 +53,7 @@ class Int8Panels:
         return self.data.nbytes + self.scales.nbytes
 
     @property
-    def address(self) -> tuple[int, int, int, int, int, bool]:
+    def address(self) -> tuple[int, int, int, int, int, int]:
         """What C needs to know."""
         bias = 0 if self.bias is None else self.bias.data_ptr()
-        return self.data.data_ptr(), bias, self.scales.data_ptr(), self.outputs, self.depth, False
+        return self.data.data_ptr(), bias, self.scales.data_ptr(), self.outputs, self.depth, 0

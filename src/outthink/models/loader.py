@@ -14,7 +14,7 @@ from outthink.models.config import Shape, eos_ids, not_lean, parse_shape, read_c
 from outthink.models.errors import ModelError
 from outthink.models.hf import load_transformers
 from outthink.models.llama import LeanModel
-from outthink.models.native import NativeAssembly, NativeModel, choose_kernels
+from outthink.models.native import PAIRS, NativeAssembly, NativeModel, PairAssembly, choose_kernels
 from outthink.models.tokenizer import Tokenizer
 from outthink.models.weights import Weights
 
@@ -89,7 +89,7 @@ def _lean(
 ) -> Model:
     """The lean model of a directory, with native kernels of a level or with torch's."""
     shape = parse_shape(config)
-    assembly = Assembly if level is None else NativeAssembly
+    assembly = Assembly if level is None else PairAssembly if level == PAIRS else NativeAssembly
     with Weights(directory) as weights:
         parts = assembly(shape, weights, DTYPES[dtype], device, int8=dtype == "int8").parts()
         _refuse_unused(weights, shape)

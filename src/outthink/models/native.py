@@ -1,9 +1,11 @@
 """The lean forward in C: one call a pass, on CPUs, for float32, bfloat16 and int8 (`native/`).
 
 Matrices lie in panels of 64 outputs; those whose numbers are bfloat16 numbers stay so in memory, whatever the
-model's type, and are widened in registers: exact, and half the bytes. With dtype bfloat16 matrices and
-cache are rounded to it, activations are not: a pass is closer to the exact one than bfloat16 throughout. With
-dtype int8 the matrices of layers, and the rows that meet them, are 8-bit whole numbers, as in `linear.Int8Linear`.
+model's type, and are widened in registers: exact, and half the bytes. With dtype bfloat16 matrices and cache
+are rounded to it, and where the processor multiplies such numbers (level `avx512bf16`) so are the rows that
+meet a matrix; sums, norms and the stream stay float32, so a pass is closer to the exact one than bfloat16
+throughout. With dtype int8 the matrices of layers, and the rows that meet them, are 8-bit whole numbers, as in
+`linear.Int8Linear`.
 
 The bits of a row depend on its own tokens alone: not on the rows beside it, on how a prompt is cut into
 passes, on slots, or on the number of threads. They do depend on the level of the kernels (`avx512`, `avx2`,
@@ -27,6 +29,7 @@ from outthink.models.base import ModelConfig
 from outthink.models.config import Shape
 from outthink.models.errors import ModelError
 from outthink.models.int8_panels import PANEL, Int8Panels
+from outthink.models.pair_panels import PairPanels
 
 try:
     import outthink.models._native as _native
@@ -35,7 +38,8 @@ except ImportError:  # not built: there was no C compiler, or the platform has n
 
 VARIABLE = "OUTTHINK_KERNELS"
 MATRICES = ("qkv", "out", "gate_up", "down")
-CHOICES = ("auto", "torch", "native", "avx512", "avx2", "generic")
+PAIRS = "avx512bf16"  # the level that has products of bfloat16 numbers
+CHOICES = ("auto", "torch", "native", PAIRS, "avx512", "avx2", "generic")
 
 
 def choose_kernels(wanted: str | None, dtype: str, device: torch.device) -> str | None:
@@ -55,7 +59,7 @@ def choose_kernels(wanted: str | None, dtype: str, device: torch.device) -> str 
         levels = _native.levels()
         level = levels[0] if name in ("auto", "native") else name
         if level in levels:
-            return level
+            return "avx512" if level == PAIRS and dtype != "bfloat16" else level  # the same, but for matrices
         reason = f"this processor has {', '.join(levels)}"
     if name == "auto":
         return None
@@ -95,9 +99,9 @@ class Panels:
         return cls(data, None if bias is None else _line(bias), outputs, depth, wide)
 
     @property
-    def address(self) -> tuple[int, int, int, int, int, bool]:
+    def address(self) -> tuple[int, int, int, int, int, int]:
         """What C needs to know."""
-        return self.data.data_ptr(), _address(self.bias), 0, self.outputs, self.depth, self.wide
+        return self.data.data_ptr(), _address(self.bias), 0, self.outputs, self.depth, int(self.wide)
 
     @property
     def bytes(self) -> int:
@@ -114,7 +118,7 @@ class Panels:
         return Int8Panels.pack(weight.float(), None if self.bias is None else self.bias[: self.outputs])
 
 
-Packed = Panels | Int8Panels
+Packed = Panels | PairPanels | Int8Panels
 
 
 def _padded(n: int) -> int:
@@ -141,11 +145,14 @@ class NativeAssembly(Assembly):
         return weight, _line(gain)
 
     def _linear(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Packed:  # type: ignore[override]
-        return Int8Panels.pack(weight, bias) if self.int8 else Panels.pack(weight, bias, self.dtype)
+        return Int8Panels.pack(weight, bias) if self.int8 else self._float(weight, bias)
 
-    def _head(self, weight: torch.Tensor) -> Panels:  # type: ignore[override]
+    def _head(self, weight: torch.Tensor) -> Panels | PairPanels:  # type: ignore[override]
         """The head is never in 8 bits, but in a variant that drafts."""
-        return Panels.pack(weight, None, self.dtype)
+        return self._float(weight, None)
+
+    def _float(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Panels | PairPanels:
+        return Panels.pack(weight, bias, self.dtype)
 
     def _gated(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Packed:  # type: ignore[override]
         """32 outputs of the gate and the 32 of `up` that they multiply, in one panel."""
@@ -159,6 +166,13 @@ class NativeAssembly(Assembly):
         rounded = embed.to(self.dtype)
         half = rounded.bfloat16()
         return half if torch.equal(half.float(), rounded.float()) else rounded.float()
+
+
+class PairAssembly(NativeAssembly):
+    """The same for products of two bfloat16 numbers at once."""
+
+    def _float(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Panels | PairPanels:
+        return PairPanels.pack(weight, bias)
 
 
 def _gate_order(inner: int) -> torch.Tensor:

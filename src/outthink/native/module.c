@@ -60,6 +60,9 @@ static const Kernels *find_level(PyObject *name)
     if (!strcmp(text, "avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         return &kernels_avx512;
+    if (!strcmp(text, "avx512bf16") && __builtin_cpu_supports("avx512bf16") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return &kernels_avx512; /* with matrices in pairs, see native.h */
 #endif
     PyErr_Format(PyExc_ValueError, "this processor has no kernels of level '%s'", text);
     return NULL;
@@ -67,10 +70,10 @@ static const Kernels *find_level(PyObject *name)
 
 static PyObject *py_levels(PyObject *self, PyObject *none)
 {
-    static const char *const names[] = {"avx512", "avx2", "generic"};
+    static const char *const names[] = {"avx512bf16", "avx512", "avx2", "generic"};
     PyObject *found = PyList_New(0);
     (void)self, (void)none;
-    for (int i = 0; found && i < 3; i++) {
+    for (int i = 0; found && i < 4; i++) {
         PyObject *name = PyUnicode_FromString(names[i]);
         if (name && find_level(name)) PyList_Append(found, name);
         else PyErr_Clear();
@@ -115,7 +118,9 @@ static PyObject *py_pack(PyObject *self, PyObject *args)
 static int read_matrix(PyObject *from, Matrix *to)
 {
     unsigned long long panels, bias, scales;
-    if (!PyArg_ParseTuple(from, "KKKiip", &panels, &bias, &scales, &to->outputs, &to->depth, &to->wide)) return 0;
+    int kind; /* 0, 1 wide, 2 pairs */
+    if (!PyArg_ParseTuple(from, "KKKiii", &panels, &bias, &scales, &to->outputs, &to->depth, &kind)) return 0;
+    to->wide = kind == 1, to->pairs = kind == 2;
     to->panels = (const void *)(uintptr_t)panels, to->bias = (const float *)(uintptr_t)bias;
     to->scales = (const float *)(uintptr_t)scales;
     to->count = (int)(padded(to->outputs) / PANEL);
@@ -289,16 +294,16 @@ static int lay_out(const Model *model, Space *space, Pass *pass)
     pass->wide_qkv = padded((model->heads + 2L * model->kv_heads) * model->dim);
     pass->wide_mixed = padded((long)model->heads * model->dim);
     pass->wide_inner = padded(model->inner);
-    const long whole = model->head.scales || (model->num_layers && model->layers->qkv.scales)
-                           ? whole_line(model) / (long)sizeof(float) : 0;
-    const long line = 2 * pass->wide_hidden + pass->wide_qkv + pass->wide_mixed + pass->wide_inner + whole;
+    const long more = rounds(&model->head) || (model->num_layers && rounds(&model->layers->qkv))
+                          ? rounded_line(model) / (long)sizeof(float) : 0;
+    const long line = 2 * pass->wide_hidden + pass->wide_qkv + pass->wide_mixed + pass->wide_inner + more;
     if (!room((void **)&space->floats, &space->float_room, rows * line, sizeof(float))) return 0;
     pass->x = space->floats;
     pass->normed = pass->x + rows * pass->wide_hidden;
     pass->qkv = pass->normed + rows * pass->wide_hidden;
     pass->mixed = pass->qkv + rows * pass->wide_qkv;
     pass->inner = pass->mixed + rows * pass->wide_mixed;
-    pass->whole = (char *)(pass->inner + rows * pass->wide_inner);
+    pass->lines = (char *)(pass->inner + rows * pass->wide_inner);
     return 1;
 }
 

@@ -22,13 +22,16 @@
 
 /* A matrix [outputs, depth] in panels of 64 outputs. A panel is, for every k, 32 words: word j holds outputs
  * j (low half) and j + 32 (high half) in bfloat16; if `wide`, 64 float32 numbers. Rows beyond are zero. With
- * scales it is in 8-bit whole numbers; see gemm8.h. */
+ * scales it is in 8-bit whole numbers, see gemm8.h; if `pairs` in bfloat16 as pairs.h has it. */
 typedef struct {
     const void *panels;
     const float *bias;   /* [count * 64] or NULL */
     const float *scales; /* [count * 64] or NULL */
-    int outputs, depth, count, wide;
+    int outputs, depth, count, wide, pairs;
 } Matrix;
+
+/* Whether rows are rounded before they meet it. */
+static inline int rounds(const Matrix *w) { return w->scales || w->pairs; }
 
 typedef struct {
     Matrix qkv, out, gate_up, down;
@@ -70,7 +73,7 @@ typedef struct {
     int cache_half; /* bfloat16 instead of float32 */
     float *x, *normed, *qkv, *mixed, *inner; /* one line a row, lines padded to whole panels */
     long wide_hidden, wide_qkv, wide_mixed, wide_inner;
-    char *whole; /* what is multiplied next in 8-bit whole numbers, whole_line() bytes a row */
+    char *lines; /* what is multiplied next, rounded: rounded_line() bytes a row */
 } Pass;
 
 enum { STORE, ADD, GATED };
@@ -101,19 +104,22 @@ extern const Kernels kernels_generic;
 #if defined(__x86_64__) && defined(__GNUC__)
 #define HAVE_X86_LEVELS 1
 extern const Kernels kernels_avx2, kernels_avx512;
+void round_rows(const float *a, long lda, int rows, int depth, char *lines, long line);
+void gemm_pairs(const Matrix *w, int mode, const char *lines, long line, int rows, float *out, long ldo, int first,
+                int last);
 void gemm8_vnni(const Matrix *w, int mode, const char *lines, long line, int rows, float *out, long ldo, int first,
                 int last);
 #endif
 
 static inline long padded(long n) { return (n + PANEL - 1) / PANEL * PANEL; }
 
-/* Bytes of a row in whole numbers, whichever matrix it meets. */
-static inline long whole_line(const Model *model)
+/* Bytes of a row that is rounded, to 8 bits or to 16, whichever matrix it meets. */
+static inline long rounded_line(const Model *model)
 {
     const long mixed = (long)model->heads * model->dim;
     long most = model->hidden > model->inner ? model->hidden : model->inner;
     if (mixed > most) most = mixed;
-    return padded(WHOLE_HEAD + most + 16);
+    return padded(WHOLE_HEAD + 2 * most + 32);
 }
 
 /* plan.c */

@@ -27,12 +27,12 @@ typedef struct {
 static int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 static long normed_size(const Model *model) { return FEW_ROWS * padded(model->hidden); }
-static long few_whole(const Model *model) { return FEW_ROWS * whole_line(model) / (long)sizeof(float); }
+static long few_rounded(const Model *model) { return FEW_ROWS * rounded_line(model) / (long)sizeof(float); }
 
-/* Floats that a thread needs: a stamp, rows that it normed, the same in whole numbers, and attention's memory. */
+/* Floats that a thread needs: a stamp, rows that it normed, the same rounded, and attention's memory. */
 long pass_scratch(const Model *model, const Kernels *kernels)
 {
-    return padded(sizeof(Stamp) / sizeof(float) + normed_size(model) + few_whole(model) + kernels->attend_scratch(model));
+    return padded(sizeof(Stamp) / sizeof(float) + normed_size(model) + few_rounded(model) + kernels->attend_scratch(model));
 }
 
 static float *scratch_of(const Run *run, int thread) { return run->order->scratch + thread * run->order->scratch_size; }
@@ -52,50 +52,60 @@ static void norm_item(void *what, int item, int thread)
     norm_rows(run, run->gain, run->pass->normed, first, last < run->rows ? last : run->rows);
 }
 
-static void whole_rows(const Run *run, const float *in, char *out, int first, int last)
+static void rounded_rows(const Run *run, const float *in, char *out, int first, int last)
 {
-    const long line = whole_line(run->pass->model);
-    run->kernels->whole(in + first * run->in_line, run->in_line, last - first, run->matrix->depth, out + first * line,
-                        line);
+    const long line = rounded_line(run->pass->model);
+    void (*convert)(const float *, long, int, int, char *, long) = run->kernels->whole;
+#ifdef HAVE_X86_LEVELS
+    if (run->matrix->pairs) convert = round_rows;
+#endif
+    convert(in + first * run->in_line, run->in_line, last - first, run->matrix->depth, out + first * line, line);
 }
 
-static void whole_item(void *what, int item, int thread)
+static void round_item(void *what, int item, int thread)
 {
     Run *run = what;
     int first = item * FEW_ROWS, last = first + FEW_ROWS;
     (void)thread;
-    whole_rows(run, run->in, run->pass->whole, first, last < run->rows ? last : run->rows);
+    rounded_rows(run, run->in, run->pass->lines, first, last < run->rows ? last : run->rows);
 }
 
 static void gemm_item(void *what, int item, int thread)
 {
     Run *run = what;
     const float *in = run->in;
-    const char *whole = run->pass->whole;
-    if (run->rows <= FEW_ROWS && (run->gain || run->matrix->scales)) { /* each thread for itself */
+    const char *lines = run->pass->lines;
+    if (run->rows <= FEW_ROWS && (run->gain || rounds(run->matrix))) { /* each thread for itself */
         Stamp *stamp = (Stamp *)scratch_of(run, thread);
         float *normed = (float *)(stamp + 1);
         char *own = (char *)(normed + normed_size(run->pass->model));
         if (run->gain) in = normed;
         if (stamp->stage != run->stage) {
             if (run->gain) norm_rows(run, run->gain, normed, 0, run->rows);
-            if (run->matrix->scales) whole_rows(run, in, own, 0, run->rows);
+            if (rounds(run->matrix)) rounded_rows(run, in, own, 0, run->rows);
         }
         stamp->stage = run->stage;
-        whole = own;
+        lines = own;
     }
     const int part = item / run->groups, parts = run->items / run->groups, group = item % run->groups;
     const int first = (int)((long)run->rows * part / parts), last = (int)((long)run->rows * (part + 1) / parts);
     const int panel = group * run->per, stop = panel + run->per;
     const int end = stop < run->matrix->count ? stop : run->matrix->count;
     float *out = run->out + first * run->out_line;
-    if (run->matrix->scales) {
-        const long line = whole_line(run->pass->model);
-        run->kernels->gemm8(run->matrix, run->mode, whole + first * line, line, last - first, out, run->out_line,
-                            panel, end);
-    } else
+    if (!rounds(run->matrix)) {
         run->kernels->gemm(run->matrix, run->mode, in + first * run->in_line, run->in_line, last - first, out,
                            run->out_line, panel, end);
+        return;
+    }
+    const long line = rounded_line(run->pass->model);
+    lines += first * line;
+#ifdef HAVE_X86_LEVELS
+    if (run->matrix->pairs) {
+        gemm_pairs(run->matrix, run->mode, lines, line, last - first, out, run->out_line, panel, end);
+        return;
+    }
+#endif
+    run->kernels->gemm8(run->matrix, run->mode, lines, line, last - first, out, run->out_line, panel, end);
 }
 
 /* A product of `rows` rows; with a gain, of the normed stream. */
@@ -110,7 +120,7 @@ static void product(Run *run, const Matrix *matrix, int mode, const float *gain,
         pool_run(norm_item, run, ceil_div(rows, FEW_ROWS));
         run->gain = NULL;
     }
-    if (matrix->scales && rows > FEW_ROWS) pool_run(whole_item, run, ceil_div(rows, FEW_ROWS));
+    if (rounds(matrix) && rows > FEW_ROWS) pool_run(round_item, run, ceil_div(rows, FEW_ROWS));
     run->per = run->threads == 1 ? matrix->count : matrix->count / (4 * run->threads);
     if (run->per < 1) run->per = 1;
     run->groups = ceil_div(matrix->count, run->per);
@@ -132,7 +142,7 @@ static void attend_item(void *what, int item, int thread)
     const Pass *pass = run->pass;
     const int heads = pass->model->kv_heads, head = item % heads;
     float *scratch = scratch_of(run, thread) + sizeof(Stamp) / sizeof(float) + normed_size(pass->model) +
-                     few_whole(pass->model);
+                     few_rounded(pass->model);
     if (pass->num_chunks == 1) run->kernels->turn(pass, run->layer, head, 0, pass->rows);
     run->kernels->attend(pass, run->layer, head, pass->chunks + item / heads, scratch);
 }

@@ -1,0 +1,23 @@
+/* Products of bfloat16 numbers for processors that have them; the rest of the level is in level_avx512.c. */
+#include "native.h"
+#ifdef HAVE_X86_LEVELS
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")
+#endif
+#pragma GCC diagnostic ignored "-Wunused-function" /* of gemm.h, whose put() is wanted alone */
+#define LEVEL 2
+#include "vec.h"
+#include "gemm.h"
+#include "pairs.h"
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
