@@ -43,19 +43,20 @@ def test_a_product_is_that_of_rounded_numbers(
     gain[:depth] = 1 + torch.rand(depth) * depth**0.5
     parts = Parts([], embed, PairPanels.pack(weight, bias), gain)  # type: ignore[arg-type]
     model = NativeModel(shape, tiny.config, parts, torch.bfloat16, PAIRS)
-    seen = []
-    for some, threads in (([*range(20)], 1), ([*range(20)], 2), ([7], 1), ([3, 7, 11], 2)):
+    seen: dict[int, torch.Tensor] = {}
+    many = [i % 20 for i in range(230)]
+    for some, threads in (([*range(20)], 1), ([*range(20)], 2), ([7], 1), ([3, 7, 11], 2), (many, 2)):
         n, model.threads = len(some), threads
         counted = list(range(n))
         batch = Batch(some, [0] * n, counted, counted, [1] * n, counted, [Segment(-1, i, 1) for i in counted])
         given = model.forward(batch, model.new_store(n), hidden=True)
         made = model.forward(batch, model.new_store(n))[:, :outputs]
-        seen.append(made[some.index(7)])
+        for row, got in zip(some, made, strict=True):
+            assert torch.equal(seen.setdefault(row, got), got)
         left, right = given.bfloat16().double(), weight.bfloat16().double()
         exact = left @ right.T + (0.0 if bias is None else bias.double())
         room = (left.abs() @ right.abs().T + 10.0) * 2.0**-22 * (depth / 16 + 4)
         assert ((made.double() - exact).abs() <= room).all()
-    assert all(torch.equal(seen[0], other) for other in seen[1:])
 
 
 def test_a_pass_is_as_close_as_bfloat16_throughout(save_tiny: Any) -> None:
