@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
@@ -15,7 +16,8 @@ from outthink.engine.engine import Engine
 TARGETS = {1: 0.20, 64: 0.10}
 INTRODUCTION = """Medians in microseconds over all decode passes of that many rows (up to a tenth less where
 branches are still equal), from the start of one `model.forward` to the start of the next, measured by
-wrappers. *Outside* is everything that is not `model.forward`: the draw of tokens and all of the engine
+wrappers; where several passes are one call, each is an equal part of it, and the call tells what its draws
+took. *Outside* is everything that is not `model.forward`: the draw of tokens and all of the engine
 (scheduling, tree, packing, books, coroutines). Making the plan of attention is a part of `model.forward`
 here, and shown. *Whole run* is the share outside all forwards of whole requests: the prompt and its
 encoding, vote and receipt included."""
@@ -42,20 +44,21 @@ class Share:
 
 def shares(seen: Watched, rows: int) -> Share:
     """Medians over all passes of so many rows, or a tenth less, that come before another such pass."""
-    begins, sizes = seen.forward.begins, seen.forward.sizes
+    calls, sizes, steps = seen.forward, seen.forward.sizes, seen.forward.steps
     fits = [0.9 * rows <= size <= rows for size in sizes]
-    chosen = [i for i in range(len(begins) - 1) if fits[i] and fits[i + 1]]
+    chosen = [i for i in range(len(sizes) - 1) if fits[i] and fits[i + 1]]
     if not chosen:
         raise AssertionError(f"no pass of {rows} rows was seen")
 
-    def micros(values: list[float]) -> float:
-        return 1e6 * median(values)
+    def micros(seconds: Callable[[int], float]) -> float:
+        """The median over passes of what a call took, each of its passes an equal part."""
+        return 1e6 * median([seconds(i) / steps[i] for i in chosen for _ in range(steps[i])])
 
     return Share(
-        micros([begins[i + 1] - begins[i] for i in chosen]),
-        micros([seen.forward.seconds[i] for i in chosen]),
-        micros([seen.plan.seconds[i] for i in chosen]) if seen.plan.seconds else 0.0,  # native: none is made
-        micros([seen.draw.seconds[i] for i in chosen]),
+        micros(lambda i: calls.begins[i + 1] - calls.begins[i]),
+        micros(lambda i: calls.seconds[i]),
+        micros(lambda i: seen.plan.seconds[i]) if seen.plan.seconds else 0.0,  # native: none is made
+        micros(lambda i: seen.draw.seconds[i]),
     )
 
 

@@ -72,7 +72,7 @@ def measure(backend: LocalBackend, n: int = 16, problems: int = 4, new: int = 12
         rows, distinct, written, passes, agrees = 0, 0, 0, 0, True
         for index in range(problems):
             seen, paths, receipt = _one(backend, strategy, index, new)
-            rows, passes = rows + sum(seen.forward.sizes), passes + len(seen.forward.sizes)
+            rows, passes = rows + seen.forward.total(), passes + seen.forward.count()
             distinct, written = distinct + len(paths.nodes), written + paths.written
             agrees &= _agrees(receipt, seen, paths)
         worst, agreed = max(worst, rows / distinct), agreed and agrees
@@ -97,5 +97,5 @@ def _one(backend: LocalBackend, strategy: object, index: int, new: int) -> tuple
 
 def _agrees(receipt: ot.Receipt, seen: Watched, paths: Paths) -> bool:
     actual = receipt.actual
-    counted = (sum(seen.forward.sizes), len(seen.forward.sizes), sum(seen.draw.sizes), paths.written)
+    counted = (seen.forward.total(), seen.forward.count(), seen.draw.total(), paths.written)
     return counted == (actual.positions, actual.passes, actual.written, actual.written)

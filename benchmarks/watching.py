@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 from unittest import mock
 
@@ -20,12 +21,15 @@ class Calls:
     begins: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)  # how many it did in that time
 
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, watched."""
 
+        @wraps(function)
         def watched(*args: Any, **kwargs: Any) -> Any:
             self.sizes.append(len(args[self.index]))
+            self.steps.append(1)
             self.begins.append(time.perf_counter())
             try:
                 return function(*args, **kwargs)
@@ -34,14 +38,43 @@ class Calls:
 
         return watched
 
+    def count(self) -> int:
+        """How many it did in all."""
+        return sum(self.steps)
+
+    def total(self) -> int:
+        """All sizes together."""
+        return sum(size * steps for size, steps in zip(self.sizes, self.steps, strict=True))
+
 
 @dataclass
 class Watched:
-    """What a backend did: passes over the model, plans of attention (inside a pass), and draws of tokens."""
+    """What a backend did: passes over the model, plans of attention (inside a pass), and draws of tokens.
+
+    Where several passes are one call, with their draws, that call is one entry of `forward` and one of `draw`,
+    the draws' time, which the call tells, taken off the first.
+    """
 
     forward: Calls = field(default_factory=Calls)  # sizes: rows
     plan: Calls = field(default_factory=Calls)
     draw: Calls = field(default_factory=lambda: Calls(index=1))  # sizes: tokens
+
+    def around_write(self, write: Callable[..., Any]) -> Callable[..., Any]:
+        """`NativeModel.write`, watched."""
+
+        def watched(batch: Any, *args: Any) -> Any:
+            began = time.perf_counter()
+            found = write(batch, *args)
+            _, steps, drawing = found
+            whole = time.perf_counter() - began
+            for calls, seconds in ((self.forward, whole - drawing), (self.draw, drawing)):
+                calls.begins.append(began)
+                calls.seconds.append(seconds)
+                calls.sizes.append(len(batch))
+                calls.steps.append(len(steps))
+            return found
+
+        return watched
 
 
 @contextmanager
@@ -50,9 +83,18 @@ def watching(backend: LocalBackend) -> Iterator[Watched]:
     from outthink.models import llama
 
     seen = Watched()
-    with (
-        mock.patch.object(backend.model, "forward", seen.forward.around(backend.model.forward)),
-        mock.patch.object(backend, "draw", seen.draw.around(backend.draw)),
-        mock.patch.object(llama, "plan", seen.plan.around(llama.plan)),
-    ):
+    with ExitStack() as patches:
+        draw = seen.draw.around(backend.draw)
+        for owner, name, watched in (
+            (backend.model, "forward", seen.forward.around(backend.model.forward)),
+            (backend, "draw", draw),
+            (llama, "plan", seen.plan.around(llama.plan)),
+        ):
+            patches.enter_context(mock.patch.object(owner, name, watched))
+        if hasattr(
+            backend.model, "write"
+        ):  # several steps in one call, as `backend.draw` would have asked for
+            watched = seen.around_write(backend.model.write)
+            patches.enter_context(mock.patch.object(backend.model, "write", watched))
+            draw.run_on = draw.__wrapped__.run_on  # type: ignore[attr-defined]
         yield seen

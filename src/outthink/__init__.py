@@ -117,6 +117,8 @@ def run(
 ) -> Answer:
     """Run a strategy on a problem until it has its answer or the budget ends; the receipt is on the answer.
 
+    The strategy is a part or any coroutine function of a branch, or what the command line would be given:
+    "vote(n=8)".
     The same strategy, seed and sampling give the same answer, but for close draws where torch computes in
     float32 or bfloat16 and another batch changes the last bits of a logit. `speculate` names who drafts
     (None: as the model was loaded, "none": nobody), `accept` the accept rule, by default `match`, which
@@ -129,7 +131,8 @@ def run(
     before, lm.trace = lm.trace, trace or Trace()
     try:
         drafter = None if speculate is None else drafter_of(speculate, lm) or "none"
-        request = Request(strategy, problem, budget or Budget(), seed, sampling or Sampling())
+        part = spec.parse(strategy) if isinstance(strategy, str) else strategy
+        request = Request(part, problem, budget or Budget(), seed, sampling or Sampling())
         return lm.run(replace(request, speculate=drafter, accept=accept, warm=warm))
     finally:
         lm.trace = before

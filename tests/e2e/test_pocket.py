@@ -152,3 +152,12 @@ def test_the_receipt_counts_what_the_model_did(strategy: Any) -> None:
     assert warm.logical == cold.logical and warm.actual.positions < cold.actual.positions
     assert cold.actual.positions == cold.logical.positions
     lm.main.tree.check()
+
+
+def test_run_takes_a_name() -> None:
+    lm, sampling = ot.load("toy"), ot.Sampling(max_tokens=6)
+    by_name = ot.run("vote(n=3)", "ab", lm, sampling=sampling, seed=3)
+    by_part = ot.run(ot.strategy.Vote(n=3), "ab", lm, sampling=sampling, seed=3)
+    assert (by_name.text, by_name.final) == (by_part.text, by_part.final)
+    with pytest.raises(ot.BadInput, match="vote"):
+        ot.run("vot(n=3)", "ab", lm)

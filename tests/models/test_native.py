@@ -17,9 +17,11 @@ from forests import Branch, Forest, evaluate
 
 from outthink.backends.load import embedded
 from outthink.core.batch import Batch, Segment
+from outthink.core.jobs import Draw, Drawn
+from outthink.core.types import Sampling
 from outthink.models import Model, ModelError, load
 from outthink.models.loader import load_model
-from outthink.models.native import NativeModel, Panels, _native
+from outthink.models.native import NativeModel, Panels, _native, draw_plain
 
 pytestmark = pytest.mark.skipif(_native is None, reason="the native extension is not built")
 Logits = dict[tuple[int, int], torch.Tensor]
@@ -40,7 +42,7 @@ def level(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture(scope="module", params=["float32 of bfloat16", "float32", "bfloat16"])
+@pytest.fixture(scope="module", params=["float32 of bfloat16", "float32", "bfloat16", "int8"])
 def directory(request: pytest.FixtureRequest, save_tiny: Any) -> tuple[Path, str]:
     """A model with two blocks of keys, odd sizes everywhere, and the type to load it in."""
     dtype, _, saved = request.param.partition(" of ")
@@ -81,6 +83,81 @@ def check_bits(model: Model, forest: Forest, seed: int) -> None:
         assert torch.equal(first[key], second[key]), key
     for key in Random(seed).sample(sorted(first), 12):
         assert torch.equal(first[key], alone(model, forest, *key)), key
+
+
+def leaves(rows: int, prompt: int, tail: int) -> Batch:
+    """A decode step of so many branches of one prompt."""
+    batch = Batch(segments=[Segment(-1, 3, prompt)])
+    for row in range(rows):
+        start = 3 + prompt + row * (tail + 30)
+        batch.segments.append(Segment(0, start, tail))
+        batch.tokens.append(5 + row)
+        batch.positions.append(prompt + tail - 1)
+        batch.slots.append(start + tail - 1)
+        batch.segment.append(row + 1)
+        batch.visible.append(tail)
+        batch.wanted.append(row)
+    return batch
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+@pytest.mark.parametrize("rows", [1, 11])
+def test_several_steps_are_the_single_ones(
+    directory: tuple[Path, str], level: str, rows: int, temperature: float
+) -> None:
+    path, dtype = directory
+    model, batch = load_model(path, dtype, kernels=level), leaves(rows, prompt=60, tail=3)
+    assert isinstance(model, NativeModel)
+    sampling, stores = Sampling(temperature=temperature), [model.new_store(1000) for _ in range(2)]
+    for store in stores:
+        store.data.normal_(generator=torch.Generator().manual_seed(3))
+    draws = [Draw(row, 2**63 + 7**row, 63, sampling, ()) for row in range(rows)]
+    logits, steps, _ = model.write(batch, stores[0], draws, temperature, 9, bytes(97))
+    assert len(steps) == 9 and all(len(step) == rows for step in steps)
+    for step, several in zip(steps, logits.split(rows), strict=True):
+        single = model.forward(batch, stores[1])
+        assert torch.equal(several, single)
+        drawn = [Drawn(*one) for one in draw_plain(level, single, draws, temperature, 1)]
+        assert drawn == step
+        batch = batch.after([one.token for one in drawn])
+        draws = [d._replace(position=d.position + 1) for d in draws]
+    assert torch.equal(stores[0].data, stores[1].data)
+
+
+def test_the_step_that_draws_an_end_is_the_last(save_tiny: Any, level: str) -> None:
+    model = load_model(save_tiny("llama"), kernels=level)
+    assert isinstance(model, NativeModel)
+    batch, store = leaves(4, prompt=20, tail=2), model.new_store(1000)
+    draws = [Draw(row, 11 * row + 1, 21, Sampling(temperature=1.0), ()) for row in range(4)]
+    steps = model.write(batch, store, draws, 1.0, 12, bytes(model.shape.vocab))[1]
+    seen = [{drawn.token for drawn in step} for step in steps]
+    last = next(i for i in range(3, 12) if seen[i] - set().union(*seen[:i]))
+    ends = bytearray(model.shape.vocab)
+    ends[min(seen[last] - set().union(*seen[:last]))] = 1
+    assert model.write(batch, store, draws, 1.0, 12, bytes(ends))[1] == steps[: last + 1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"wanted": [0]},
+        {"draws": 3},
+        {"steps": 300},
+        {"slots": 62},
+        {"ends": b"123"},
+    ],
+    ids=str,
+)
+def test_steps_without_room_or_draws_are_refused(save_tiny: Any, change: dict[str, Any]) -> None:
+    model = load_model(save_tiny("llama", max_position_embeddings=128))
+    assert isinstance(model, NativeModel)
+    batch, store = leaves(4, prompt=20, tail=2), model.new_store(change.get("slots", 1000))
+    batch.wanted = change.get("wanted", batch.wanted)
+    draws = [Draw(row, row, 21, Sampling(), ()) for row in range(change.get("draws", 4))]
+    with pytest.raises((ValueError, ModelError)):
+        model.write(
+            batch, store, draws, 1.0, change.get("steps", 2), change.get("ends", bytes(model.shape.vocab))
+        )
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -199,8 +276,7 @@ def test_positions_beyond_the_model_are_refused(save_tiny: Any) -> None:
 @pytest.mark.parametrize(
     "dtype, kernels, message",
     [
-        ("float64", "native", "float32 and bfloat16, not float64"),
-        ("int8", "avx2", "float32 and bfloat16, not int8"),
+        ("float64", "native", "float32, bfloat16 and int8, not float64"),
         ("float32", "fast", "'fast' are not known; use one of auto, torch"),
     ],
 )

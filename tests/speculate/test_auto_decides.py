@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from outthink.backends.toy import hashed, toy
 from outthink.core.drafting import Outcome, Tip
 from outthink.core.types import Draft, Sampling
 from outthink.engine.choice import choose
-from outthink.engine.curve import Curve
+from outthink.engine.curve import Curve, Line
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 from outthink.speculate import Auto
@@ -25,19 +26,19 @@ from outthink.strategy.vote import Vote
 GREEDY = Sampling(temperature=0.0)
 
 
-def flat(rows: int) -> float:
-    """Rows ride for free: a pass waits for memory."""
-    return 1e-3
+class Machine:
+    """Seconds of a pass by its rows, and of one where nobody drafts: as long, if it is not said."""
+
+    def __init__(self, v: Callable[[int], float], plain: Callable[[int], float] | None = None) -> None:
+        self.seconds, self.plain = v, plain or v
+
+    def __call__(self, rows: int) -> float:
+        return self.seconds(rows)
 
 
-def steep(rows: int) -> float:
-    """Every row costs what the first did: a pass waits for arithmetic."""
-    return 1e-3 * rows
-
-
-def bent(rows: int) -> float:
-    """Free up to eight rows, then as dear as the first ones together."""
-    return 1e-3 * max(1.0, rows / 8)
+flat = Machine(lambda rows: 1e-3)  # rows ride for free: a pass waits for memory
+steep = Machine(lambda rows: 1e-3 * rows)  # every row costs what the first did: a pass waits for arithmetic
+bent = Machine(lambda rows: 1e-3 * max(1.0, rows / 8))  # free up to eight rows
 
 
 # -------------------------------------------------------------------------------------- before it is known
@@ -113,9 +114,7 @@ def test_the_share_of_steps_that_fail_is_bounded() -> None:
 def test_the_verdict_is_at_the_margin(cost: float, rests: bool) -> None:
     """One node a step, always right: v(2) is just below or above what two tokens are worth."""
 
-    def v(rows: int) -> float:
-        return 1e-3 if rows < 2 else 1e-3 * cost * 2 / MARGIN
-
+    v = Machine(lambda rows: 1e-3 if rows < 2 else 1e-3 * cost * 2 / MARGIN)
     worth = Worth()
     for _ in range(WINDOW):
         assert worth.wakes(1, v)
@@ -129,7 +128,7 @@ def test_the_nodes_of_a_pass_are_charged_once() -> None:
     for _ in range(4):
         worth.wakes(4, bent)
     for _ in range(4):
-        worth.step(1, 1, 0.0, lambda rows: 1e-3 * rows**2)
+        worth.step(1, 1, 0.0, Machine(lambda rows: 1e-3 * rows**2))
     assert worth.drafted - worth.plain == pytest.approx(1e-3 * (64 - 16))
     assert worth.plain == pytest.approx(1e-3 * 16)
 
@@ -139,7 +138,9 @@ def test_the_nodes_of_a_pass_are_charged_once() -> None:
 
 def studio(v: Any, ticks: list[float]) -> Any:
     clock = iter(ticks)
-    return SimpleNamespace(vocab=9, shares_noise=True, pace={}, seconds=v, clock=lambda: next(clock, 0.0))
+    return SimpleNamespace(
+        vocab=9, shares_noise=True, pace={}, seconds=v, plain=v, clock=lambda: next(clock, 0.0)
+    )
 
 
 def test_it_measures_what_asking_costs() -> None:
@@ -161,8 +162,9 @@ def hashing(v: Any) -> Engine:
 
 def observed(engine: Engine) -> Engine:
     """Passes take what the curve says: no time passes on this clock, so nothing else is learned."""
-    engine.main.curve().observe = lambda rows, seconds: None  # type: ignore[method-assign,union-attr]
-    engine.main.curve().a = engine.main.curve().b = 0.0  # type: ignore[union-attr]
+    curve = engine.main.curve()  # type: ignore[union-attr]
+    curve.observe = lambda *_: None  # type: ignore[method-assign]
+    curve.single = curve.several = Line(0.0, 0.0)
     return engine
 
 
@@ -222,10 +224,82 @@ def test_a_draft_that_is_kept_whole_is_the_same_draft() -> None:
 
 def test_the_curve_is_what_was_measured_and_what_it_learned() -> None:
     curve = Curve({1: 1.0, 2: 2.0, 4: 3.0, 8: 2.5})
-    curve.a = curve.b = 0.0
+    curve.single = Line(0.0, 0.0)
     assert [curve[r] for r in (0, 1, 2, 3, 4, 6, 8, 12)] == [1.0, 1.0, 2.0, 2.5, 3.0, 3.0, 3.0, 3.0]
     for _ in range(400):
         for rows in (1, 4, 8):
             curve.observe(rows, curve.base(rows) + 0.5 + 0.25 * rows)
     assert [curve[r] for r in (1, 2, 8)] == pytest.approx([1.75, 3.0, 5.5])
     assert curve.table(8) == [curve[r] for r in range(9)]
+
+
+def test_passes_that_nobody_looks_at_have_a_curve_of_their_own() -> None:
+    curve = Curve({1: 1.0, 2: 2.0, 4: 3.0, 8: 2.5})
+    for _ in range(400):
+        curve.observe(4, curve.base(4) + 1.0)
+        curve.observe(4, 5 * (curve.base(4) + 0.25), steps=5)
+    assert curve[4] == pytest.approx(4.0) and curve.plain(4) == pytest.approx(3.25)
+
+
+def test_drafts_must_win_over_passes_that_nobody_looks_at() -> None:
+    """Two right tokens in a pass of 1.5 win over single passes of 1, not over passes of 0.6 in a row."""
+    for plain, rests in ((1.0, False), (0.6, True)):
+        machine, worth = Machine(lambda rows: 1.0 if rows < 2 else 1.5, lambda rows, p=plain: p), Worth()  # type: ignore[misc]
+        for _ in range(WINDOW):
+            worth.wakes(1, flat)
+            worth.step(2, 1, 0.0, machine)
+        assert (worth.resting > 0) is rests
+
+
+@pytest.mark.parametrize("machine", [steep, flat], ids=["hopeless", "resting"])
+def test_naps_are_questions_with_a_certain_no(machine: Machine) -> None:
+    """Answers are the same whether every question is asked, or those of a nap are left out."""
+
+    def answers(skips: bool) -> list[bool]:
+        worth, said = Worth(), []
+        while len(said) < 3000:
+            said.append(worth.wakes(1, machine))
+            if said[-1]:
+                worth.step(1, 0, 5e-5, machine)
+            elif skips and worth.naps():
+                count = min(16, worth.naps())
+                worth.slept(count)
+                said += [False] * count
+        return said[:3000]
+
+    assert answers(skips=True) == answers(skips=False)
+
+
+def test_a_nap_does_not_put_off_the_next_look_at_the_curve() -> None:
+    answers = []
+    for skipped in (0, 200):
+        worth = Worth()
+        assert not worth.wakes(1, steep) and worth.naps() >= skipped
+        worth.slept(skipped)
+        answers.append(skipped + next(i for i in range(999) if worth.wakes(1, flat)))
+    assert answers[0] == answers[1]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A drafter that notes how long texts were when they ended."""
+
+    lengths: ClassVar[list[int]] = []
+
+    def open(self, studio: Any) -> Listening:
+        source = Listening(lambda tip, depth, nodes: None)
+        source.end = lambda tip: self.lengths.append(len(tip.tokens))  # type: ignore[method-assign]
+        return source
+
+
+def test_a_run_whose_drafter_sleeps_has_steps_in_a_row() -> None:
+    one = observed(hashing(steep))
+    one.clock = iter(x * 1e-4 for x in range(10**9)).__next__
+    jobs: list[int] = []
+    land = one.main.land  # type: ignore[union-attr]
+    one.main.land = lambda flight, result: (jobs.append(1 + len(result.before)), land(flight, result))[1]  # type: ignore[method-assign,union-attr]
+    sampling = Sampling(temperature=1.0, max_tokens=60, ignore_eos=True)
+    request = Request(Vote(n=3), "abc", sampling=sampling, speculate=Auto((Ending(),)))
+    plain = told(hashing(steep).run(Request(Vote(n=3), "abc", sampling=sampling)))
+    assert told(one.run(request)) == plain and max(jobs) > 8
+    assert Ending.lengths == [63] * 3

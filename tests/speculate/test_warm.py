@@ -50,7 +50,7 @@ def ask(drafter: Any, share: str = "", **given: Any) -> Request:
 
 def engine(warm: bool = True) -> Engine:
     one = Engine(toy(hashed(VOCAB, seed=4, scale=2.0), VOCAB), clock=lambda: 0.0)
-    one.main.curve().observe = lambda rows, seconds: None  # type: ignore[method-assign,union-attr]
+    one.main.curve().observe = lambda *_: None  # type: ignore[method-assign,union-attr]
     one.warm = warm
     one.run(ask("none"))  # the prompt has its cache: what differs from here on is drafted
     return one

@@ -46,6 +46,7 @@ class LocalBackend:
 
     can = Can.LOCAL
     is_remote = False
+    runs_on = True  # whether a job may have several steps
 
     def __init__(self, model: RowModel, tokenizer: Any, about: About) -> None:
         self.model = model
@@ -106,13 +107,18 @@ class LocalBackend:
         batch, prices = job.batch, self.about.prices
         context = sum(batch.positions) + len(batch)
         share = 1.0 if job.variant is None else self.share(job.variant)
+        slots, steps, rows = sum(s.length for s in batch.segments), job.steps, len(batch)
+        grown = rows * steps * (steps - 1) // 2  # every step, each row sees a slot more
+        weights = getattr(self._variants.get(job.variant), "weight_bytes", None) if job.variant else None
+        if weights is None:
+            weights = share * prices.weight_bytes
         flops = (
-            share * len(batch) * prices.flops_row
-            + len(batch.wanted) * prices.flops_head
-            + share * context * prices.flops_context
+            share * steps * rows * prices.flops_row
+            + steps * len(batch.wanted) * prices.flops_head
+            + share * (steps * context + grown) * prices.flops_context
         )
-        moved = share * (prices.weight_bytes + prices.slot_bytes * sum(s.length for s in batch.segments))
-        return Cost(positions=len(batch), passes=1, flops=flops, bytes=moved)
+        moved = steps * weights + share * prices.slot_bytes * (steps * slots + grown)
+        return Cost(positions=steps * rows, passes=steps, flops=flops, bytes=moved)
 
     def variant(self, variant: Variant) -> RowModel:
         """A variant of the model that reads the same cache. Raises CannotDo where there is none."""
@@ -124,9 +130,8 @@ class LocalBackend:
         return self._variants[variant]
 
     def share(self, variant: Variant) -> float:
-        """Which part of a pass's work a variant does: its layers; a byte instead of two counts by half."""
-        layers = 1.0 if variant.layers is None else len(variant.layers) / max(1, self.about.layers)
-        return layers * (0.5 if variant.is_int8 else 1.0)
+        """Which part of a pass's work a variant does: its layers. Operations count alike in 8 bits."""
+        return 1.0 if variant.layers is None else len(variant.layers) / max(1, self.about.layers)
 
     @torch.inference_mode()
     def step_times(self) -> dict[int, float]:
@@ -139,11 +144,13 @@ class LocalBackend:
     @torch.inference_mode()
     def _run(self, job: PassJob) -> PassResult:
         began = time.perf_counter()
-        need = max((s.start + s.length for s in job.batch.segments), default=0)
+        need = max((s.start + s.length for s in job.batch.segments), default=0) + job.steps - 1
         if need > self.store.slots:
             self.store.grow(need)
         for moves in job.moves:
             self.store.move(moves)
+        if job.steps > 1:
+            return self._run_on(job)
         # all draws may be of kept rows
         model = self.model if job.variant is None else self.variant(job.variant)
         new = model.forward(job.batch, self.store) if job.batch.tokens else None
@@ -152,26 +159,58 @@ class LocalBackend:
         if self.watch is not None and self.watch.passed(len(job.batch), seconds):
             self.notes.append("passes became many times slower with several threads: one is used from now on")
         drawn = self.draw(logits, job.draws) if job.draws else []
-        return PassResult(drawn, read(logits, job.reads), seconds)
+        return PassResult(
+            drawn, read(logits, job.reads), seconds, state_bytes=getattr(model, "state_bytes", 0.0)
+        )
+
+    def _run_on(self, job: PassJob) -> PassResult:
+        """Several steps in one job."""
+        began = time.perf_counter()
+        run_on = getattr(self.draw, "run_on", None)  # all steps in one call, where a way to draw has that
+        found = run_on(job, self.store) if run_on is not None else None
+        logits, steps, drawing = found or self._step_by_step(job)
+        job.steps = len(steps)
+        seconds = time.perf_counter() - began - drawing
+        if self.watch is not None and self.watch.passed(len(job.batch), seconds / job.steps):
+            self.notes.append("passes became many times slower with several threads: one is used from now on")
+        if job.keep:
+            self._keep(job.keep, logits)
+        return PassResult(steps[-1], [], seconds, steps[:-1])
+
+    def _step_by_step(self, job: PassJob) -> tuple[torch.Tensor, list[list[Drawn]], float]:
+        """(Logits, what each step drew, seconds of the draws)."""
+        batch, draws, steps, logits, drawing = job.batch, job.draws, [], [], 0.0
+        while True:
+            logits.append(self.model.forward(batch, self.store))
+            began = time.perf_counter()
+            steps.append(self.draw(logits[-1], draws))
+            drawing += time.perf_counter() - began
+            if len(steps) == job.steps or any(job.ends[drawn.token] for drawn in steps[-1]):
+                return torch.cat(logits), steps, drawing
+            batch = batch.after([drawn.token for drawn in steps[-1]])
+            draws = [d._replace(position=d.position + 1) for d in draws]
 
     def _beside_kept(self, job: PassJob, logits: torch.Tensor | None) -> torch.Tensor:
         """Put reused rows of logits after the new ones, and keep the new ones: row `number` of a ring."""
-        ring = self._ring
-        if logits is None:
+        parts = [] if logits is None else [logits]
+        if job.reuse:
+            ring = self._ring
             assert ring is not None, "rows are reused that were never kept"
-            logits = ring[:0]
+            parts.append(ring[[number % len(ring) for number in job.reuse]])  # a copy, before new ones come
+        if job.keep and logits is not None and len(logits):
+            self._keep(job.keep, logits)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _keep(self, number: int, logits: torch.Tensor) -> None:
+        """Rows of logits into the ring, from that number on."""
+        ring = self._ring
         if ring is None or ring.dtype != logits.dtype:
             ring = self._ring = logits.new_empty(self.about.kept_rows, self.about.vocab)
-        wanted = len(job.batch.wanted)
-        reused = [number % len(ring) for number in job.reuse]
-        both = torch.cat([logits, ring[reused]]) if reused else logits
-        if job.keep and wanted:
-            first = job.keep % len(ring)
-            until = min(first + wanted, len(ring))
-            _copy(ring, first, logits[: until - first])
-            if until - first < wanted:
-                _copy(ring, 0, logits[until - first :])
-        return both
+        first = number % len(ring)
+        until = min(first + len(logits), len(ring))
+        _copy(ring, first, logits[: until - first])
+        if until - first < len(logits):
+            _copy(ring, 0, logits[until - first :])
 
 
 def _copy(ring: torch.Tensor, first: int, rows: torch.Tensor) -> None:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import torch
 
-from outthink.core.jobs import Draw, Drawn
+from outthink.core.jobs import Draw, Drawn, PassJob
 from outthink.core.types import Sampling
 from outthink.decode.sample import draw, warps_of
 from outthink.decode.statistics import statistics
+from outthink.kv.store import Store
 from outthink.models.native import NativeModel, draw_plain
 
 
@@ -35,10 +36,7 @@ class NativeDraw:
     def __call__(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         """One Drawn per Draw, in order. logits [rows, vocab]."""
         first = draws[0].sampling
-        if first is not self.seen:
-            self.seen, self.plain = first, is_plain(first)
-        same = all(d.sampling is first or d.sampling == first for d in draws)
-        if not (self.plain and same and logits.dtype == torch.float32) or any(d.is_whole for d in draws):
+        if not self._shares(draws) or logits.dtype != torch.float32:
             return draw(logits, draws)
         threads = (self.model.threads if self.model else 0) or torch.get_num_threads()
         found = draw_plain(self.level, logits, list(draws), first.temperature, threads)
@@ -47,3 +45,18 @@ class NativeDraw:
         rows = logits[torch.tensor([d.row for d in draws])]
         stats = statistics(rows, first.stats)
         return [Drawn(token, logprob, some) for (token, logprob, _), some in zip(found, stats, strict=True)]
+
+    def run_on(self, job: PassJob, store: Store) -> tuple[torch.Tensor, list[list[Drawn]], float] | None:
+        """All steps of a job in one call: (their logits, what each drew, in what time); None if it cannot."""
+        sampling = job.draws[0].sampling
+        if self.model is None or sampling.stats or not self._shares(job.draws):
+            return None
+        return self.model.write(job.batch, store, job.draws, sampling.temperature, job.steps, job.ends)
+
+    def _shares(self, draws: Sequence[Draw]) -> bool:
+        """Whether all draws share one plain Sampling."""
+        first = draws[0].sampling
+        if first is not self.seen:
+            self.seen, self.plain = first, is_plain(first)
+        same = all(d.sampling is first or d.sampling == first for d in draws)
+        return self.plain and same and not any(d.is_whole for d in draws)

@@ -48,6 +48,23 @@ class Batch:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def after(self, tokens: list[int], steps: int = 1) -> Batch:
+        """What comes so many steps later, if every row is the last one of a leaf of its own: `tokens`, in the
+        slots behind."""
+        segments = list(self.segments)
+        for at in self.segment:
+            parent, start, length = segments[at]
+            segments[at] = Segment(parent, start, length + steps)
+        return Batch(
+            tokens,
+            [position + steps for position in self.positions],
+            [slot + steps for slot in self.slots],
+            self.segment,
+            [seen + steps for seen in self.visible],
+            self.wanted,
+            segments,
+        )
+
     def context(self, row: int) -> int:
         """How many cache slots this row sees, its own among them."""
         total, at = self.visible[row], self.segments[self.segment[row]].parent

@@ -107,6 +107,10 @@ class Studio(Protocol):
         """What a pass of so many rows takes, as measured."""
         ...
 
+    def plain(self, rows: int) -> float:
+        """The same where nobody drafts for any of them: such passes may follow one another at once."""
+        ...
+
     def luck(self, name: str) -> Chance:
         """Chance for what a source tries: it may change the cost, never the text."""
         ...
@@ -140,7 +144,8 @@ class Source(Protocol):
     name: str
     tops: int  # how many of the likeliest tokens it wants to hear of every checked row
     # one that may sleep has `wakes(branches) -> bool`: asked for each branch before a pass of so many; where
-    # it does not, it is neither asked nor told
+    # it does not, it is neither asked nor told. `naps() -> int`: for how many such questions more it will
+    # say no; `slept(count)`: so many of them are not asked
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         """A guess of what comes after the tip: at most `nodes` tokens, no path longer than `depth`."""

@@ -54,7 +54,11 @@ class Variant(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class PassJob:
-    """One forward over packed rows, then draws and reads on the wanted ones."""
+    """One forward over packed rows, then draws and reads on the wanted ones.
+
+    With `steps`, up to so many passes, each made from the one before it: every row's token is what was drawn
+    from it, one slot and one position on.
+    """
 
     batch: Batch
     draws: list[Draw] = field(default_factory=list)
@@ -67,6 +71,10 @@ class PassJob:
         default_factory=list
     )  # kept logits, as if they were wanted rows after the others
     variant: Variant | None = None  # run the pass on a variant of the model; rows are scratch then
+    steps: int = (
+        1  # above 1: each row is a leaf's last token and drawn from; feed it what was drawn, so often
+    )
+    ends: bytes = b""  # by token: whether a step that draws it is the last one
     number: int = field(default_factory=_numbers.__next__)
 
 
@@ -75,6 +83,8 @@ class PassResult:
     drawn: list[Drawn]
     dists: list[Dist]
     seconds: float  # of the forward alone
+    before: Sequence[list[Drawn]] = ()  # of the steps before the last one, if there were several
+    state_bytes: float = 0.0  # what the variant that ran holds beside the model
 
 
 class Bill(NamedTuple):

@@ -40,7 +40,9 @@ class Scope:
         self.children: list[Scope] = []
         self.root: Scope = self if parent is None else parent.root
         self.is_metered = False  # of a root: whether a cap on an actual resource is anywhere below
+        self.is_counted = False  # the same, and it grows with passes
         self.root.is_metered |= any(resource in self.caps for resource in METERED)
+        self.root.is_counted |= any(resource in self.caps for resource in METERED[:2])
         if parent is not None:
             parent.children.append(self)
 

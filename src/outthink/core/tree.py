@@ -139,6 +139,18 @@ class Tree:
         cursor._to(child, 1)
         self._busy(child)
 
+    def append_all(self, cursor: Cursor, tokens: Sequence[int]) -> None:
+        """`append` for each: at once where the cursor is at the end of a leaf."""
+        node, offset = cursor.node, cursor.offset
+        if offset < len(node.tokens) or node.children or node is self.root:
+            for token in tokens:
+                self.append(cursor, token)
+            return
+        node.tokens += tokens
+        node.rows += [0] * len(tokens)
+        cursor.offset = offset + len(tokens)
+        self._busy(node)
+
     def extend(self, cursor: Cursor, tokens: Sequence[int], keep: bool = False) -> None:
         """Append all tokens; `keep` leaves their cache evictable, not freed, once nobody refers to them."""
         for token in tokens:

@@ -82,14 +82,14 @@ def charge_pass(flight: Flight, seconds: float, cache_bytes: float) -> None:
     for work, brought in flight.plan.rows.items():
         scope = work.task.scope
         rows[scope] = rows.get(scope, 0) + brought
-    total = len(flight.job.batch)
+    total, steps = len(flight.job.batch), flight.job.steps
     for scope, brought in rows.items():
         share = brought / total
         flops, moved = flight.cost.flops * share, flight.cost.bytes * share
         scope.charge_actual(
             Cost(
-                positions=brought,
-                passes=1,
+                positions=brought * steps,
+                passes=steps,
                 flops=flops,
                 bytes=moved,
                 seconds=seconds * share,

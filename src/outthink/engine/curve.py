@@ -4,6 +4,7 @@
 
 `forward` is timed once per backend on rows without context, at sizes 1, 2, 4 ... and linear between them; a
 and b, the engine's own part and the context, are fitted to the passes that run (least squares that forgets).
+Passes of jobs with several steps have an a and b of their own: nobody looks in between.
 """
 
 from __future__ import annotations
@@ -14,6 +15,31 @@ from collections.abc import Mapping, Sequence
 FORGET = 0.98  # the weight of the past after one more pass
 
 
+class Line:
+    """a + b r, fitted to what passes took over their forward."""
+
+    def __init__(self, a: float, b: float) -> None:
+        self.a, self.b = a, b
+        self._n = self._x = self._y = self._xx = self._xy = 0.0
+
+    def __call__(self, rows: int) -> float:
+        return self.a + self.b * rows
+
+    def observe(self, rows: int, over: float, base: float) -> None:
+        """A pass took so long over its forward of `base` seconds."""
+        if self._n > 8 and over > 8 * self(rows) + base:
+            return  # something else had the processor
+        self._n = FORGET * self._n + 1
+        self._x = FORGET * self._x + rows
+        self._y = FORGET * self._y + over
+        self._xx = FORGET * self._xx + rows * rows
+        self._xy = FORGET * self._xy + rows * over
+        spread = self._xx - self._x * self._x / self._n
+        if spread > 0.5 * self._n:
+            self.b = max(0.0, (self._xy - self._x * self._y / self._n) / spread)
+        self.a = max(0.0, (self._y - self.b * self._x) / self._n)
+
+
 class Curve:
     """Seconds of a pass by rows."""
 
@@ -22,8 +48,7 @@ class Curve:
         self.forward: list[float] = []
         for rows in self.rows:  # more rows never take less time: noise of the measurement
             self.forward.append(max(forward[rows], self.forward[-1] if self.forward else 0.0))
-        self._n = self._x = self._y = self._xx = self._xy = 0.0
-        self.a, self.b = 1e-4, 1e-5
+        self.single, self.several = Line(1e-4, 1e-5), Line(2e-5, 5e-6)
         self._base: list[float] = []  # forward(r), filled in as it is asked for
 
     def base(self, rows: int) -> float:
@@ -38,24 +63,18 @@ class Curve:
         (x0, x1), (y0, y1) = self.rows[at - 1 : at + 1], self.forward[at - 1 : at + 1]
         return y0 + (y1 - y0) * (max(rows, 1) - x0) / (x1 - x0)
 
-    def observe(self, rows: int, seconds: float) -> None:
-        """A pass of so many rows took so long, the engine's part included."""
-        over = seconds - self.base(rows)
-        if self._n > 8 and over > 8 * (self.a + self.b * rows) + self.base(rows):
-            return  # something else had the processor
-        self._n = FORGET * self._n + 1
-        self._x = FORGET * self._x + rows
-        self._y = FORGET * self._y + over
-        self._xx = FORGET * self._xx + rows * rows
-        self._xy = FORGET * self._xy + rows * over
-        spread = self._xx - self._x * self._x / self._n
-        if spread > 0.5 * self._n:
-            self.b = max(0.0, (self._xy - self._x * self._y / self._n) / spread)
-        self.a = max(0.0, (self._y - self.b * self._x) / self._n)
+    def observe(self, rows: int, seconds: float, steps: int = 1) -> None:
+        """So many passes of so many rows, one job, took so long, the engine's part included."""
+        base = self.base(rows)
+        (self.several if steps > 1 else self.single).observe(rows, seconds / steps - base, base)
 
     def __getitem__(self, rows: int) -> float:
-        """v(rows)."""
-        return self.base(rows) + self.a + self.b * rows
+        """v(rows) of a pass that somebody looks at."""
+        return self.base(rows) + self.single(rows)
+
+    def plain(self, rows: int) -> float:
+        """v(rows) of a pass among several, of rows for which nobody drafts."""
+        return self.base(rows) + self.several(rows)
 
     def table(self, most: int) -> Sequence[float]:
         """[v(0), v(1), ... v(most)]."""

@@ -215,7 +215,7 @@ class Engine:
 
     def _pass(self, place: Place, began: float) -> None:
         try:
-            flight = place.fly(self.offloads.inbox)
+            flight = place.fly(self.offloads.inbox, place.runs_on and not self.limits.counts_passes())
         except OutthinkError as error:
             self.desk.fail(place.culprit, error)
             return
@@ -253,10 +253,12 @@ class Engine:
         seconds = self.clock() - began
         charge_pass(flight, seconds, place.cache_bytes)
         if place.has_curve:
-            place.curve().observe(len(flight.job.batch), seconds)
+            place.curve().observe(len(flight.job.batch), seconds, flight.job.steps)
         if listens.passed is not Trace.passed:
-            rows, drawn = len(flight.job.batch), len(result.drawn)
-            self.trace.passed(PassInfo(place.name, rows, drawn, place.tree.filled, result.seconds, seconds))
+            rows, drawn, steps = len(flight.job.batch), len(result.drawn), flight.job.steps
+            parts = result.seconds / steps, seconds / steps
+            for _ in range(steps):
+                self.trace.passed(PassInfo(place.name, rows, drawn, place.tree.filled, *parts))
 
     def _heard(self, job: GenerateJob | ScoreJob, event: Any) -> None:
         """Something has come from an endpoint."""

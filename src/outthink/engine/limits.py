@@ -45,6 +45,10 @@ class Limits:
             return False
         return self._deadlines() or self._spent(working)
 
+    def counts_passes(self) -> bool:
+        """Whether something may have to end after a certain pass."""
+        return any(run.scope.is_counted for run in self.runs.values())
+
     def next_deadline(self) -> float | None:
         """Seconds until the next deadline, if there is one."""
         ends = [s.deadline for s in self._scopes() if s.deadline is not None and not s.exhausted]

@@ -7,10 +7,11 @@ work wait.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from outthink.core.batch import Move
+from outthink.core.batch import Batch, Move
 from outthink.core.branch import Ask, Branch, ReadWork
 from outthink.core.errors import CacheFull
 from outthink.core.jobs import Drawn, Inbox, PassJob, PassResult, Read
@@ -20,6 +21,7 @@ from outthink.core.tree import Cursor, Node, NoRoom, Tree
 from outthink.core.types import Cost, Dist, Want
 from outthink.engine.curve import Curve
 from outthink.engine.drafts import draft
+from outthink.engine.ends import Ends
 from outthink.engine.packing import pack
 from outthink.engine.scheduler import Waiting, chunk, fair, first_come, share, urgent
 from outthink.engine.steady import Steady
@@ -110,19 +112,22 @@ class Place:
         self.kept_rows = about.kept_rows
         self._curve: Curve | None = None
         self.steady: Steady | None = None  # the pass that may be repeated one token on
+        self.ends = Ends(backend.tokenizer, about.vocab)
+        self.runs_on = bool(getattr(backend, "runs_on", False))
         self.is_cutting = bool(getattr(backend, "moves_are_dear", False))
         self.is_tight = False
         self.culprit: Any = None  # the work that was looked at last: the one that does not fit
 
     # ---- making a pass
 
-    def fly(self, inbox: Inbox) -> Flight:
-        """Put a pass together from what waits, and submit it. Raises CacheFull: `culprit` can never fit."""
+    def fly(self, inbox: Inbox, may_run_on: bool = False) -> Flight:
+        """Put a pass together from what waits, and submit it; with `may_run_on`, several at once where nobody
+        needs to look in between. Raises CacheFull: `culprit` can never fit."""
         steady, drafted = self.steady, False
         if steady is not None and steady.is_valid(self.works, self.tree):
             drafting, drafted = draft(steady.works, self), True
             if not drafting:
-                return self._fly_steady(steady, inbox)
+                return self._fly_steady(steady, inbox, steady.steps() if may_run_on else 1)
         plan = Plan(self.max_rows)
         near, far = self._ordered()
         if not drafted:
@@ -139,7 +144,7 @@ class Place:
         for stretch in drafting:
             self._add_draft(plan, stretch)
         batch, where = pack(plan.ranges, plan.wanted)
-        self.steady = None if far or drafting or self.is_tight else Steady.after(plan, batch, near, self.tree)
+        self.steady = None if far or drafting or self.is_tight else self._steady(plan, batch, near)
         new = len(batch.wanted)
         draws = [stretch.draw(where[(node, upto)], at) for stretch, at, node, upto in plan.draws]
         draws += [stretch.draw(new + i, at) for i, (stretch, at, _) in enumerate(plan.again)]
@@ -160,8 +165,11 @@ class Place:
         self.backend.submit([job], inbox)
         return flight
 
-    def _fly_steady(self, steady: Steady, inbox: Inbox) -> Flight:
-        """The last pass, one token on."""
+    def _steady(self, plan: Plan, batch: Batch, near: list[Work]) -> Steady | None:
+        return Steady.after(plan, batch, near, self.tree, self.ends)
+
+    def _fly_steady(self, steady: Steady, inbox: Inbox, steps: int) -> Flight:
+        """The last pass, one token on, and up to so many steps from there."""
         batch, plan = steady.step(), Plan(0)
         plan.rows = dict.fromkeys(steady.rows, 1)
         draws = [stretch.draw(row) for row, stretch in enumerate(steady.rows)]
@@ -170,11 +178,14 @@ class Place:
             batch,
             draws,
             [Read(i, Want(top=k)) for i, k in tops if k],
-            keep=self.rows if len(draws) <= self.kept_rows // 4 else 0,
+            keep=self.rows if len(draws) * steps <= self.kept_rows // 4 else 0,
         )
         self.rows += len(draws)
         flight = Flight(plan, job, self.backend.price(job), [(s, -1) for s in steady.rows], {})
         flight.tops, flight.steady = [i for i, k in tops if k], steady
+        if steps > 1:  # how many it becomes is seen, and priced, when it lands
+            job.steps, job.ends = steps, steady.ends or b""
+            job.reads, flight.tops = [], []  # those who draft are asleep
         self.backend.submit([job], inbox)
         return flight
 
@@ -334,6 +345,10 @@ class Place:
 
     def land(self, flight: Flight, result: PassResult) -> list[Work]:
         """Take a pass's results; the work that has ended by them."""
+        if flight.steady is not None:
+            flight.steady.ran(flight.job.steps, result.seconds)
+        if result.before:
+            return self._land_all(flight, [*result.before, result.drawn])
         self._mark(flight)
         ended: list[Work] = []
         drafting: dict[Stretch, tuple[dict[int, Drawn], dict[int, Any]]] = {}
@@ -363,6 +378,35 @@ class Place:
                 del reading.left[i]
                 if not reading.left:
                     ended.append(reading)
+        for work in ended:
+            self.drop(work)
+        return ended
+
+    def _land_all(self, flight: Flight, steps: Sequence[list[Drawn]]) -> list[Work]:
+        """Take the results of several steps."""
+        steady = flight.steady
+        assert steady is not None
+        flight.cost = self.backend.price(flight.job)
+        ended: list[Work] = []
+        more = 0
+        columns, keep, rows = zip(*steps, strict=True), flight.job.keep, len(steady.rows)
+        self.rows += rows * (len(steps) - 1)
+        for row, (stretch, node, column) in enumerate(zip(steady.rows, steady.nodes, columns, strict=True)):
+            length = len(node.tokens)
+            taken = stretch.push_all(column)
+            computed = min(length + len(steps) - 1, len(node.tokens))
+            more += computed - node.computed
+            node.computed = computed
+            if keep:
+                until = min(length - 1 + len(steps), len(node.tokens))
+                node.rows[length - 1 : until] = range(
+                    keep + row, keep + row + rows * (until - length + 1), rows
+                )
+            flight.wrote.append((stretch, [drawn[0] for drawn in column[:taken]]))
+            if stretch.reason or stretch.is_starved():
+                ended.append(stretch)
+        self.tree.filled += more
+        self.tree.peak = max(self.tree.peak, self.tree.filled)
         for work in ended:
             self.drop(work)
         return ended

@@ -139,3 +139,4 @@ def _charge(place: Place, sketches: Sequence[Sketch], job: PassJob, result: Pass
         tally = stretch.speculator.tally(None)
         tally.seconds += spent.seconds
         tally.bytes += spent.bytes
+        tally.state_bytes = max(tally.state_bytes, result.state_bytes)

@@ -108,6 +108,15 @@ class Speculator:
             self.is_asleep = True
         return not self.is_asleep
 
+    def naps(self) -> int:
+        """For how many more branches, pass after pass, the source is sure not to wake."""
+        return int(self.source.naps()) if self.is_asleep and hasattr(self.source, "naps") else 0
+
+    def slept(self, count: int) -> None:
+        """So many of these have gone by, unasked."""
+        if count:
+            self.source.slept(count)  # type: ignore[attr-defined]
+
     # ---- before a pass
 
     def propose(self, stretch: Stretch, room: int) -> Draft | None:

@@ -1,29 +1,43 @@
 """The common pass, made from the one before it: every branch writes one token more.
 
 Most passes differ from the last one by one token a row. As long as the same branches wait and the tree keeps
-its shape, the next batch is the last one moved on by a slot and a position; anything else goes the long way
+its shape, the next batch is the last one moved on by a slot and a position; all else goes the long way
 through `Place`. Both make the same batch (tested).
+
+Where nobody needs to look in between, one job has several such steps. It ends with the first step that may
+end a text, so what follows from an end follows after the same pass as without.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from outthink.core.batch import Batch, Segment
+from outthink.core.batch import Batch
 from outthink.engine.stretch import Stretch
 
 if TYPE_CHECKING:
     from outthink.core.tree import Node, Tree
+    from outthink.engine.ends import Ends
     from outthink.engine.place import Plan, Work
+
+MOST_STEPS = 16  # in one job
+LONGEST = 0.02  # seconds of a job of several steps: so late may whoever comes meanwhile be
 
 
 class Steady:
     """One decode row for each of `works`, in the batch's order, and the batch that was made last."""
 
-    __slots__ = ("works", "rows", "nodes", "batch", "version", "left", "leaves")
+    __slots__ = ("works", "rows", "nodes", "batch", "version", "left", "moved", "pace", "ends", "speculators")
 
     def __init__(
-        self, works: list[Work], rows: list[Stretch], nodes: list[Node], batch: Batch, tree: Tree
+        self,
+        works: list[Work],
+        rows: list[Stretch],
+        nodes: list[Node],
+        batch: Batch,
+        tree: Tree,
+        ends: Ends,
     ) -> None:
         self.works = works  # as they wait
         self.rows = rows  # as they lie in the batch
@@ -31,10 +45,14 @@ class Steady:
         self.batch = batch
         self.version = tree.version
         self.left = min(node.cap - len(node.tokens) for node in nodes)  # steps until a node needs more slots
-        self.leaves = list(batch.segment)
+        self.moved = 1  # steps since `batch`
+        self.pace = 0.0  # seconds of a step; 0: not known
+        are_plain = not any(s.warps or s.task.contestant for s in rows)
+        self.ends = ends.of(rows) if are_plain else None  # None: one step at a time
+        self.speculators = Counter(s.speculator for s in rows if s.speculator)  # and their rows
 
     @classmethod
-    def after(cls, plan: Plan, batch: Batch, works: list[Work], tree: Tree) -> Steady | None:
+    def after(cls, plan: Plan, batch: Batch, works: list[Work], tree: Tree, ends: Ends) -> Steady | None:
         """What a planned pass leads to, if it is all decode steps, one row and one leaf each."""
         if {len(plan.draws), len(batch.tokens), len(batch.wanted), len(plan.ranges)} != {len(works)}:
             return None
@@ -49,7 +67,7 @@ class Steady:
         found = [node for node in ordered if node is not None]
         if len(found) != len(works):
             return None
-        return cls(works, [owner[id(node)] for node in found], found, batch, tree)
+        return cls(works, [owner[id(node)] for node in found], found, batch, tree, ends)
 
     def is_valid(self, works: dict[Work, None], tree: Tree) -> bool:
         """Whether the next pass is this one moved on."""
@@ -59,20 +77,27 @@ class Steady:
             return False
         return all(len(node.tokens) - node.computed == 1 for node in self.nodes)
 
+    def steps(self) -> int:
+        """How many steps may follow one another without a look between: none ends before the last of them."""
+        if self.ends is None or not self.pace:
+            return 1
+        written = min(min(s.allowed, s.cap) - s.count for s in self.rows)
+        steps = min(MOST_STEPS, int(LONGEST / self.pace), self.left, written)
+        for speculator, rows in self.speculators.items():
+            steps = min(steps, 1 + speculator.naps() // rows)
+        return max(1, steps)
+
     def step(self) -> Batch:
         """The next batch."""
-        old, segments = self.batch, list(self.batch.segments)
-        for at in self.leaves:
-            parent, start, length = segments[at]
-            segments[at] = Segment(parent, start, length + 1)
+        self.batch = self.batch.after([node.tokens[-1] for node in self.nodes], self.moved)
         self.left -= 1
-        self.batch = Batch(
-            [node.tokens[-1] for node in self.nodes],
-            [position + 1 for position in old.positions],
-            [slot + 1 for slot in old.slots],
-            old.segment,
-            [seen + 1 for seen in old.visible],
-            old.wanted,
-            segments,
-        )
+        self.moved = 1
         return self.batch
+
+    def ran(self, steps: int, seconds: float) -> None:
+        """A job has had so many steps."""
+        for speculator, rows in self.speculators.items():
+            speculator.slept((steps - 1) * rows)
+        self.left -= steps - 1
+        self.moved = steps
+        self.pace = seconds / steps

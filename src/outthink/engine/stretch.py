@@ -180,6 +180,24 @@ class Stretch:
             self.reason = "length"
         return bool(self.reason)
 
+    def push_all(self, column: Sequence[Drawn]) -> int:
+        """Take the tokens of several steps, the last of which may end the text; how many were taken."""
+        if self.sampling.stats or self.stops is not None:
+            for count, drawn in enumerate(column, 1):
+                if self.push(drawn):
+                    return count
+            return len(column)
+        branch, tokens, logps = self.branch, [d[0] for d in column[:-1]], [d[1] for d in column[:-1]]
+        branch.place.tree.append_all(branch.cursor, tokens)
+        branch.logps += logps
+        if self.tip is not None:
+            self.tip.tokens += tokens
+        self.count += len(tokens)
+        for logprob in logps:
+            self.logprob += logprob
+        self.push(column[-1])
+        return len(column)
+
     def following(self, states: tuple[Any, ...], token: int) -> tuple[Any, ...]:
         """The states of all warps one token on."""
         return tuple(w.next(s, token) for w, s in zip(self.warps, states, strict=True))

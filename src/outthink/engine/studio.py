@@ -63,6 +63,12 @@ class EngineStudio:
         assert not isinstance(place, RemotePlace), "an endpoint drafts on its own side"
         return place.curve()[rows]
 
+    def plain(self, rows: int) -> float:
+        """What it takes where nobody drafts."""
+        place = self.engine.main
+        assert not isinstance(place, RemotePlace), "an endpoint drafts on its own side"
+        return place.curve().plain(rows)
+
     def shadow(self, tip: Tip, model: str = "") -> Shadow:
         """The tip's text on another model of the engine."""
         place = self.engine.place(model or None)

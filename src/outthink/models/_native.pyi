@@ -39,6 +39,26 @@ def forward(
     out: int,
     /,
 ) -> None: ...
+def write(
+    model: object,
+    level: str,
+    threads: int,
+    batch: Batch,
+    cache: int,
+    cache_slots: int,
+    layer_slots: int,
+    cache_half: bool,
+    turns: int,
+    num_turns: int,
+    layers: list[int],
+    only_hidden: bool,
+    out: int,
+    draws: list[Draw],
+    temperature: float,
+    steps: int,
+    ends: bytes,
+    /,
+) -> tuple[list[list[tuple[int, float, tuple[()]]]], float]: ...
 def draw(
     level: str,
     threads: int,

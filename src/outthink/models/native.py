@@ -1,8 +1,9 @@
-"""The lean forward in C: one call a pass, on CPUs, for float32 and bfloat16 (`native/`).
+"""The lean forward in C: one call a pass, on CPUs, for float32, bfloat16 and int8 (`native/`).
 
 Matrices lie in panels of 64 outputs; those whose numbers are bfloat16 numbers stay so in memory, whatever the
 model's type, and are widened in registers: exact, and half the bytes. With dtype bfloat16 matrices and
-cache are rounded to it, activations are not: a pass is closer to the exact one than bfloat16 throughout.
+cache are rounded to it, activations are not: a pass is closer to the exact one than bfloat16 throughout. With
+dtype int8 the matrices of layers, and the rows that meet them, are 8-bit whole numbers, as in `linear.Int8Linear`.
 
 The bits of a row depend on its own tokens alone: not on the rows beside it, on how a prompt is cut into
 passes, on slots, or on the number of threads. They do depend on the level of the kernels (`avx512`, `avx2`,
@@ -13,26 +14,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from outthink.core.batch import Batch
-from outthink.core.jobs import Draw, Variant
+from outthink.core.jobs import Draw, Drawn, Variant
 from outthink.kv.store import Store
 from outthink.models.assemble import Assembly, Parts
 from outthink.models.base import ModelConfig
 from outthink.models.config import Shape
 from outthink.models.errors import ModelError
+from outthink.models.int8_panels import PANEL, Int8Panels
 
 try:
     import outthink.models._native as _native
 except ImportError:  # not built: there was no C compiler, or the platform has no POSIX threads
     _native = None  # type: ignore[assignment]
 
-PANEL = 64  # as in native.h
 VARIABLE = "OUTTHINK_KERNELS"
+MATRICES = ("qkv", "out", "gate_up", "down")
 CHOICES = ("auto", "torch", "native", "avx512", "avx2", "generic")
 
 
@@ -66,8 +68,8 @@ def _missing(dtype: str, device: torch.device) -> str | None:
         return "the native extension was not built (it needs a C compiler when outthink is installed)"
     if device.type != "cpu":
         return f"they are for the CPU, not for {device.type}"
-    if dtype not in ("float32", "bfloat16"):
-        return f"they have float32 and bfloat16, not {dtype}"
+    if dtype not in ("float32", "bfloat16", "int8"):
+        return f"they have float32, bfloat16 and int8, not {dtype}"
     return None
 
 
@@ -93,9 +95,26 @@ class Panels:
         return cls(data, None if bias is None else _line(bias), outputs, depth, wide)
 
     @property
-    def address(self) -> tuple[int, int, int, int, bool]:
+    def address(self) -> tuple[int, int, int, int, int, bool]:
         """What C needs to know."""
-        return self.data.data_ptr(), _address(self.bias), self.outputs, self.depth, self.wide
+        return self.data.data_ptr(), _address(self.bias), 0, self.outputs, self.depth, self.wide
+
+    @property
+    def bytes(self) -> int:
+        """Memory."""
+        return self.data.nbytes
+
+    def rounded(self) -> Int8Panels:
+        """The same matrix in 8 bits."""
+        if self.wide:
+            plain = self.data.view(-1, self.depth, PANEL).transpose(1, 2)
+        else:
+            plain = self.data.view(-1, self.depth, PANEL // 2, 2).permute(0, 3, 2, 1)
+        weight = plain.reshape(-1, self.depth)[: self.outputs]
+        return Int8Panels.pack(weight.float(), None if self.bias is None else self.bias[: self.outputs])
+
+
+Packed = Panels | Int8Panels
 
 
 def _padded(n: int) -> int:
@@ -121,13 +140,14 @@ class NativeAssembly(Assembly):
         gain = self.weights.get(f"{norm}.weight", width).double() * width**0.5
         return weight, _line(gain)
 
-    def _linear(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Panels:  # type: ignore[override]
-        return Panels.pack(weight, bias, self.dtype)
+    def _linear(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Packed:  # type: ignore[override]
+        return Int8Panels.pack(weight, bias) if self.int8 else Panels.pack(weight, bias, self.dtype)
 
     def _head(self, weight: torch.Tensor) -> Panels:  # type: ignore[override]
-        return self._linear(weight, None)
+        """The head is never in 8 bits, but in a variant that drafts."""
+        return Panels.pack(weight, None, self.dtype)
 
-    def _gated(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Panels:  # type: ignore[override]
+    def _gated(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Packed:  # type: ignore[override]
         """32 outputs of the gate and the 32 of `up` that they multiply, in one panel."""
         order = _gate_order(len(weight) // 2)
         zero = weight.new_zeros(1, weight.shape[1])
@@ -160,6 +180,7 @@ class NativeModel:
         self.turns = shape.rope.table(min(1024, shape.max_positions), torch.float32)
         self.every = list(range(shape.layers))
         self.threads = 0  # of the pool; 0: as many as torch has
+        self.copy: Int8Copy | None = None
         self.handle = _native.create(*_sizes(shape), *_addresses(parts))
 
     def new_store(self, slots: int) -> Store:
@@ -168,31 +189,61 @@ class NativeModel:
         return Store(shape.layers, slots, shape.kv_heads, shape.head_dim, self.dtype, "cpu")
 
     def forward(
-        self, batch: Batch, store: Store, layers: Sequence[int] | None = None, hidden: bool = False
+        self,
+        batch: Batch,
+        store: Store,
+        layers: Sequence[int] | None = None,
+        hidden: bool = False,
+        copy: Int8Copy | None = None,
     ) -> torch.Tensor:
         """Logits of the wanted rows [len(wanted), vocab]; keys and values of all rows go into slots.
 
         `layers` are run in the order given, all of them by default: a shorter list skips layers or leaves
         early, and each layer reads and writes its own part of the cache. With `hidden`, the outputs of the
-        last norm [len(wanted), hidden] instead of logits. Raises ValueError for a batch that does not fit.
+        last norm [len(wanted), hidden] instead of logits; with a `copy`, its weights instead of the model's.
+        Raises ValueError for a batch that does not fit.
         """
         out = torch.empty(len(batch.wanted), self.shape.hidden if hidden else self.shape.vocab)
-        data = store.data
-        if batch.positions:
-            self._reach(max(batch.positions))
-        table, run = self.turns, self.every if layers is None else list(layers)
-        _native.forward(
-            self.handle, self.level, self.threads or torch.get_num_threads(), batch,
-            data.data_ptr(), data.shape[1], data.stride(0) // data.stride(1), data.dtype == torch.bfloat16,
-            table.data_ptr(), len(table), run, hidden, out.data_ptr(),
-        )  # fmt: skip
+        run = self.every if layers is None else list(layers)
+        handle = self.handle if copy is None else copy.handle
+        _native.forward(handle, *self._order(batch, store, 0, run, hidden, out))
         return out
 
+    def write(
+        self, batch: Batch, store: Store, draws: list[Draw], temperature: float, steps: int, ends: bytes
+    ) -> tuple[torch.Tensor, list[list[Drawn]], float]:
+        """Up to so many passes of decode steps: (logits [steps * rows, vocab], what each drew, in what time).
+
+        The first is `batch`, of which every row is the last of a leaf of its own and drawn from, in order;
+        each other one is `batch.after` of what was drawn. A step that draws a token with `ends[token]` is the
+        last one. Raises ValueError for a batch that does not fit.
+        """
+        out = torch.empty(steps * len(draws), self.shape.vocab)
+        order = self._order(batch, store, steps - 1, self.every, False, out)
+        found, seconds = _native.write(self.handle, *order, draws, temperature, steps, ends)
+        return out[: len(found) * len(draws)], [[Drawn(*one) for one in step] for step in found], seconds
+
+    def _order(
+        self, batch: Batch, store: Store, more: int, layers: list[int], hidden: bool, out: torch.Tensor
+    ) -> tuple[str, int, Batch, int, int, int, bool, int, int, list[int], bool, int]:
+        """What C needs to know of passes that go `more` positions beyond the batch."""
+        self._reach(max(batch.positions, default=0) + more)
+        data, table = store.data, self.turns
+        return (
+            self.level, self.threads or torch.get_num_threads(), batch,
+            data.data_ptr(), data.shape[1], data.stride(0) // data.stride(1), data.dtype == torch.bfloat16,
+            table.data_ptr(), len(table), layers, hidden, out.data_ptr(),
+        )  # fmt: skip
+
     def variant(self, variant: Variant) -> NativeVariant:
-        """The same weights with layers left out; raises ModelError for 8 bits, which these kernels lack."""
-        if variant.is_int8 or variant.layers is None:
-            raise ModelError("native kernels have no 8-bit weights; draft with another drafter")
-        return NativeVariant(self, list(variant.layers))
+        """The same weights with layers left out, or in 8 bits, or both; the 8-bit copy is made once.
+
+        Raises ModelError for 8 bits of a model that is in 8 bits already.
+        """
+        layers = self.every if variant.layers is None else list(variant.layers)
+        if variant.is_int8 and self.copy is None:
+            self.copy = Int8Copy.of(self)
+        return NativeVariant(self, layers, self.copy if variant.is_int8 else None)
 
     def _reach(self, position: int) -> None:
         """Make the table of turns long enough for a position."""
@@ -213,11 +264,49 @@ def _sizes(shape: Shape) -> tuple[int, int, int, int, int, int, float]:
 
 
 @dataclass(frozen=True, slots=True)
+class Int8Copy:
+    """All matrices of a model in 8 bits, the head's too; the rest is shared with the model."""
+
+    parts: Parts  # kept alive: C has its addresses
+    handle: object
+
+    @classmethod
+    def of(cls, model: NativeModel) -> Int8Copy:
+        """Raises ModelError where the model is in 8 bits already."""
+        parts: Any = model.parts
+        if any(isinstance(layer.qkv, Int8Panels) for layer in parts.layers):
+            raise ModelError("the model is in 8 bits already; draft with another drafter")
+        layers = [
+            replace(layer, **{name: getattr(layer, name).rounded() for name in MATRICES})
+            for layer in parts.layers
+        ]
+        rounded = parts._replace(layers=layers, head=parts.head.rounded())
+        return cls(rounded, _native.create(*_sizes(model.shape), *_addresses(rounded)))
+
+    def bytes(self, layers: Sequence[int]) -> int:
+        """Those of the matrices of some layers, and of the head."""
+        parts: Any = self.parts
+        read = sum(matrix.bytes for index in layers for matrix in parts.layers[index].matrices)
+        return int(read + parts.head.bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class NativeVariant:
-    """Some layers of a model, on the model's own cache."""
+    """Some layers of a model, or an 8-bit copy of it, on the model's own cache."""
 
     model: NativeModel
     layers: list[int]
+    copy: Int8Copy | None = None
+
+    @property
+    def weight_bytes(self) -> float | None:
+        """What a pass reads of weights; None where it is the model's share."""
+        return None if self.copy is None else float(self.copy.bytes(self.layers))
+
+    @property
+    def state_bytes(self) -> float:
+        """What is held beside the model."""
+        return 0.0 if self.copy is None else float(self.copy.bytes(self.model.every))
 
     def new_store(self, slots: int) -> Store:
         """A cache such as the model's."""
@@ -225,11 +314,11 @@ class NativeVariant:
 
     def forward(self, batch: Batch, store: Store) -> torch.Tensor:
         """Logits of the wanted rows by these layers alone."""
-        return self.model.forward(batch, store, self.layers)
+        return self.model.forward(batch, store, self.layers, copy=self.copy)
 
 
 def _addresses(parts: Any) -> tuple[int, bool, int, Any, list[Any]]:
-    """Where the weights are; of Parts whose matrices are Panels."""
+    """Where the weights are; of Parts whose matrices are Panels or Int8Panels."""
     layers = [
         (
             *(matrix.address for matrix in layer.matrices),

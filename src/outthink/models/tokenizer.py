@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
 import tokenizers
-from jinja2 import TemplateError
+from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from outthink.models.base import ModelConfig
@@ -99,17 +100,10 @@ class Tokenizer:
         return Detokenizer(self)
 
     def _render(self, messages: Sequence[Message], is_reply_due: bool) -> str:
-        """Fill in the template; templates come with models, so they run in a sandbox."""
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False}
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        """Fill in the template."""
         special = {name: self._text(name) for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
         try:
-            template = environment.from_string(self.template or "")
-            return template.render(
+            return self._compiled.render(
                 messages=list(messages),
                 add_generation_prompt=is_reply_due,
                 **{name: text for name, text in special.items() if text is not None},
@@ -118,6 +112,18 @@ class Tokenizer:
             raise ModelError(
                 f"the chat template refuses these messages ({error}); send others or plain text"
             ) from None
+
+    @cached_property
+    def _compiled(self) -> Template:
+        """The template, compiled once: that takes milliseconds. Templates come with models, so they run in a
+        sandbox."""
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False}
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        return environment.from_string(self.template or "")
 
     def _text(self, name: str) -> str | None:
         """A special token of the settings, given as a string or as a record."""

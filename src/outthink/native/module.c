@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "native.h"
 
 static const char MODEL[] = "outthink.native.model";
@@ -113,9 +114,10 @@ static PyObject *py_pack(PyObject *self, PyObject *args)
 
 static int read_matrix(PyObject *from, Matrix *to)
 {
-    unsigned long long panels, bias;
-    if (!PyArg_ParseTuple(from, "KKiip", &panels, &bias, &to->outputs, &to->depth, &to->wide)) return 0;
+    unsigned long long panels, bias, scales;
+    if (!PyArg_ParseTuple(from, "KKKiip", &panels, &bias, &scales, &to->outputs, &to->depth, &to->wide)) return 0;
     to->panels = (const void *)(uintptr_t)panels, to->bias = (const float *)(uintptr_t)bias;
+    to->scales = (const float *)(uintptr_t)scales;
     to->count = (int)(padded(to->outputs) / PANEL);
     return 1;
 }
@@ -287,89 +289,29 @@ static int lay_out(const Model *model, Space *space, Pass *pass)
     pass->wide_qkv = padded((model->heads + 2L * model->kv_heads) * model->dim);
     pass->wide_mixed = padded((long)model->heads * model->dim);
     pass->wide_inner = padded(model->inner);
-    const long line = 2 * pass->wide_hidden + pass->wide_qkv + pass->wide_mixed + pass->wide_inner;
+    const long whole = model->head.scales || (model->num_layers && model->layers->qkv.scales)
+                           ? whole_line(model) / (long)sizeof(float) : 0;
+    const long line = 2 * pass->wide_hidden + pass->wide_qkv + pass->wide_mixed + pass->wide_inner + whole;
     if (!room((void **)&space->floats, &space->float_room, rows * line, sizeof(float))) return 0;
     pass->x = space->floats;
     pass->normed = pass->x + rows * pass->wide_hidden;
     pass->qkv = pass->normed + rows * pass->wide_hidden;
     pass->mixed = pass->qkv + rows * pass->wide_qkv;
     pass->inner = pass->mixed + rows * pass->wide_mixed;
+    pass->whole = (char *)(pass->inner + rows * pass->wide_inner);
     return 1;
-}
-
-static int run(const Kernels *kernels, Space *space, Pass *pass, Order *order)
-{
-    int enough;
-    order->scratch_size = pass_scratch(pass->model, kernels);
-    Py_BEGIN_ALLOW_THREADS
-    order->areas = pool_begin(order->threads);
-    const long needed = order->areas * order->scratch_size;
-    if (!space->scratch || space->scratch_room < needed) { /* not by room(): there is no interpreter to tell */
-        free(space->scratch);
-        space->scratch_room = needed;
-        if (posix_memalign((void **)&space->scratch, 64, needed * sizeof(float))) space->scratch = NULL;
-    }
-    order->scratch = space->scratch;
-    enough = order->scratch != NULL;
-    if (enough) pass_run(kernels, pass, order);
-    pool_end();
-    Py_END_ALLOW_THREADS
-    if (!enough) PyErr_NoMemory();
-    return enough;
-}
-
-/* forward(model, level, threads, batch, cache, cache_slots, layer_slots, cache_half, turns, num_turns, layers,
- * only_hidden, out): one pass; layers of the cache lie `layer_slots` slots apart. `out` is [wanted, vocab], or [wanted, hidden] of the last norm; `layers` are run in order. */
-static PyObject *py_forward(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    (void)self;
-    if (count != 13) {
-        PyErr_SetString(PyExc_TypeError, "forward takes 13 arguments");
-        return NULL;
-    }
-    Handle *handle = PyCapsule_GetPointer(args[0], MODEL);
-    const Kernels *kernels = handle ? find_level(args[1]) : NULL;
-    Lists lists;
-    if (!kernels || !lists_of(args[3], &lists)) return NULL;
-    Pass pass = {.model = &handle->model};
-    Order order = {.threads = (int)PyLong_AsLong(args[2])};
-    pass.cache = (char *)PyLong_AsVoidPtr(args[4]), pass.cache_slots = PyLong_AsLong(args[5]);
-    pass.layer_slots = PyLong_AsLong(args[6]);
-    pass.cache_half = PyObject_IsTrue(args[7]);
-    pass.turns = (const float *)PyLong_AsVoidPtr(args[8]);
-    const long num_turns = PyLong_AsLong(args[9]);
-    order.only_hidden = PyObject_IsTrue(args[11]);
-    order.out = (float *)PyLong_AsVoidPtr(args[12]);
-    if (PyErr_Occurred()) return NULL;
-    if (order.threads < 1) order.threads = 1;
-    if (!PyList_Check(args[10])) return PyErr_Format(PyExc_TypeError, "layers must be a list");
-    order.num_layers = (int)PyList_GET_SIZE(args[10]);
-    int *layers = malloc((order.num_layers + 1) * sizeof(int));
-    Space *space = handle->space;
-    handle->space = NULL; /* a pass of another thread makes its own */
-    if (!space) space = calloc(1, sizeof(Space));
-    int ok = layers && space;
-    if (!ok) PyErr_NoMemory();
-    order.layers = layers;
-    ok = ok && read_ints(args[10], "layers", order.num_layers, handle->model.num_layers, layers) &&
-         read_batch(&lists, &handle->model, space, &pass, num_turns) && lay_out(&handle->model, space, &pass) &&
-         (!pass.rows || run(kernels, space, &pass, &order));
-    free(layers);
-    if (handle->space || !space) free_space(space);
-    else handle->space = space;
-    if (!ok) return NULL;
-    Py_RETURN_NONE;
 }
 
 typedef struct {
     const Kernels *kernels;
-    const float *logits;
+    float *logits;
     int vocab, count;
     float temperature;
     struct Drawing {
         int row, token;
         float logprob;
-        uint32_t a, b;
+        uint64_t key;
+        uint32_t position, a, b;
     } *drawings;
 } Draws;
 
@@ -396,7 +338,15 @@ static uint32_t mix(uint32_t x)
     return x ^ (x >> 15);
 }
 
-/* What a Draw says: (row, key, position, ...); rng.row_words of key and position. */
+/* The noise of a draw is that of its key and position: rng.row_words. */
+static void place_noise(struct Drawing *d, uint32_t position)
+{
+    d->position = position;
+    d->a = mix((uint32_t)d->key ^ mix(position + 0x9E3779B1u));
+    d->b = mix((uint32_t)(d->key >> 32) ^ mix(position * 0x9E3779B1u + 0x21F0AAADu));
+}
+
+/* What a Draw says: (row, key, position, ...). */
 static int read_draw(PyObject *from, long rows, struct Drawing *to)
 {
     if (!PyTuple_Check(from) || PyTuple_GET_SIZE(from) < 3) {
@@ -411,10 +361,219 @@ static int read_draw(PyObject *from, long rows, struct Drawing *to)
         PyErr_Format(PyExc_ValueError, "a draw is of row %ld of %ld", row, rows);
         return 0;
     }
-    to->row = (int)row;
-    to->a = mix((uint32_t)key ^ mix(position + 0x9E3779B1u));
-    to->b = mix((uint32_t)(key >> 32) ^ mix(position * 0x9E3779B1u + 0x21F0AAADu));
+    to->row = (int)row, to->key = key;
+    place_noise(to, position);
     return 1;
+}
+
+/* The drawings of a list of Draws, to be freed; NULL with an error set. */
+static struct Drawing *read_draws(PyObject *list, long rows)
+{
+    const Py_ssize_t count = PyList_GET_SIZE(list);
+    struct Drawing *drawings = malloc((count + 1) * sizeof(struct Drawing));
+    if (!drawings) return (void *)PyErr_NoMemory();
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (!read_draw(PyList_GET_ITEM(list, i), rows, drawings + i)) {
+            free(drawings);
+            return NULL;
+        }
+    return drawings;
+}
+
+/* [(token, logprob, ())] */
+static PyObject *list_drawn(const struct Drawing *drawings, int count)
+{
+    PyObject *found = PyList_New(count);
+    for (int i = 0; found && i < count; i++) {
+        PyObject *one = Py_BuildValue("(id())", drawings[i].token, (double)drawings[i].logprob);
+        if (!one) Py_CLEAR(found);
+        else PyList_SET_ITEM(found, i, one);
+    }
+    return found;
+}
+
+/* Several passes in one call: after each, what is drawn from its rows goes in as the next one. */
+typedef struct {
+    Draws draws;
+    const char *ends; /* by token: whether the step that draws it is the last */
+    int most, done;
+    double seconds; /* of the draws */
+    struct Drawing *taken; /* [most, rows] */
+} Writing;
+
+static void draw_rows(const Draws *draws)
+{
+    pool_run(draw_item, (void *)draws, (draws->count + DRAWS_AT_ONCE - 1) / DRAWS_AT_ONCE);
+}
+
+/* Every row one slot, one position and one token on. Leaves have no children, so no view but theirs changes. */
+static int step_on(Space *space, Pass *pass, const Writing *writing)
+{
+    const int rows = pass->rows, group = pass->model->heads / pass->model->kv_heads;
+    int *tokens = space->ints, *positions = tokens + rows, *slots = positions + rows, *segment = slots + rows;
+    int *context = segment + rows;
+    for (int i = 0; i < rows; i++) {
+        tokens[i] = writing->draws.drawings[i].token;
+        positions[i]++, slots[i]++, context[i]++;
+    }
+    pass->num_chunks = plan_attention(space->segments, segment, context, rows, group, &space->chunks,
+                                      &space->chunk_room, &space->tasks, &space->task_room);
+    pass->chunks = space->chunks, pass->tasks = space->tasks;
+    return pass->num_chunks >= 0;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+/* Draw; whether another step is to follow. */
+static int take_step(Writing *writing)
+{
+    Draws *draws = &writing->draws;
+    int is_last = ++writing->done == writing->most;
+    const double began = now();
+    draw_rows(draws);
+    writing->seconds += now() - began;
+    memcpy(writing->taken + (long)(writing->done - 1) * draws->count, draws->drawings,
+           draws->count * sizeof(struct Drawing));
+    for (int i = 0; i < draws->count; i++) {
+        struct Drawing *d = draws->drawings + i;
+        is_last |= writing->ends[d->token];
+        place_noise(d, d->position + 1);
+    }
+    draws->logits += (long)draws->count * draws->vocab;
+    return !is_last;
+}
+
+/* One pass; with `writing`, passes until one of them is the last. */
+static int run(const Kernels *kernels, Space *space, Pass *pass, Order *order, Writing *writing)
+{
+    int enough;
+    order->scratch_size = pass_scratch(pass->model, kernels);
+    Py_BEGIN_ALLOW_THREADS
+    order->areas = pool_begin(order->threads);
+    const long needed = order->areas * order->scratch_size;
+    if (!space->scratch || space->scratch_room < needed) { /* not by room(): there is no interpreter to tell */
+        free(space->scratch);
+        space->scratch_room = needed;
+        if (posix_memalign((void **)&space->scratch, 64, needed * sizeof(float))) space->scratch = NULL;
+    }
+    order->scratch = space->scratch;
+    enough = order->scratch != NULL;
+    if (enough) pass_run(kernels, pass, order);
+    while (enough && writing && take_step(writing)) {
+        order->out = writing->draws.logits;
+        enough = step_on(space, pass, writing);
+        if (enough) pass_run(kernels, pass, order);
+    }
+    pool_end();
+    Py_END_ALLOW_THREADS
+    if (!enough) PyErr_NoMemory();
+    return enough;
+}
+
+/* Whether so many steps have room, and every row is a leaf's last one and drawn from. */
+static int may_write(const Pass *pass, const Order *order, long num_turns, const Kernels *kernels, Writing *writing)
+{
+    Draws *draws = &writing->draws;
+    draws->kernels = kernels, draws->logits = order->out;
+    int ok = pass->rows && pass->num_wanted == pass->rows && draws->count == pass->rows && !order->only_hidden &&
+             draws->vocab == pass->model->vocab;
+    for (int i = 0; ok && i < pass->rows; i++)
+        ok = draws->drawings[i].row == i && pass->positions[i] + (long)writing->most <= num_turns &&
+             pass->slots[i] + (long)writing->most <= pass->cache_slots;
+    if (!ok) PyErr_SetString(PyExc_ValueError, "several steps need a draw of every row, in order, and room for all");
+    return ok;
+}
+
+/* What `forward` and `write` both take: model, level, threads, batch, cache, cache_slots, layer_slots, cache_half,
+ * turns, num_turns, layers, only_hidden, out. Layers of the cache lie `layer_slots` slots apart, and are run in the
+ * order given; `out` is [wanted, vocab], or [wanted, hidden] of the last norm; that of `write` [steps, wanted, vocab]. */
+#define COMMON 13
+
+static int pass_of(PyObject *const *args, Writing *writing)
+{
+    Handle *handle = PyCapsule_GetPointer(args[0], MODEL);
+    const Kernels *kernels = handle ? find_level(args[1]) : NULL;
+    Lists lists;
+    if (!kernels || !lists_of(args[3], &lists)) return 0;
+    Pass pass = {.model = &handle->model};
+    Order order = {.threads = (int)PyLong_AsLong(args[2])};
+    pass.cache = (char *)PyLong_AsVoidPtr(args[4]), pass.cache_slots = PyLong_AsLong(args[5]);
+    pass.layer_slots = PyLong_AsLong(args[6]);
+    pass.cache_half = PyObject_IsTrue(args[7]);
+    pass.turns = (const float *)PyLong_AsVoidPtr(args[8]);
+    const long num_turns = PyLong_AsLong(args[9]);
+    order.only_hidden = PyObject_IsTrue(args[11]);
+    order.out = (float *)PyLong_AsVoidPtr(args[12]);
+    if (PyErr_Occurred()) return 0;
+    if (order.threads < 1) order.threads = 1;
+    if (!PyList_Check(args[10])) {
+        PyErr_SetString(PyExc_TypeError, "layers must be a list");
+        return 0;
+    }
+    order.num_layers = (int)PyList_GET_SIZE(args[10]);
+    int *layers = malloc((order.num_layers + 1) * sizeof(int));
+    Space *space = handle->space;
+    handle->space = NULL; /* a pass of another thread makes its own */
+    if (!space) space = calloc(1, sizeof(Space));
+    int ok = layers && space;
+    if (!ok) PyErr_NoMemory();
+    order.layers = layers;
+    ok = ok && read_ints(args[10], "layers", order.num_layers, handle->model.num_layers, layers) &&
+         read_batch(&lists, &handle->model, space, &pass, num_turns) && lay_out(&handle->model, space, &pass) &&
+         (!writing || may_write(&pass, &order, num_turns, kernels, writing)) &&
+         (!pass.rows || run(kernels, space, &pass, &order, writing));
+    free(layers);
+    if (handle->space || !space) free_space(space);
+    else handle->space = space;
+    return ok;
+}
+
+/* forward(...): one pass. */
+static PyObject *py_forward(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)self;
+    if (count != COMMON) {
+        PyErr_Format(PyExc_TypeError, "forward takes %d arguments", COMMON);
+        return NULL;
+    }
+    if (!pass_of(args, NULL)) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* write(..., draws, temperature, steps, ends) -> ([[(token, logprob, ())] of each step], seconds of the draws) */
+static PyObject *py_write(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    Writing w = {0};
+    PyObject *found = NULL;
+    (void)self;
+    if (count != COMMON + 4 || !PyList_Check(args[COMMON]) || !PyBytes_Check(args[COMMON + 3])) {
+        PyErr_Format(PyExc_TypeError, "write takes %d arguments, then a list, two numbers and bytes", COMMON);
+        return NULL;
+    }
+    w.draws.count = (int)PyList_GET_SIZE(args[COMMON]);
+    w.draws.temperature = (float)PyFloat_AsDouble(args[COMMON + 1]);
+    w.most = (int)PyLong_AsLong(args[COMMON + 2]);
+    w.draws.vocab = (int)PyBytes_GET_SIZE(args[COMMON + 3]);
+    w.ends = PyBytes_AS_STRING(args[COMMON + 3]);
+    if (PyErr_Occurred()) return NULL;
+    if (w.most < 1) return PyErr_Format(PyExc_ValueError, "%d steps: at least one", w.most);
+    w.draws.drawings = read_draws(args[COMMON], w.draws.count);
+    w.taken = malloc(((size_t)w.most * w.draws.count + 1) * sizeof(struct Drawing));
+    if (!w.taken) PyErr_NoMemory();
+    if (w.draws.drawings && w.taken && pass_of(args, &w)) found = PyList_New(w.done);
+    for (int i = 0; found && i < w.done; i++) {
+        PyObject *step = list_drawn(w.taken + (long)i * w.draws.count, w.draws.count);
+        if (!step) Py_CLEAR(found);
+        else PyList_SET_ITEM(found, i, step);
+    }
+    free(w.draws.drawings);
+    free(w.taken);
+    return found ? Py_BuildValue("(Nd)", found, w.seconds) : NULL;
 }
 
 /* draw(level, threads, logits, rows, vocab, temperature, draws) -> [(token, logprob, ())] */
@@ -431,26 +590,16 @@ static PyObject *py_draw(PyObject *self, PyObject *args)
         return NULL;
     all.kernels = find_level(level);
     if (!all.kernels) return NULL;
-    all.logits = (const float *)(uintptr_t)logits;
+    all.logits = (float *)(uintptr_t)logits;
     all.count = (int)PyList_GET_SIZE(list);
-    all.drawings = malloc((all.count + 1) * sizeof(struct Drawing));
-    if (!all.drawings) return PyErr_NoMemory();
-    for (int i = 0; i < all.count; i++)
-        if (!read_draw(PyList_GET_ITEM(list, i), rows, all.drawings + i)) {
-            free(all.drawings);
-            return NULL;
-        }
+    all.drawings = read_draws(list, rows);
+    if (!all.drawings) return NULL;
     Py_BEGIN_ALLOW_THREADS
     pool_begin(all.count > DRAWS_AT_ONCE ? threads : 1);
-    pool_run(draw_item, &all, (all.count + DRAWS_AT_ONCE - 1) / DRAWS_AT_ONCE);
+    draw_rows(&all);
     pool_end();
     Py_END_ALLOW_THREADS
-    found = PyList_New(all.count);
-    for (int i = 0; found && i < all.count; i++) {
-        PyObject *one = Py_BuildValue("(id())", all.drawings[i].token, (double)all.drawings[i].logprob);
-        if (!one) Py_CLEAR(found);
-        else PyList_SET_ITEM(found, i, one);
-    }
+    found = list_drawn(all.drawings, all.count);
     free(all.drawings);
     return found;
 }
@@ -460,6 +609,7 @@ static PyMethodDef methods[] = {
     {"pack", py_pack, METH_VARARGS, "A matrix to panels."},
     {"create", py_create, METH_VARARGS, "A model from addresses of its packed weights."},
     {"forward", (PyCFunction)(void (*)(void))py_forward, METH_FASTCALL, "One pass."},
+    {"write", (PyCFunction)(void (*)(void))py_write, METH_FASTCALL, "Passes, each of what the last one drew."},
     {"draw", py_draw, METH_VARARGS, "Tokens from rows of logits."},
     {NULL, NULL, 0, NULL},
 };

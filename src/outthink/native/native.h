@@ -18,12 +18,15 @@
 #define QUERIES 64      /* query heads of one key head that share a packed block */
 #define FEW_ROWS 8      /* up to so many rows every thread norms for itself, which saves a barrier */
 #define ROWS_AT_ONCE 96 /* rows of a product whose left side should stay in a core's cache */
+#define WHOLE_HEAD 8    /* bytes before the numbers of a row in whole numbers: its scale, their sum */
 
 /* A matrix [outputs, depth] in panels of 64 outputs. A panel is, for every k, 32 words: word j holds outputs
- * j (low half) and j + 32 (high half) in bfloat16; if `wide`, 64 float32 numbers. Rows beyond are zero. */
+ * j (low half) and j + 32 (high half) in bfloat16; if `wide`, 64 float32 numbers. Rows beyond are zero. With
+ * scales it is in 8-bit whole numbers; see gemm8.h. */
 typedef struct {
     const void *panels;
-    const float *bias; /* [count * 64] or NULL */
+    const float *bias;   /* [count * 64] or NULL */
+    const float *scales; /* [count * 64] or NULL */
     int outputs, depth, count, wide;
 } Matrix;
 
@@ -67,6 +70,7 @@ typedef struct {
     int cache_half; /* bfloat16 instead of float32 */
     float *x, *normed, *qkv, *mixed, *inner; /* one line a row, lines padded to whole panels */
     long wide_hidden, wide_qkv, wide_mixed, wide_inner;
+    char *whole; /* what is multiplied next in 8-bit whole numbers, whole_line() bytes a row */
 } Pass;
 
 enum { STORE, ADD, GATED };
@@ -77,6 +81,10 @@ typedef struct {
     /* out (+)= a W^T + b for panels [first, last); GATED: out = silu(low half) * high half, 32 columns each */
     void (*gemm)(const Matrix *w, int mode, const float *a, long lda, int rows, float *out, long ldo,
                  int first, int last);
+    /* rows to 8-bit whole numbers, each with its scale; and the same product of them */
+    void (*whole)(const float *a, long lda, int rows, int depth, char *lines, long line);
+    void (*gemm8)(const Matrix *w, int mode, const char *lines, long line, int rows, float *out, long ldo,
+                  int first, int last);
     /* out = x / sqrt(|x|^2 + width eps) * gain, a row after the other; gain has sqrt(width) in it */
     void (*norm)(const float *x, const float *gain, float *out, int rows, long stride, int width, float eps);
     void (*embed)(const Pass *pass, int row);
@@ -93,9 +101,20 @@ extern const Kernels kernels_generic;
 #if defined(__x86_64__) && defined(__GNUC__)
 #define HAVE_X86_LEVELS 1
 extern const Kernels kernels_avx2, kernels_avx512;
+void gemm8_vnni(const Matrix *w, int mode, const char *lines, long line, int rows, float *out, long ldo, int first,
+                int last);
 #endif
 
 static inline long padded(long n) { return (n + PANEL - 1) / PANEL * PANEL; }
+
+/* Bytes of a row in whole numbers, whichever matrix it meets. */
+static inline long whole_line(const Model *model)
+{
+    const long mixed = (long)model->heads * model->dim;
+    long most = model->hidden > model->inner ? model->hidden : model->inner;
+    if (mixed > most) most = mixed;
+    return padded(WHOLE_HEAD + most + 16);
+}
 
 /* plan.c */
 typedef struct {

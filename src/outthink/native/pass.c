@@ -27,11 +27,12 @@ typedef struct {
 static int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 static long normed_size(const Model *model) { return FEW_ROWS * padded(model->hidden); }
+static long few_whole(const Model *model) { return FEW_ROWS * whole_line(model) / (long)sizeof(float); }
 
-/* Floats that a thread needs: a stamp, rows that it normed, and attention's memory. */
+/* Floats that a thread needs: a stamp, rows that it normed, the same in whole numbers, and attention's memory. */
 long pass_scratch(const Model *model, const Kernels *kernels)
 {
-    return padded(sizeof(Stamp) / sizeof(float) + normed_size(model) + kernels->attend_scratch(model));
+    return padded(sizeof(Stamp) / sizeof(float) + normed_size(model) + few_whole(model) + kernels->attend_scratch(model));
 }
 
 static float *scratch_of(const Run *run, int thread) { return run->order->scratch + thread * run->order->scratch_size; }
@@ -51,23 +52,50 @@ static void norm_item(void *what, int item, int thread)
     norm_rows(run, run->gain, run->pass->normed, first, last < run->rows ? last : run->rows);
 }
 
+static void whole_rows(const Run *run, const float *in, char *out, int first, int last)
+{
+    const long line = whole_line(run->pass->model);
+    run->kernels->whole(in + first * run->in_line, run->in_line, last - first, run->matrix->depth, out + first * line,
+                        line);
+}
+
+static void whole_item(void *what, int item, int thread)
+{
+    Run *run = what;
+    int first = item * FEW_ROWS, last = first + FEW_ROWS;
+    (void)thread;
+    whole_rows(run, run->in, run->pass->whole, first, last < run->rows ? last : run->rows);
+}
+
 static void gemm_item(void *what, int item, int thread)
 {
     Run *run = what;
     const float *in = run->in;
-    if (run->gain) {
+    const char *whole = run->pass->whole;
+    if (run->rows <= FEW_ROWS && (run->gain || run->matrix->scales)) { /* each thread for itself */
         Stamp *stamp = (Stamp *)scratch_of(run, thread);
         float *normed = (float *)(stamp + 1);
-        if (stamp->stage != run->stage) norm_rows(run, run->gain, normed, 0, run->rows);
+        char *own = (char *)(normed + normed_size(run->pass->model));
+        if (run->gain) in = normed;
+        if (stamp->stage != run->stage) {
+            if (run->gain) norm_rows(run, run->gain, normed, 0, run->rows);
+            if (run->matrix->scales) whole_rows(run, in, own, 0, run->rows);
+        }
         stamp->stage = run->stage;
-        in = normed;
+        whole = own;
     }
     const int part = item / run->groups, parts = run->items / run->groups, group = item % run->groups;
     const int first = (int)((long)run->rows * part / parts), last = (int)((long)run->rows * (part + 1) / parts);
     const int panel = group * run->per, stop = panel + run->per;
-    run->kernels->gemm(run->matrix, run->mode, in + first * run->in_line, run->in_line, last - first,
-                       run->out + first * run->out_line, run->out_line, panel,
-                       stop < run->matrix->count ? stop : run->matrix->count);
+    const int end = stop < run->matrix->count ? stop : run->matrix->count;
+    float *out = run->out + first * run->out_line;
+    if (run->matrix->scales) {
+        const long line = whole_line(run->pass->model);
+        run->kernels->gemm8(run->matrix, run->mode, whole + first * line, line, last - first, out, run->out_line,
+                            panel, end);
+    } else
+        run->kernels->gemm(run->matrix, run->mode, in + first * run->in_line, run->in_line, last - first, out,
+                           run->out_line, panel, end);
 }
 
 /* A product of `rows` rows; with a gain, of the normed stream. */
@@ -82,6 +110,7 @@ static void product(Run *run, const Matrix *matrix, int mode, const float *gain,
         pool_run(norm_item, run, ceil_div(rows, FEW_ROWS));
         run->gain = NULL;
     }
+    if (matrix->scales && rows > FEW_ROWS) pool_run(whole_item, run, ceil_div(rows, FEW_ROWS));
     run->per = run->threads == 1 ? matrix->count : matrix->count / (4 * run->threads);
     if (run->per < 1) run->per = 1;
     run->groups = ceil_div(matrix->count, run->per);
@@ -102,7 +131,8 @@ static void attend_item(void *what, int item, int thread)
     Run *run = what;
     const Pass *pass = run->pass;
     const int heads = pass->model->kv_heads, head = item % heads;
-    float *scratch = scratch_of(run, thread) + sizeof(Stamp) / sizeof(float) + normed_size(pass->model);
+    float *scratch = scratch_of(run, thread) + sizeof(Stamp) / sizeof(float) + normed_size(pass->model) +
+                     few_whole(pass->model);
     if (pass->num_chunks == 1) run->kernels->turn(pass, run->layer, head, 0, pass->rows);
     run->kernels->attend(pass, run->layer, head, pass->chunks + item / heads, scratch);
 }

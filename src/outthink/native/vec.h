@@ -28,6 +28,7 @@
 typedef float vf __attribute__((vector_size(4 * VL)));
 typedef int32_t vi __attribute__((vector_size(4 * VL)));
 typedef uint32_t vu __attribute__((vector_size(4 * VL)));
+typedef int8_t vb __attribute__((vector_size(VL)));
 typedef float vf_any __attribute__((vector_size(4 * VL), aligned(4), may_alias));
 typedef uint32_t vu_any __attribute__((vector_size(4 * VL), aligned(4), may_alias));
 
@@ -52,6 +53,25 @@ INLINE vf vmin(vf a, vf b) { return choose(a < b, a, b); }
 #endif
 
 /* Sum and maximum of the lanes, by halves: always the same tree. */
+#if LEVEL > 0
+INLINE __m128 halves_of(vf x, const int is_sum)
+{
+#if LEVEL == 2
+    __m256 a = _mm512_castps512_ps256((__m512)x), b = _mm512_extractf32x8_ps((__m512)x, 1);
+    a = is_sum ? _mm256_add_ps(a, b) : _mm256_max_ps(a, b);
+#else
+    __m256 a = (__m256)x;
+#endif
+    __m128 c = _mm256_castps256_ps128(a), d = _mm256_extractf128_ps(a, 1);
+    c = is_sum ? _mm_add_ps(c, d) : _mm_max_ps(c, d);
+    d = _mm_movehl_ps(c, c);
+    c = is_sum ? _mm_add_ps(c, d) : _mm_max_ps(c, d);
+    d = _mm_shuffle_ps(c, c, 1);
+    return is_sum ? _mm_add_ss(c, d) : _mm_max_ss(c, d);
+}
+INLINE float sum_lanes(vf x) { return _mm_cvtss_f32(halves_of(x, 1)); }
+INLINE float max_lanes(vf x) { return _mm_cvtss_f32(halves_of(x, 0)); }
+#else
 INLINE float sum_lanes(vf x)
 {
     float v[VL];
@@ -69,6 +89,7 @@ INLINE float max_lanes(vf x)
         for (int i = 0; i < n; i++) v[i] = v[i] > v[i + n] ? v[i] : v[i + n];
     return v[0];
 }
+#endif
 
 /* e^x to about 1 ulp: x = n ln 2 + r, a polynomial in r (Cephes), n added to the exponent. Below -86.5,
  * where results would be denormal, 0; e^0 is exactly 1. */

@@ -1,19 +1,20 @@
 """Whether drafting pays, decided before it costs: by v(rows), the cost of asking, and how drafts have fared.
 
 before a pass of b branches
-    hope(b) = max over depth d of  (1 + a + ... + a^d) v(b) / (v(b + b d) + b ask),   a = USUAL
+    hope(b) = max over depth d of  (1 + a + ... + a^d) p(b) / (v(b + b d) + b ask),   a = USUAL
     below MARGIN even drafts that fare well cannot win: nobody is asked, nobody is told
 after every WINDOW steps in which somebody was asked
-    plain   = sum of v(b) / b                          the steps without their drafts
+    plain   = sum of p(b) / b                          the steps without their drafts
     drafted = sum of their share of v(b + nodes) + asking
     drafted x steps x MARGIN > plain x tokens written: rest for FIRST_REST steps, twice as long each time
 
-All of it is arithmetic on what was measured; no step waits for a clock.
+p(b) is v(b) where nobody drafts: then passes follow one another without a look in between. All of it is
+arithmetic on what was measured; no step waits for a clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 USUAL = 0.8  # how often a token of a good drafter is right, once those before it are
 DEEPEST = 8  # tokens of a chain that may be hoped for
@@ -24,12 +25,18 @@ FRESH = 256  # how often a verdict is used before v is looked at again
 ASK = 1e-5  # seconds of asking, as long as none was measured
 FORGET = 0.9  # of the cost of asking, a step
 
-Times = Callable[[int], float]  # seconds of a pass of so many rows
+
+class Times(Protocol):
+    """Seconds of a pass of so many rows, and of one where nobody drafts."""
+
+    def seconds(self, rows: int) -> float: ...
+
+    def plain(self, rows: int) -> float: ...
 
 
-def hope(v: Times, branches: int, ask: float) -> float:
+def hope(times: Times, branches: int, ask: float) -> float:
     """By how much drafts can win at best where `branches` write: tokens a second with them over without."""
-    gained, token, best, plain = 1.0, 1.0, 0.0, v(branches)
+    gained, token, best, plain, v = 1.0, 1.0, 0.0, times.plain(branches), times.seconds
     for depth in range(1, DEEPEST + 1):
         token *= USUAL
         gained += token
@@ -46,6 +53,7 @@ class Worth:
         self.rest = FIRST_REST // 2  # the length of the last rest
         self._verdicts: dict[int, bool] = {}
         self._uses = 0
+        self._verdict = True  # the last one
         self._branches, self._nodes = 1, 0  # of the pass under way: who writes, nodes heard of so far
         self._clear()
 
@@ -53,7 +61,7 @@ class Worth:
         self.steps = self.written = 0
         self.plain = self.drafted = 0.0
 
-    def wakes(self, branches: int, v: Times) -> bool:
+    def wakes(self, branches: int, times: Times) -> bool:
         """Whether to ask a branch in a pass of so many; called once for each of them."""
         if self.resting > 0:
             self.resting -= 1
@@ -65,19 +73,34 @@ class Worth:
             self._verdicts.clear()
         verdict = self._verdicts.get(branches)
         if verdict is None:
-            verdict = self._verdicts[branches] = hope(v, branches, self.ask) >= MARGIN
+            verdict = self._verdicts[branches] = hope(times, branches, self.ask) >= MARGIN
+        self._verdict = verdict
         return verdict
 
-    def step(self, tokens: int, nodes: int, asking: float, v: Times) -> None:
+    def naps(self) -> int:
+        """How often it will say no from here on, at the least."""
+        if self.resting > 0:
+            return self.resting
+        return 0 if self._verdict else max(0, FRESH - self._uses)
+
+    def slept(self, count: int) -> None:
+        """So often it was not asked, and would have said no."""
+        if self.resting > 0:
+            self.resting = max(0, self.resting - count)
+        else:
+            self._uses += count
+
+    def step(self, tokens: int, nodes: int, asking: float, times: Times) -> None:
         """A branch wrote so many tokens in a step; so many nodes were checked for it; asking took so long."""
         self.ask = FORGET * self.ask + (1 - FORGET) * asking
         branches, before = self._branches, self._nodes
         self._nodes += nodes
+        v = times.seconds
         share = v(branches) / branches
         more = v(branches + self._nodes) - v(branches + before) if nodes else 0.0
         self.steps += 1
         self.written += tokens
-        self.plain += share
+        self.plain += times.plain(branches) / branches
         self.drafted += share + more + asking
         if self.steps >= WINDOW:
             self._judge()

@@ -81,7 +81,15 @@ class AutoSource:
 
     def wakes(self, branches: int) -> bool:
         """Whether to be asked, and told, in a pass of so many branches."""
-        return self.worth.wakes(branches, self.studio.seconds)
+        return self.worth.wakes(branches, self.studio)
+
+    def naps(self) -> int:
+        """For how many questions more the answer is no."""
+        return self.worth.naps()
+
+    def slept(self, count: int) -> None:
+        """So many of them are not asked."""
+        self.worth.slept(count)
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         """The best draft of all sources, its confidences as measured."""
@@ -132,7 +140,7 @@ class AutoSource:
         asking = self.clock() - began
         if fortune is not None:
             asking, fortune.asking = asking + fortune.asking, 0.0
-        self.worth.step(len(outcome.tokens), nodes, asking, self.studio.seconds)
+        self.worth.step(len(outcome.tokens), nodes, asking, self.studio)
 
     def end(self, tip: Tip) -> None:
         self.fortunes.pop(tip, None)

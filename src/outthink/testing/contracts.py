@@ -84,7 +84,7 @@ class _Watched:
         self.drafts: list[Draft | None] = []
 
     def open(self, studio: Any) -> Any:
-        studio.clock, studio.seconds = (lambda: 0.0), _seconds
+        studio.clock, studio.seconds, studio.plain = (lambda: 0.0), _seconds, _seconds
         source = self.drafter.open(studio)
         propose = source.propose
 
