@@ -177,6 +177,7 @@ def test_a_run_on_a_scripted_machine(v: Any, asked: bool) -> None:
     plain = told(hashing(v).run(Request(Vote(n=3), "abc", sampling=sampling)))
     answer = one.run(request)
     assert told(answer) == plain and answer.receipt is not None
+    assert (answer.receipt.drawn_per_row > 1.1) is asked and answer.receipt.drawn_per_row >= 1.0
     heard = sum(len(source.heard) for source in asking.sources)
     assert (heard > 0) is asked
     assert any(tally.drafted for tally in answer.receipt.speculation.values()) is asked

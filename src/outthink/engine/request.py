@@ -181,7 +181,7 @@ class Run:
             estimated=tuple(f"{what}: {how}" for what, how in self.estimates.items()),
             degradations=(*self.degradations.values(), *map(_note, self.engine.main.backend.notes)),
             speculation={} if drafting is None else drafting.books(),
-            drawn_per_row=1.0 if drafting is None else drafting.written / max(1, drafting.steps),
+            drawn_per_row=1.0 if drafting is None else drafting.tokens_a_step(logical.written),
         )
 
     def _by_scope(self) -> Mapping[str, Cost]:

@@ -257,6 +257,11 @@ class Speculator:
             found[f"{self.source.name}/{name}"] = tally
         return found
 
+    def tokens_a_step(self, written: int) -> float:
+        """Of all that the run has written: a step that nobody heard of, while the source slept, wrote one."""
+        unheard = max(0, written - self.written)
+        return (self.written + unheard) / max(1, self.steps + unheard) if self.written or unheard else 1.0
+
     def complain(self, what: str) -> None:
         """A draft was lost: said once on the receipt."""
         self.run.degrade(f"drafter {self.source.name}", f"went on without its draft: {what}")
