@@ -137,9 +137,11 @@ def drafter_of(named: Drafter | str, lm: Engine) -> Drafter | None:
     from outthink.core.drafting import models_of
 
     drafter = None if named == "none" else spec.parse(named, "speculate") if isinstance(named, str) else named
-    for model in models_of(drafter):
-        if model not in lm.places:
-            lm.add(load_backend(model))
+    for needed in models_of(drafter):
+        if needed.place not in lm.places:
+            backend = load_backend(needed.model, needed.dtype or getattr(lm.main.backend, "dtype", "float32"))
+            backend.about = backend.about._replace(name=needed.place)
+            lm.add(backend)
     return drafter
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from outthink.core.drafting import Outcome, Shadow, Studio, Tip
+from outthink.core.drafting import Needed, Outcome, Shadow, Studio, Tip
 from outthink.core.types import Draft
 from outthink.spec import show
 
@@ -14,11 +14,13 @@ class DraftModel:
     """Another model with the same vocabulary writes n tokens; the target checks them in one pass.
 
     It draws with the target's own noise: where both models agree on the distribution they draw the same
-    token, at any temperature. Leviathan et al., 2211.17192 (with match in place of rejection).
+    token, at any temperature. `dtype` is that of the other model, by default the target's: with "int8" and the
+    target's own name, a rounded copy drafts. Leviathan et al., 2211.17192 (with match in place of rejection).
     """
 
     model: str = "pocket-mini"
     n: int = 4
+    dtype: str = ""
     __repr__ = show
 
     def __post_init__(self) -> None:
@@ -43,7 +45,7 @@ class DraftModelSource:
         """The other model's own next tokens."""
         shadow = self.shadows.get(tip)
         if shadow is None:
-            shadow = self.shadows[tip] = self.studio.shadow(tip, self.config.model)
+            shadow = self.shadows[tip] = self.studio.shadow(tip, Needed(self.config.model, self.config.dtype).place)
         await shadow.follow(tip.tokens)
         return Draft.chain(await shadow.write(min(self.config.n, depth, nodes)), by=self.name)
 
