@@ -73,7 +73,7 @@ def load(
 
     `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
     values, in GiB. `speculate` names who drafts, where a run does not say ("auto", "copy(n=8)"): the same
-    text, sooner. `kernels` is "torch", "native" (C, on CPUs, in float32 and bfloat16) or "auto", native where
+    text, sooner. `kernels` is "torch", "native" (C, on CPUs; no float64) or "auto", native where
     it can be; None is what the environment variable OUTTHINK_KERNELS says, else auto; the `machine` of a
     receipt says which ran. Of endpoints: `prices` are dollars a million tokens as "INPUT,OUTPUT", `tokenizer`
     is the directory of the model's tokenizer if there is one here, `api` "chat" or "completions",

@@ -32,7 +32,9 @@ def level(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def headed(model: NativeModel, weight: torch.Tensor, bias: torch.Tensor | None, rows: torch.Tensor) -> NativeModel:
+def headed(
+    model: NativeModel, weight: torch.Tensor, bias: torch.Tensor | None, rows: torch.Tensor
+) -> NativeModel:
     """A model of no layers: the norm of row i of `rows` meets `weight`."""
     outputs, depth = weight.shape
     shape = replace(model.shape, vocab=max(outputs, len(rows)), hidden=depth, layers=0)
@@ -112,7 +114,13 @@ def test_a_row_that_is_not_finite_gives_nothing_else(tiny: NativeModel) -> None:
     assert torch.equal(after[[0, 4, 6, 9]], before[[0, 4, 6, 9]])
 
 
-BIASES = {"attention_bias": True, "mlp_bias": True, "hidden_size": 72, "intermediate_size": 100, "head_dim": 18}
+BIASES = {
+    "attention_bias": True,
+    "mlp_bias": True,
+    "hidden_size": 72,
+    "intermediate_size": 100,
+    "head_dim": 18,
+}
 
 
 @pytest.mark.parametrize("family, changes", [("llama", BIASES), ("qwen2", {}), ("qwen3", {})])
@@ -150,7 +158,9 @@ def test_a_copy_in_8_bits_drafts_on_the_cache_of_its_model(save_tiny: Any, level
 
 
 def test_bits_of_a_copy_do_not_depend_on_company(save_tiny: Any, level: str) -> None:
-    model = load_model(save_tiny("llama", hidden_size=72, head_dim=18, max_position_embeddings=512), kernels=level)
+    model = load_model(
+        save_tiny("llama", hidden_size=72, head_dim=18, max_position_embeddings=512), kernels=level
+    )
     assert isinstance(model, NativeModel)
     copy = model.variant(Variant(is_int8=True))
     draft: Any = SimpleNamespace(forward=copy.forward, new_store=copy.new_store, config=model.config)
@@ -198,7 +208,7 @@ def test_memory_is_about_a_byte_a_weight(save_tiny: Any) -> None:
     model = load_model(save_tiny("llama", tie_word_embeddings=False), kernels="native")
     assert isinstance(model, NativeModel)
     draft = model.variant(Variant(is_int8=True))
-    # hidden 32, 4 heads and 2 key heads of 8, 48 inside, 3 layers, 97 words; outputs to whole panels, a scale each
+    # hidden 32, 4 heads and 2 key heads of 8, 48 inside, 97 words; outputs to whole panels, a scale each
     layer = 64 * (32 + 4) + 64 * (32 + 4) + 128 * (32 + 4) + 64 * (48 + 4)
     assert draft.state_bytes == 3 * layer + 128 * (32 + 4) == draft.weight_bytes
     assert model.variant(Variant((0, 2), is_int8=True)).weight_bytes == 2 * layer + 128 * (32 + 4)

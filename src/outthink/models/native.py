@@ -2,8 +2,9 @@
 
 Matrices lie in panels of 64 outputs; those whose numbers are bfloat16 numbers stay so in memory, whatever the
 model's type, and are widened in registers: exact, and half the bytes. With dtype bfloat16 matrices and
-cache are rounded to it, activations are not: a pass is closer to the exact one than bfloat16 throughout. With
-dtype int8 the matrices of layers, and the rows that meet them, are 8-bit whole numbers, as in `linear.Int8Linear`.
+cache are rounded to it, activations are not: a pass is closer to the exact one than bfloat16 throughout.
+With dtype int8 the matrices of layers, and the rows that meet them, are 8-bit whole numbers, as in
+`linear.Int8Linear`.
 
 The bits of a row depend on its own tokens alone: not on the rows beside it, on how a prompt is cut into
 passes, on slots, or on the number of threads. They do depend on the level of the kernels (`avx512`, `avx2`,
@@ -200,8 +201,8 @@ class NativeModel:
 
         `layers` are run in the order given, all of them by default: a shorter list skips layers or leaves
         early, and each layer reads and writes its own part of the cache. With `hidden`, the outputs of the
-        last norm [len(wanted), hidden] instead of logits; with a `copy`, its weights instead of the model's.
-        Raises ValueError for a batch that does not fit.
+        last norm [len(wanted), hidden] instead of logits; with a `copy`, its
+        weights instead of the model's. Raises ValueError for a batch that does not fit.
         """
         out = torch.empty(len(batch.wanted), self.shape.hidden if hidden else self.shape.vocab)
         data = store.data

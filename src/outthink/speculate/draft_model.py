@@ -14,8 +14,8 @@ class DraftModel:
     """Another model with the same vocabulary writes n tokens; the target checks them in one pass.
 
     It draws with the target's own noise: where both models agree on the distribution they draw the same
-    token, at any temperature. `dtype` is that of the other model, by default the target's: with "int8" and the
-    target's own name, a rounded copy drafts. Leviathan et al., 2211.17192 (with match in place of rejection).
+    token, at any temperature. `dtype` is the other model's, by default the target's.
+    Leviathan et al., 2211.17192 (with match in place of rejection).
     """
 
     model: str = "pocket-mini"
@@ -45,7 +45,9 @@ class DraftModelSource:
         """The other model's own next tokens."""
         shadow = self.shadows.get(tip)
         if shadow is None:
-            shadow = self.shadows[tip] = self.studio.shadow(tip, Needed(self.config.model, self.config.dtype).place)
+            shadow = self.shadows[tip] = self.studio.shadow(
+                tip, Needed(self.config.model, self.config.dtype).place
+            )
         await shadow.follow(tip.tokens)
         return Draft.chain(await shadow.write(min(self.config.n, depth, nodes)), by=self.name)
 
