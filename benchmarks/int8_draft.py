@@ -151,8 +151,8 @@ def section(directory: Path, tokens: int, problems: int) -> str:
             for n in LENGTHS:
                 plain, drafted, seen = contest(lm, tokens, temperature, n)
                 rows.append(
-                    f"| {dtype} | {temperature} | {n} | {plain:.1f} | {drafted:.1f} | {drafted / plain:.2f} | "
-                    f"{seen:.3f} | {rate:.3f} | {predicted(own, its, n, rate):.2f} |"
+                    f"| {dtype} | {temperature} | {n} | {plain:.1f} | {drafted:.1f} | "
+                    f"{drafted / plain:.2f} | {seen:.3f} | {rate:.3f} | {predicted(own, its, n, rate):.2f} |"
                 )
     names = (
         "dtype,temperature,n,plain tokens/s,drafted tokens/s,speed-up,accepted,on pocket,speed-up from pocket"

@@ -209,8 +209,9 @@ class NativeModel:
         if batch.positions:
             self._reach(max(batch.positions))
         table, run = self.turns, self.every if layers is None else list(layers)
+        handle = self.handle if copy is None else copy.handle
         _native.forward(
-            self.handle if copy is None else copy.handle, self.level, self.threads or torch.get_num_threads(), batch,
+            handle, self.level, self.threads or torch.get_num_threads(), batch,
             data.data_ptr(), data.shape[1], data.stride(0) // data.stride(1), data.dtype == torch.bfloat16,
             table.data_ptr(), len(table), run, hidden, out.data_ptr(),
         )  # fmt: skip
