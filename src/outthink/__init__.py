@@ -75,7 +75,7 @@ def load(
     `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
     values, in GiB. `speculate` names who drafts, where a run does not say ("auto", "copy(n=8)"): the same
     text, sooner; with `warm` drafters go on from what earlier runs have taught them. `kernels` is "torch",
-    "native" (C, on CPUs, in float32 and bfloat16) or "auto", native where
+    "native" (C, on CPUs; no float64) or "auto", native where
     it can be; None is what the environment variable OUTTHINK_KERNELS says, else auto; the `machine` of a
     receipt says which ran. Of endpoints: `prices` are dollars a million tokens as "INPUT,OUTPUT", `tokenizer`
     is the directory of the model's tokenizer if there is one here, `api` "chat" or "completions",
@@ -145,9 +145,11 @@ def drafter_of(named: Drafter | str, lm: Engine) -> Drafter | None:
     from outthink.engine.place import Place
 
     drafter = None if named == "none" else spec.parse(named, "speculate") if isinstance(named, str) else named
-    for model in models_of(drafter):
-        if model not in lm.places:
-            lm.add(load_backend(model))
+    for needed in models_of(drafter):
+        if needed.place not in lm.places:
+            backend = load_backend(needed.model, needed.dtype or getattr(lm.main.backend, "dtype", "float32"))
+            backend.about = backend.about._replace(name=needed.place)
+            lm.add(backend)
     if getattr(drafter, "is_choosy", False) and isinstance(lm.main, Place):
         lm.main.curve()  # what passes take is measured now, not while somebody waits for a text
     return drafter

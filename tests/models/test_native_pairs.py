@@ -32,7 +32,7 @@ def tiny(save_tiny: Any) -> NativeModel:
 def test_a_product_is_that_of_rounded_numbers(
     tiny: NativeModel, outputs: int, depth: int, biased: bool
 ) -> None:
-    """Both sides rounded to bfloat16, sums in float32; and the same bits for any number of rows and threads."""
+    """Both sides rounded to bfloat16, sums in float32, and the same bits for any rows and threads."""
     torch.manual_seed(outputs + depth)
     rows, weight = torch.randn(20, depth), torch.randn(outputs, depth)
     bias = torch.randn(outputs) if biased else None
@@ -60,7 +60,7 @@ def test_a_product_is_that_of_rounded_numbers(
 
 
 def test_a_pass_is_as_close_as_bfloat16_throughout(save_tiny: Any) -> None:
-    """Nearer to the exact pass than transformers' bfloat16, which rounds every step, can be expected to be."""
+    """Nearer to the exact pass than one that rounds every step to bfloat16."""
     path = save_tiny("llama", dtype="bfloat16")
     exact, fast = load_model(path, "float64"), load_model(path, "bfloat16", kernels=PAIRS)
     wide = load_model(path, "bfloat16", kernels="torch")

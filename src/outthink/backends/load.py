@@ -109,6 +109,7 @@ def load_backend(
         config.layers,
     )
     backend = LocalBackend(loaded.model, loaded.tokenizer, about)
+    backend.dtype = config.dtype
     backend.kind = f"{config.dtype} {config.device}, {config.kernels}"
     if isinstance(loaded.model, NativeModel):
         backend.draw = NativeDraw(loaded.model.level, loaded.model)

@@ -54,6 +54,7 @@ class LocalBackend:
         self.about = about
         self.store = model.new_store(0)
         self.kind = "float64 cpu"
+        self.dtype = "float64"
         self.draw: Callable[[torch.Tensor, Sequence[Draw]], list[Drawn]] = (
             draw  # a test may enumerate instead
         )

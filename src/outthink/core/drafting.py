@@ -178,12 +178,24 @@ class AcceptRule(Protocol):
     ) -> Accepted: ...
 
 
-def models_of(part: Any) -> list[str]:
-    """The models that a drafter and the drafters in its fields draft with, by name."""
+class Needed(NamedTuple):
+    """A model that drafts, and the type that it is to be loaded in: "" is that of the model it drafts for."""
+
+    model: str
+    dtype: str = ""
+
+    @property
+    def place(self) -> str:
+        """What it is called in an engine, which may hold the same model in several types."""
+        return f"{self.model} in {self.dtype}" if self.dtype else self.model
+
+
+def models_of(part: Any) -> list[Needed]:
+    """The models that a drafter and the drafters in its fields draft with."""
     if not is_dataclass(part):
         return []
     named = getattr(part, "model", "")
-    found = [named] if isinstance(named, str) and named else []
+    found = [Needed(named, getattr(part, "dtype", ""))] if isinstance(named, str) and named else []
     for field in fields(part):
         value = getattr(part, field.name)
         for inner in value if isinstance(value, tuple) else (value,):

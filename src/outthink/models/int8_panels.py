@@ -19,8 +19,8 @@ class Int8Panels:
 
         w_jk = round(W_jk / t_j),    t_j = max_k |W_jk| / 127
 
-    `data` [panels, inputs / 4, 64, 4] holds w + 128 as bytes; `scales` are the t. Beyond the matrix is
-    128, a zero.
+    `data` [panels, inputs / 4, 64, 4] holds w + 128 as bytes; `scales` are the t. What is beyond the
+    matrix is 128, a zero.
     """
 
     data: torch.Tensor

@@ -4,8 +4,8 @@ Matrices lie in panels of 64 outputs; those whose numbers are bfloat16 numbers s
 model's type, and are widened in registers: exact, and half the bytes. With dtype bfloat16 matrices and cache
 are rounded to it, and where the processor multiplies such numbers (level `avx512bf16`) so are the rows that
 meet a matrix; sums, norms and the stream stay float32, so a pass is closer to the exact one than bfloat16
-throughout. With dtype int8 the matrices of layers, and the rows that meet them, are 8-bit whole numbers, as in
-`linear.Int8Linear`.
+throughout. With dtype int8 the matrices of layers, and the rows that meet them, are 8-bit whole numbers, as
+in `linear.Int8Linear`.
 
 The bits of a row depend on its own tokens alone: not on the rows beside it, on how a prompt is cut into
 passes, on slots, or on the number of threads. They do depend on the level of the kernels (`avx512`, `avx2`,
@@ -214,8 +214,8 @@ class NativeModel:
 
         `layers` are run in the order given, all of them by default: a shorter list skips layers or leaves
         early, and each layer reads and writes its own part of the cache. With `hidden`, the outputs of the
-        last norm [len(wanted), hidden] instead of logits; with a `copy`, its weights instead of the model's.
-        Raises ValueError for a batch that does not fit.
+        last norm [len(wanted), hidden] instead of logits; with a `copy`, its
+        weights instead of the model's. Raises ValueError for a batch that does not fit.
         """
         out = torch.empty(len(batch.wanted), self.shape.hidden if hidden else self.shape.vocab)
         run = self.every if layers is None else list(layers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from outthink.core.drafting import Outcome, Shadow, Studio, Tip
+from outthink.core.drafting import Needed, Outcome, Shadow, Studio, Tip
 from outthink.core.types import Draft
 from outthink.spec import show
 
@@ -14,12 +14,14 @@ class DraftModel:
     """Another model writes n tokens; the target checks them in one pass.
 
     It draws with the target's own noise: where both models agree on the distribution they draw the same
-    token, at any temperature. Leviathan et al., 2211.17192 (with match in place of rejection). One with
-    another tokenizer drafts its likeliest tokens, by text; where it cannot read that, the receipt says so.
+    token, at any temperature. `dtype` is the other model's, by default the target's. Leviathan et al.,
+    2211.17192 (with match in place of rejection). One with another tokenizer drafts its likeliest tokens, by
+    text; where it cannot read that, the receipt says so.
     """
 
     model: str = "pocket-mini"
     n: int = 4
+    dtype: str = ""
     __repr__ = show
 
     def __post_init__(self) -> None:
@@ -44,7 +46,9 @@ class DraftModelSource:
         """The other model's own next tokens."""
         shadow = self.shadows.get(tip)
         if shadow is None:
-            shadow = self.shadows[tip] = self.studio.shadow(tip, self.config.model)
+            shadow = self.shadows[tip] = self.studio.shadow(
+                tip, Needed(self.config.model, self.config.dtype).place
+            )
         await shadow.follow(tip.tokens)
         return Draft.chain(await shadow.write(min(self.config.n, depth, nodes)), by=self.name)
 

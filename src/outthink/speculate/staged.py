@@ -20,6 +20,7 @@ class Staged:
     inner: Drafter
     model: str = "pocket-mini"
     n: int = 8
+    dtype: str = ""  # of the other model; by default the target's
     __repr__ = show
 
     def __post_init__(self) -> None:
@@ -27,4 +28,4 @@ class Staged:
             raise ValueError(f"n={self.n}: give at least 1")
 
     def open(self, studio: Studio) -> DraftModelSource:
-        return DraftModelSource(DraftModel(self.model, self.n), studio, "staged")
+        return DraftModelSource(DraftModel(self.model, self.n, self.dtype), studio, "staged")
