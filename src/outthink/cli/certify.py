@@ -44,7 +44,8 @@ def certify(options: Certifying) -> None:
     good = all(line.is_explained(options.epsilon) for line in lines)
     if options.json:
         emit({
-            "model": options.model, "dtype": options.dtype, "speculate": options.speculate,
+            "model": options.model, "dtype": options.dtype, "deterministic": options.deterministic,
+            "speculate": options.speculate,
             "accept": options.accept, "epsilon": options.epsilon, "certified": good,
             "texts": sum(line.texts for line in lines), "identical": sum(line.identical for line in lines),
             "runs": [line.as_dict() for line in lines],
