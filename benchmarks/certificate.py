@@ -90,7 +90,7 @@ def page(found: list[dict[str, Any]]) -> str:
         "1.1 and logit bias. Every text is written twice with the same seeds, plain and drafted. epsilon is",
         f"{EPSILON:g}. A margin is that of the draw at which two texts part, where they do.",
         "",
-        "| setting | drafter | problems | texts | identical | drafts accepted | largest margin | promise | held |",
+        "| setting | drafter | problems | texts | identical | accepted | largest margin | promise | held |",
         "|---|---|---|---|---|---|---|---|---|",
         *(row for row in rows if row),
         "",
