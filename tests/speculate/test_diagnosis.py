@@ -111,6 +111,11 @@ def test_hindsight_ends_with_the_text() -> None:
     text = written(WARM)
     found = trees(heard(Asking(right_then_wrong(text, right=8, nodes=8))).stretches)
     assert found.accepted == found.hindsight == (8 + 8 + 1) / 3
+    siblings = heard(Asking(lambda tip, depth, most: Draft((1, 2, 3, 4), (-1,) * 4))).stretches
+    [(steps, total)] = siblings
+    left = [total - step.written - 1 for step in steps]
+    assert left[-1] < 4, "a step with more nodes than there was text"
+    assert trees(siblings).hindsight == sum(min(4, more) for more in left) / len(left)
 
 
 def all_trees(known: Any, draft: Draft, nodes: int) -> float:

@@ -237,7 +237,7 @@ def predicted(passes: Sequence[Pass], v: Callable[[int], float], drafting: float
 def diagnose(
     engine: Engine, requests: Sequence[Request], listen: Callable[[], None] = lambda: None
 ) -> Diagnosis:
-    """Run every request drafted with a listener, whose copies cost time; then plain and drafted, by the clock.
+    """Run every request drafted with a listener, whose copies cost time; then plain, then drafted, timed.
 
     The first run also leaves the prompts in the cache, so that the other two begin alike. `listen` hears of
     every finished run. The engine or the requests must name a drafter.
