@@ -80,7 +80,9 @@ def measure(setting: Setting, task: str, n: int, seed: int) -> dict[str, Any]:
 def page(found: list[dict[str, Any]]) -> str:
     """The page, from the lines of the file."""
     rows = [_row(setting, found) for setting in SETTINGS]
-    missing = [setting.name for setting in SETTINGS if not any(f["setting"] == setting.name for f in found)]
+    run = {(one["setting"], one["task"]) for one in found}
+    left = {way.name: [task for task in TASKS if (way.name, task) not in run] for way in SETTINGS}
+    missing = [f"{name} ({', '.join(some)})" for name, some in left.items() if some]
     tasks, ways = ", ".join(TASKS), len(SAMPLINGS)
     lines = [
         "# Certificate: speculation leaves pocket's text as it is",
@@ -96,7 +98,7 @@ def page(found: list[dict[str, Any]]) -> str:
         "",
     ]
     if missing:
-        lines += [f"Not run: {', '.join(missing)}.", ""]
+        lines += [f"Not run: {'; '.join(missing)}.", ""]
     machines = {f["setting"]: f["machine"] for f in found}
     return "\n".join([*lines, *(f"- {name}: {machine}" for name, machine in machines.items()), ""])
 

@@ -1,8 +1,8 @@
 """Random programs under budgets: who gets which tokens does not depend on the schedule.
 
 A program is a tree of writes, gathers and blocks with a cap, in any nesting. All of it runs under a cap that
-is often too small. Batch and rows of a pass are the schedule; and so are drafts that are always right, but made
-for some branches alone, which then run ahead of the others.
+is often too small. Batch and rows of a pass are the schedule; and so are drafts that are always right, but
+made for some branches alone, which then run ahead of the others.
 """
 
 from __future__ import annotations

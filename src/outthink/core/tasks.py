@@ -128,7 +128,7 @@ class Task:
         self.waiting: Trap | None = None
         self.pending: Interrupted | None = None
         self.branches: dict[Any, None] = {}
-        self.asked = parent.asked if parent else 0  # reservations made on the way here; it only ever grows
+        self.asked: int = parent.asked if parent else 0  # reservations made on the way here; only grows
         self.contest: Contest | None = None  # the race that this is a contestant of
         self.contestant: Task | None = (
             parent.contestant if parent else None
