@@ -64,6 +64,7 @@ def load(
     warm: bool = False,
     trust_remote_code: bool = False,
     kernels: str | None = None,
+    deterministic: bool = False,
     prices: str | None = None,
     tokenizer: str | None = None,
     api: str | None = None,
@@ -77,8 +78,10 @@ def load(
     text, sooner; with `warm` drafters go on from what earlier runs have taught them. `kernels` is "torch",
     "native" (C, on CPUs; no float64) or "auto", native where
     it can be; None is what the environment variable OUTTHINK_KERNELS says, else auto; the `machine` of a
-    receipt says which ran. Of endpoints: `prices` are dollars a million tokens as "INPUT,OUTPUT", `tokenizer`
-    is the directory of the model's tokenizer if there is one here, `api` "chat" or "completions",
+    receipt says which ran. `deterministic` promises the same bits, and so the same text, in any batch, in any
+    type, and says so on the receipt: native kernels keep it for nothing, torch's are run a fixed number of
+    rows at a time, which is slow. Of endpoints: `prices` are dollars a million tokens as "INPUT,OUTPUT",
+    `tokenizer` is the directory of the model's tokenizer if there is one here, `api` "chat" or "completions",
     `concurrency` the most requests at a time to each. Raises BadInput with one line that says what to do.
     """
     from outthink.engine.engine import Engine
@@ -88,6 +91,8 @@ def load(
 
         if speculate != "none":
             raise BadInput("an endpoint's text cannot be drafted here: leave speculate out")
+        if deterministic:
+            raise BadInput("nobody here can promise an endpoint's bits: leave deterministic out")
         return Engine(connect(name, prices=prices, tokenizer=tokenizer, api=api, concurrency=concurrency))
     from outthink.backends.load import load_backend
 
@@ -95,7 +100,7 @@ def load(
         raise BadInput(f"threads={threads}: give at least 1, or leave it out to have it measured")
     if not cache > 0:
         raise BadInput(f"cache={cache}: give the GiB that keys and values may take, more than 0")
-    backend = load_backend(name, dtype, device, threads, trust_remote_code, kernels)
+    backend = load_backend(name, dtype, device, threads, trust_remote_code, kernels, deterministic)
     slots = max(16, int(cache * 2**30 / backend.about.prices.slot_bytes)) if name != "toy" else 65536
     engine = Engine(backend, slots=slots, max_batch=max_batch, max_rows=max_rows)
     engine.speculate, engine.warm = drafter_of(speculate, engine), warm

@@ -77,3 +77,18 @@ def test_a_draw_of_a_row_that_is_not_there_is_refused() -> None:
     logits, draws = work(3, 4, 9, Sampling(), 1.0)
     with pytest.raises(ValueError, match="row 4 of 4"):
         NativeDraw("generic")(logits, [draws[0]._replace(row=4)])
+
+
+def test_bits_do_not_depend_on_what_else_is_drawn(level: str) -> None:
+    """Beside draws of another Sampling, cut or not, and beside one that wants whole distributions."""
+    others = [Sampling(temperature=0.8, max_tokens=9), Sampling(temperature=0.0), Sampling(top_p=0.5)]
+    logits, draws = work(3, 30, 97, Sampling(temperature=0.8, stats=("entropy",)), 3.0)
+    alone = [NativeDraw(level)(logits, [one])[0] for one in draws]
+    assert NativeDraw(level)(logits, draws) == alone
+    for seed, other in enumerate(others):
+        mixed = [one if i % 3 else one._replace(sampling=other) for i, one in enumerate(draws)]
+        found = NativeDraw(level)(logits, Random(seed).sample(mixed, len(mixed)) + mixed)[len(mixed) :]
+        assert [f for i, f in enumerate(found) if i % 3] == [a for i, a in enumerate(alone) if i % 3]
+    whole = [one._replace(is_whole=i == 4) for i, one in enumerate(draws)]
+    assert [d._replace(rows=None) for d in NativeDraw(level)(logits, whole)] == alone
+    assert NativeDraw(level)(logits, whole)[4].rows is not None

@@ -35,7 +35,7 @@ class FakeBranch:
     def __init__(self, *path: int) -> None:
         self.path = path
         self.tokens: list[int] = []
-        self.place = SimpleNamespace(tokenizer=SimpleNamespace(eos={0}, decode=decode))
+        self.place = SimpleNamespace(eos={0}, tokenizer=SimpleNamespace(decode=decode))
 
     def text(self) -> str:
         return decode(self.tokens)

@@ -9,7 +9,7 @@ from outthink.backends.local import LocalBackend
 from outthink.backends.threads import Watch, choose, hand_over, products
 from outthink.core.about import About, Prices
 from outthink.core.errors import BadInput, UnknownName
-from outthink.models.base import ModelConfig
+from outthink.models.base import Loaded, ModelConfig
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
@@ -81,14 +81,18 @@ def load_backend(
     threads: int | None = None,
     trust_remote_code: bool = False,
     kernels: str | None = None,
+    deterministic: bool = False,
 ) -> LocalBackend:
-    """Load a model; `kernels` is as in `models.native.choose_kernels`.
+    """Load a model; `kernels` is as in `models.native.choose_kernels`, `deterministic` as in
+    `models.invariant`: torch then has one thread unless `threads` says how many.
 
     Raises BadInput or ModelError with one line that says what to do."""
     if name == "toy":
         from outthink.backends.toy import toy
 
-        return toy()
+        made = toy()
+        made.is_deterministic = deterministic  # a function of the prefix, row by row
+        return made
     from outthink.backends.native_draw import NativeDraw
     from outthink.models.loader import load
     from outthink.models.native import NativeModel
@@ -98,6 +102,8 @@ def load_backend(
     if is_ours:
         choose(products())  # before loading: weights are laid out for the number of threads
     loaded = load(path, dtype, device, threads, trust_remote_code, kernels)
+    if deterministic:
+        loaded, is_ours = _deterministic(loaded, is_ours), False
     config = loaded.config
     eos = frozenset(config.eos) | frozenset(loaded.tokenizer.eos)
     about = About(
@@ -116,4 +122,19 @@ def load_backend(
         backend.moves_are_dear = True  # its attention takes extents as they are
         hand_over(loaded.model)
     backend.watch = Watch(backend) if is_ours else None
+    backend.is_deterministic = deterministic
     return backend
+
+
+def _deterministic(loaded: Loaded, is_ours: bool) -> Loaded:
+    """The same model with passes in which no row depends on its company; threads that nobody asked for are
+    one in torch, where their number changes bits."""
+    import torch
+
+    from outthink.models.invariant import invariant
+    from outthink.models.native import NativeModel
+
+    if is_ours and not isinstance(loaded.model, NativeModel):
+        torch.set_num_threads(1)
+    model = invariant(loaded.model)
+    return Loaded(model, loaded.tokenizer, model.config)

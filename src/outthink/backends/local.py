@@ -55,6 +55,9 @@ class LocalBackend:
         self.store = model.new_store(0)
         self.kind = "float64 cpu"
         self.dtype = "float64"
+        self.is_deterministic = (
+            False  # whether it was asked, and checked, that rows keep their bits in company
+        )
         self.draw: Callable[[torch.Tensor, Sequence[Draw]], list[Drawn]] = (
             draw  # a test may enumerate instead
         )

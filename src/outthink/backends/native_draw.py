@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -26,7 +27,11 @@ def is_plain(sampling: Sampling) -> bool:
 
 @dataclass(slots=True)
 class NativeDraw:
-    """`decode.sample.draw`, by kernels of a level where all draws share one plain Sampling."""
+    """`decode.sample.draw`, by kernels of a level where a Sampling is plain.
+
+    Who draws is decided for each Sampling alone: the two round log-probabilities differently, and the bits of
+    one draw may not depend on what else is drawn in the pass.
+    """
 
     level: str
     model: NativeModel | None = None  # whose threads it uses; None: as many as torch has
@@ -36,27 +41,45 @@ class NativeDraw:
     def __call__(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         """One Drawn per Draw, in order. logits [rows, vocab]."""
         first = draws[0].sampling
-        if not self._shares(draws) or logits.dtype != torch.float32:
+        if all(d.sampling is first or d.sampling == first for d in draws):
+            return self._group(logits, draws)
+        groups: dict[Sampling, list[int]] = {}
+        for i, d in enumerate(draws):
+            groups.setdefault(d.sampling, []).append(i)
+        out: dict[int, Drawn] = {}
+        for members in groups.values():
+            drawn = self._group(logits, [draws[i] for i in members])
+            out.update(zip(members, drawn, strict=True))
+        return [out[i] for i in range(len(draws))]
+
+    def _group(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
+        """Draws that share a Sampling."""
+        first = draws[0].sampling
+        if not self._is_plain(first) or logits.dtype != torch.float32:
             return draw(logits, draws)
         threads = (self.model.threads if self.model else 0) or torch.get_num_threads()
         found = draw_plain(self.level, logits, list(draws), first.temperature, threads)
-        if not first.stats:
-            return [Drawn(*one) for one in found]
-        rows = logits[torch.tensor([d.row for d in draws])]
-        stats = statistics(rows, first.stats)
-        return [Drawn(token, logprob, some) for (token, logprob, _), some in zip(found, stats, strict=True)]
+        stats: Sequence[tuple[Any, ...]] = [()] * len(draws)
+        if first.stats:
+            stats = statistics(logits[torch.tensor([d.row for d in draws])], first.stats)
+        drawn = [Drawn(token, logprob, some) for (token, logprob, _), some in zip(found, stats, strict=True)]
+        whole = [i for i, d in enumerate(draws) if d.is_whole]
+        if whole:
+            for i, rows in zip(whole, draw(logits, [draws[i] for i in whole]), strict=True):
+                drawn[i] = drawn[i]._replace(rows=rows.rows)
+        return drawn
 
     def run_on(self, job: PassJob, store: Store) -> tuple[torch.Tensor, list[list[Drawn]], float] | None:
         """All steps of a job in one call: (their logits, what each drew, in what time); None if it cannot."""
-        sampling = job.draws[0].sampling
-        if self.model is None or sampling.stats or not self._shares(job.draws):
+        first = job.draws[0].sampling
+        if self.model is None or first.stats or not self._is_plain(first):
             return None
-        return self.model.write(job.batch, store, job.draws, sampling.temperature, job.steps, job.ends)
+        if any(d.is_whole or (d.sampling is not first and d.sampling != first) for d in job.draws):
+            return None
+        return self.model.write(job.batch, store, job.draws, first.temperature, job.steps, job.ends)
 
-    def _shares(self, draws: Sequence[Draw]) -> bool:
-        """Whether all draws share one plain Sampling."""
-        first = draws[0].sampling
-        if first is not self.seen:
-            self.seen, self.plain = first, is_plain(first)
-        same = all(d.sampling is first or d.sampling == first for d in draws)
-        return self.plain and same and not any(d.is_whole for d in draws)
+    def _is_plain(self, sampling: Sampling) -> bool:
+        """`is_plain`, remembered for the last one."""
+        if sampling is not self.seen:
+            self.seen, self.plain = sampling, is_plain(sampling)
+        return self.plain

@@ -83,6 +83,8 @@ class Line:
     partings: tuple[Parting, ...]
     speedup: float  # plain seconds over drafted seconds
     per_step: float  # tokens written per branch and pass
+    checked: int = 0  # drafted tokens that the model evaluated
+    accepted: int = 0  # of these, the tokens that were written: 0 certifies nothing
 
     def is_explained(self, epsilon: float) -> bool:
         """Whether every parting is one of rounding."""
@@ -102,6 +104,8 @@ class Line:
             "largest_margin": worst.margin if worst else None,
             "speedup": self.speedup,
             "per_step": self.per_step,
+            "checked": self.checked,
+            "accepted": self.accepted,
         }
 
 
@@ -182,7 +186,9 @@ def _compare(engine: Engine, task: str, name: str, sampling: Sampling, plain: Pa
         elif ours.tokens != theirs.tokens:
             at = _first_difference(ours.tokens, theirs.tokens)
             partings.append(Parting(*key, at, _margin(engine, ours, sampling, at)))
-    steps = [a.receipt.drawn_per_row for a in drafted.answers if a.receipt]
+    receipts = [a.receipt for a in drafted.answers if a.receipt]
+    steps = [receipt.drawn_per_row for receipt in receipts]
+    tallies = [tally for receipt in receipts for tally in receipt.speculation.values()]
     return Line(
         task,
         name,
@@ -193,6 +199,8 @@ def _compare(engine: Engine, task: str, name: str, sampling: Sampling, plain: Pa
         tuple(partings),
         plain.seconds / max(drafted.seconds, 1e-9),
         sum(steps) / max(1, len(steps)),
+        sum(tally.checked for tally in tallies),
+        sum(tally.accepted for tally in tallies),
     )
 
 

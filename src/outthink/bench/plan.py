@@ -35,6 +35,7 @@ class Plan:
     seed: int = 0
     model: str = "pocket"
     dtype: str = "float32"
+    deterministic: bool = False
     budget: Budget = field(default_factory=Budget)
     sampling: Sampling = field(default_factory=Sampling)
 
@@ -65,6 +66,7 @@ class Plan:
         return {
             "model": self.model,
             "dtype": self.dtype,
+            **({"deterministic": True} if self.deterministic else {}),  # what ran before it was there goes on
             "tasks": list(self.tasks),
             "strategies": list(self.strategies),
             "n": self.n,

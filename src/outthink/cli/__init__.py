@@ -15,6 +15,7 @@ import typer
 from outthink.cli.bench import bench
 from outthink.cli.certify import certify
 from outthink.cli.demo import demo
+from outthink.cli.diagnose import diagnose
 from outthink.cli.lists import methods, models, tasks
 from outthink.cli.map import map
 from outthink.cli.output import safe
@@ -51,6 +52,7 @@ HELP = """Spend compute at inference time: the best answer that a budget can buy
   outthink solve --task steps --strategy "vote(n=8)" --speculate auto
   outthink certify --speculate auto --task steps
   outthink store build past.jsonl notes.txt --out past.store
+  outthink diagnose --speculate hierarchy --task procedures
 
 \b
 [bold]A whole dataset, or another server[/bold]
@@ -76,7 +78,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = (solve, bench, map, serve, probe, certify, replay, explain, demo, tasks, models, methods)
+COMMANDS = (solve, bench, map, serve, probe, certify, diagnose, replay, explain, demo, tasks, models, methods)
 for command in COMMANDS:
     app.command(command.__name__)(command)
 app.add_typer(store, name="store")

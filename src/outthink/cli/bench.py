@@ -87,6 +87,7 @@ def plan_of(options: Benching) -> Plan:
         seed=options.seed,
         model=options.model,
         dtype=options.dtype,
+        deterministic=options.deterministic,
         budget=options.caps(),
         sampling=options.sampling(),
     )

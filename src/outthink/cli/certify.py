@@ -44,9 +44,11 @@ def certify(options: Certifying) -> None:
     good = all(line.is_explained(options.epsilon) for line in lines)
     if options.json:
         emit({
-            "model": options.model, "dtype": options.dtype, "speculate": options.speculate,
+            "model": options.model, "dtype": options.dtype, "deterministic": options.deterministic,
+            "speculate": options.speculate,
             "accept": options.accept, "epsilon": options.epsilon, "certified": good,
             "texts": sum(line.texts for line in lines), "identical": sum(line.identical for line in lines),
+            "accepted": sum(line.accepted for line in lines),
             "runs": [line.as_dict() for line in lines],
         })  # fmt: skip
     else:
@@ -99,3 +101,5 @@ def _show(out: Console, lines: list[Line], epsilon: float) -> None:
     bad = sum(p.margin > epsilon for line in lines for p in line.partings)
     parted = f"{texts - same - bad} parted where rounding can do it, {bad} where it cannot"
     out.print(f"{same} of {texts} texts identical; {parted}")
+    if not sum(line.accepted for line in lines):
+        out.print("[yellow]no drafted token was accepted, so this says nothing: name another drafter[/]")

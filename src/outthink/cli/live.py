@@ -64,7 +64,7 @@ class LiveText(Trace):
             lane = self.lanes[branch] = Lane(branch)
         lane.tokens += len(tokens)
         self.written += len(tokens)
-        if tokens[-1] in branch.place.tokenizer.eos:
+        if tokens[-1] in branch.place.eos:
             lane.kept, lane.state = branch.text(), "done"
         self._redraw()
 

@@ -77,6 +77,7 @@ def _config(options: Mapping, strategy: str) -> dict[str, Any]:
         "prompt": options.prompt,
         "reference": options.reference,
         "dtype": options.dtype,
+        **({"deterministic": True} if options.deterministic else {}),
     }
 
 

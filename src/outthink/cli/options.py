@@ -73,6 +73,9 @@ class Running(Listing):
     dtype: Annotated[str, Option(help="float32, bfloat16 or int8.", rich_help_panel=RUNNING)] = "float32"
     device: Annotated[str | None, Option(help="cpu or cuda.", rich_help_panel=RUNNING)] = None
     threads: Annotated[int | None, Option(help="CPU threads.", rich_help_panel=RUNNING)] = None
+    deterministic: Annotated[
+        bool, Option("--deterministic", help="The same bits in any batch.", rich_help_panel=RUNNING)
+    ] = False
     max_batch: Annotated[int | None, Option(help="Most branches in a pass.", rich_help_panel=RUNNING)] = None
     cache: Annotated[float | None, Option(help="GiB for keys and values.", rich_help_panel=RUNNING)] = None
     prices: Annotated[
@@ -102,6 +105,7 @@ class Running(Listing):
             raise BadInput(f"threads={self.threads}: give at least 1")
         names = ("device", "threads", "max_batch", "cache", "prices", "tokenizer", "api")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        given["deterministic"] = self.deterministic
         engine = outthink.load(
             self.model, dtype=self.dtype, speculate=self.speculate, warm=self.warm, **given
         )

@@ -136,6 +136,7 @@ def show_receipt(out: Console, receipt: Receipt) -> None:
         receipt.model,
         f"{receipt.wall:.2f} s",
         f"{speed:,.0f} tokens/s",
+        *(["deterministic"] if receipt.deterministic else []),
     )
     out.print(Text("   ".join(told), "dim"))
 

@@ -41,6 +41,9 @@ class Serving:
     dtype: Annotated[str, Option(help="float32, bfloat16 or int8.", rich_help_panel=RUNNING)] = "float32"
     device: Annotated[str, Option(help="cpu or cuda.", rich_help_panel=RUNNING)] = "cpu"
     threads: Annotated[int | None, Option(help="CPU threads.", rich_help_panel=RUNNING)] = None
+    deterministic: Annotated[
+        bool, Option("--deterministic", help="The same bits in any batch.", rich_help_panel=RUNNING)
+    ] = False
     max_batch: Annotated[int, Option(help="Most branches in a pass.", rich_help_panel=RUNNING)] = 256
     speculate: Annotated[
         str, Option(help="Who drafts: auto, none, copy(n=8) ...", rich_help_panel=RUNNING)
@@ -97,6 +100,7 @@ def serve(options: Serving) -> None:
         dtype=options.dtype,
         device=options.device,
         threads=options.threads,
+        deterministic=options.deterministic,
         max_batch=options.max_batch,
         cache=options.cache,
         speculate=options.speculate,

@@ -128,7 +128,7 @@ class Task:
         self.waiting: Trap | None = None
         self.pending: Interrupted | None = None
         self.branches: dict[Any, None] = {}
-        self.asked: dict[Scope, int] = {}
+        self.asked: int = parent.asked if parent else 0  # reservations made on the way here; only grows
         self.contest: Contest | None = None  # the race that this is a contestant of
         self.contestant: Task | None = (
             parent.contestant if parent else None
@@ -353,6 +353,7 @@ class Trampoline:
     def _joined(self, contest: Contest) -> None:
         parent = contest.parent
         del self.contests[parent]
+        parent.asked = max([parent.asked, *(task.asked for task in contest.tasks)])
         for task in contest.tasks:
             if isinstance(task.error, BudgetExceeded) and task.error.scope is task.scope is not parent.scope:
                 task.error, task.result = None, None  # it used up its own share

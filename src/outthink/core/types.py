@@ -304,6 +304,7 @@ class Receipt:
     config: str = ""
     model: str = ""
     machine: str = ""  # what the last bits may depend on: type, device, threads
+    deterministic: bool = False  # the same bits in any batch, as asked for and checked at load
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
     best_effort: bool = False  # a remote's chance cannot be promised
@@ -323,6 +324,7 @@ class Receipt:
             "config": self.config,
             "model": self.model,
             "machine": self.machine,
+            "deterministic": self.deterministic,
             "seed": self.seed,
             "best_effort": self.best_effort,
             "estimated": list(self.estimated),

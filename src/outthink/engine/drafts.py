@@ -41,7 +41,8 @@ def draft(works: Sequence[Work], place: Place) -> list[Stretch]:
         proposals = _chosen(proposals, len(works), room, place)
     for stretch, proposal in proposals:
         assert stretch.speculator is not None
-        stretch.growth = Growth(stretch, proposal, stretch.speculator.rule.reads_rows)
+        speculator = stretch.speculator
+        stretch.growth = Growth(stretch, proposal, speculator.rule.reads_rows or speculator.listens)
     return [stretch for stretch, _ in proposals]
 
 

@@ -26,9 +26,8 @@ class Limits:
         self, task: Task, work: Work, tokens: int, demand: Callable[[int], dict[str, float]]
     ) -> Reservation:
         """Put work in line: it may begin when its reservation is granted."""
-        asked = task.asked.get(task.scope, 0)
-        task.asked[task.scope] = asked + 1
-        reservation = Reservation(task.scope, (asked, task.path), tokens, demand, task)
+        reservation = Reservation(task.scope, (task.asked, task.path), tokens, demand, task)
+        task.asked += 1
         self.line[reservation] = work
         return reservation
 
@@ -89,12 +88,11 @@ class Limits:
     def _may_still_ask(self, reservation: Reservation) -> bool:
         """Whether a task that comes earlier in the order could yet ask under the same caps."""
         capped = [s for s in reservation.scope.chain() if s.caps]
-        waiting = {r.task for r in self.line}
+        waiting = {r.task for r in self.line if not r.granted}  # granted just now: it goes on, and may ask
         for task in self.trampoline.live:
             if task in waiting or task in self.trampoline.contests:
                 continue
-            asked = task.asked.get(task.scope, 0)
-            if any(task.scope.inside(s) for s in capped) and (asked, task.path) < reservation.order:
+            if any(task.scope.inside(s) for s in capped) and (task.asked, task.path) < reservation.order:
                 return True
         return False
 

@@ -175,6 +175,7 @@ class Run:
             config=request.config or repr(request.strategy),
             model=self.engine.main.name,
             machine=self.engine.main.backend.machine,
+            deterministic=self._is_deterministic(),
             seed=request.seed,
             sampling=request.sampling,
             best_effort=self.engine.main.backend.is_remote,
@@ -183,6 +184,11 @@ class Run:
             speculation={} if drafting is None else drafting.books(),
             drawn_per_row=1.0 if drafting is None else drafting.tokens_a_step(logical.written),
         )
+
+    def _is_deterministic(self) -> bool:
+        """Whether every model that this run has read or written with was loaded so."""
+        used = {self.engine.main.name, *self.distinct}
+        return all(getattr(self.engine.place(name).backend, "is_deterministic", False) for name in used)
 
     def _by_scope(self) -> Mapping[str, Cost]:
         return self.scope.books()

@@ -16,6 +16,7 @@ from outthink.core.errors import BadInput
 from outthink.core.jobs import Drawn
 from outthink.core.rng import Chance
 from outthink.core.types import Draft, Drafting
+from outthink.engine.steps import Likely, Step, likely
 from outthink.engine.studio import EngineStudio
 from outthink.speculate.rules.match import Match
 
@@ -69,8 +70,13 @@ class Speculator:
         self.inner = None if inner is None else Speculator(run, inner, None)
         if self.inner is not None and (self.inner.thinks or self.inner.sketching is not None):
             raise BadInput(f"{drafter!r}: what drafts for a drafting model cannot be a model itself")
+        if self.inner is not None:
+            self.inner.listens = False  # its steps are not the text's
         self.tallies: dict[str, Drafting] = {}
         self.steps = self.written = 0
+        self.listens: bool = run.engine.trace.wants_drafts
+        self.heard: dict[Stretch, list[Step]] = {}
+        self._likely: Likely = {}
 
     def _open(self, drafter: Drafter) -> Source:
         """The live half: that of earlier requests where the engine is warm.
@@ -213,6 +219,8 @@ class Speculator:
         tally.steps += 1
         tally.drafted += len(growth.draft.tokens)
         tally.checked += len(drawn) - 1
+        if self.listens:
+            self._likely = likely(growth.draft, drawn)
         return path, out
 
     def observe(self, stretch: Stretch, outcome: Outcome) -> None:
@@ -222,6 +230,10 @@ class Speculator:
         self.written += len(outcome.tokens)
         if outcome.draft is not None:
             self.tally(outcome.draft).accepted += len(outcome.path)
+            if self.listens:
+                before = stretch.count - len(outcome.tokens)
+                step = Step(before, outcome.draft, outcome.path, self._likely)
+                self.heard.setdefault(stretch, []).append(step)
         try:
             self.source.observe(stretch.tip, outcome)
         except Exception as error:
@@ -230,6 +242,9 @@ class Speculator:
     def end(self, stretch: Stretch) -> None:
         """A stretch has ended."""
         assert stretch.tip is not None
+        if self.listens:
+            steps = self.heard.pop(stretch, [])
+            self.run.engine.trace.speculated(stretch.branch, steps, stretch.count)
         try:
             self.source.end(stretch.tip)
             remembered = float(getattr(self.source, "state_bytes", 0.0))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from outthink.core.branch import Branch
     from outthink.core.types import Answer
     from outthink.engine.request import Run
+    from outthink.engine.steps import Step
 
 
 class PassInfo(NamedTuple):
@@ -28,6 +29,10 @@ class PassInfo(NamedTuple):
 class Trace:
     """Subclass, and override what you want to hear."""
 
+    wants_drafts = (
+        False  # whether to hear `speculated`, which copies distributions: nobody pays unless it is set
+    )
+
     def started(self, run: Run) -> None:
         """A request enters the engine."""
 
@@ -39,6 +44,9 @@ class Trace:
 
     def published(self, branch: Branch, length: int) -> None:
         """The answer begins with the first `length` tokens of this branch."""
+
+    def speculated(self, branch: Branch, steps: Sequence[Step], written: int) -> None:
+        """A stretch of so many tokens has ended; `steps` are its checked drafts, in order."""
 
     def closed(self, branch: Branch, why: str) -> None:
         """A branch goes: "done", "killed". Its tokens can still be read."""
@@ -61,6 +69,7 @@ class Traces(Trace):
 
     def __init__(self, *listeners: Trace) -> None:
         self.listeners = list(listeners)
+        self.wants_drafts = any(listener.wants_drafts for listener in listeners)
 
     def started(self, run: Run) -> None:
         for listener in self.listeners:
@@ -77,6 +86,10 @@ class Traces(Trace):
     def published(self, branch: Branch, length: int) -> None:
         for listener in self.listeners:
             listener.published(branch, length)
+
+    def speculated(self, branch: Branch, steps: Sequence[Step], written: int) -> None:
+        for listener in self.listeners:
+            listener.speculated(branch, steps, written)
 
     def closed(self, branch: Branch, why: str) -> None:
         for listener in self.listeners:

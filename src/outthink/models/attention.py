@@ -7,13 +7,36 @@ Every item of a plan yields (out, logsumexp); two of them merge exactly, with w 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 
+from outthink.core.batch import Batch
 from outthink.kv.store import Store
 from outthink.models.items import Causal, Fan, Item, Masked, Product
+from outthink.models.plan import Costs, plan
 from outthink.models.products import BoundItem, CausalPart, FanPart, MaskedPart, Part, ProductPart
+
+
+class Attending(Protocol):
+    """Attention bound to a pass: its rows, its store, and the memory of its queries."""
+
+    def run(self, layer: int, scale: float | None = None) -> torch.Tensor:
+        """Outputs [rows, group * kv_heads * head_dim] for the queries of a layer."""
+        ...
+
+    def run_row(self, layer: int) -> torch.Tensor:
+        """The same for a single row, not necessarily in this shape, but in this order of memory."""
+        ...
+
+
+Attend = Callable[[Batch, Store, torch.Tensor], Attending]
+
+
+def by_plan(costs: Costs) -> Attend:
+    """Attention by the cheapest plan of each pass."""
+    return lambda batch, store, query: Attention(plan(batch, costs), store, query)
 
 
 class Attention:

@@ -19,11 +19,11 @@ import torch
 
 from outthink.core.batch import Batch, Segment
 from outthink.kv.store import Store
-from outthink.models.attention import Attention
+from outthink.models.attention import Attending, by_plan
 from outthink.models.base import ModelConfig
 from outthink.models.config import eos_ids
 from outthink.models.errors import ModelError
-from outthink.models.plan import Costs, plan
+from outthink.models.plan import Costs
 
 NAME = "outthink"
 UNKNOWN_TO_PLAN = ("softcap", "s_aux", "position_bias", "head_mask", "sinks")
@@ -33,7 +33,7 @@ UNKNOWN_TO_PLAN = ("softcap", "s_aux", "position_bias", "head_mask", "sinks")
 class _Pass:
     """What the attention function needs in one pass; layers are counted as they call."""
 
-    attention: Attention
+    attention: Attending
     query: torch.Tensor  # where the attention looks for queries: [rows, group, kv_heads, head_dim]
     layers: Sequence[torch.Tensor]
     slots: torch.Tensor
@@ -86,7 +86,7 @@ class TransformersModel:
         parameter = next(network.parameters())
         self.dtype, self.device = parameter.dtype, parameter.device
         self.wide = torch.float64 if self.dtype == torch.float64 else torch.float32
-        self.costs = Costs().scaled(config.heads * config.head_dim)
+        self.attend = by_plan(Costs().scaled(config.heads * config.head_dim))
         self.keeps = "logits_to_keep" in inspect.signature(network.forward).parameters
 
     def new_store(self, slots: int) -> Store:
@@ -108,7 +108,7 @@ class TransformersModel:
         config = self.config
         shape = (len(batch), config.heads // config.kv_heads, config.kv_heads, config.head_dim)
         query = torch.empty(shape, dtype=self.dtype, device=self.device)
-        attention = Attention(plan(batch, self.costs), store, query)
+        attention = self.attend(batch, store, query)
         tokens, positions, slots = torch.tensor(
             [batch.tokens, batch.positions, batch.slots], device=self.device
         )

@@ -55,6 +55,11 @@ class Linear:
         """Whether a single row is multiplied in float32 whatever the weights are."""
         return self.half is not None
 
+    def forget_layouts(self) -> None:
+        """Keep the layout for many rows alone: one computation, whatever the number of rows."""
+        self.half = self.single = self.scaled_bias = None
+        self.few = 0
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """[rows, inputs] -> [rows, outputs], in the type of x, or float32 for few rows."""
         if self.half is not None and len(x) <= self.few:

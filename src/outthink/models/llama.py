@@ -20,12 +20,12 @@ from torch.nn.functional import silu
 from outthink.core.batch import Batch
 from outthink.kv.store import Store
 from outthink.models.assemble import Parts
-from outthink.models.attention import Attention
+from outthink.models.attention import by_plan
 from outthink.models.base import ModelConfig
 from outthink.models.config import Shape
 from outthink.models.errors import ModelError
 from outthink.models.layer import turn
-from outthink.models.plan import Costs, plan
+from outthink.models.plan import Costs
 from outthink.models.row import RowPass, Rows
 
 KEPT_ROWS = 256  # memory of passes up to this size is kept for the next one
@@ -44,7 +44,7 @@ class LeanModel:
             [(shape.head_dim * shape.eps) ** 0.5], dtype=self.wide, device=self.device
         )
         self.turns = shape.rope.table(min(1024, shape.max_positions), self.dtype).to(self.device)
-        self.costs = Costs().scaled(shape.heads * shape.head_dim)
+        self.attend = by_plan(Costs().scaled(shape.heads * shape.head_dim))
         self.rows: Rows | None = None
         self.row = RowPass(shape, self.layers, self.dtype, self.head_floor)
 
@@ -61,7 +61,7 @@ class LeanModel:
             return torch.empty(0, self.shape.vocab, dtype=self.wide, device=self.device)
         table = self._turns(max(batch.positions))
         if rows == 1 and store.data.dtype == self.dtype:
-            attention = Attention(plan(batch, self.costs), store, self.row.rows.query)
+            attention = self.attend(batch, store, self.row.rows.query)
             cells = store.data[:, batch.slots[0]].unbind(0)
             turns = table[batch.positions[0]]
             x = self.row.run(self.embed[batch.tokens[0]], turns, cells, attention)
@@ -72,7 +72,7 @@ class LeanModel:
     def _many_rows(self, batch: Batch, store: Store, table: torch.Tensor) -> torch.Tensor:
         """The stream [rows, hidden] behind the last layer."""
         rows = self._memory(len(batch), store.data.dtype)
-        attention = Attention(plan(batch, self.costs), store, rows.query)
+        attention = self.attend(batch, store, rows.query)
         numbers = torch.tensor([batch.tokens, batch.positions, batch.slots], device=self.device)
         tokens, positions, slots = numbers
         turns = table.index_select(0, positions).unsqueeze(1)

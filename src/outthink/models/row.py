@@ -14,7 +14,7 @@ import torch
 from torch.linalg import vector_norm
 from torch.nn.functional import silu
 
-from outthink.models.attention import Attention
+from outthink.models.attention import Attending
 from outthink.models.config import Shape
 from outthink.models.layer import Layer, heads_of, turn
 
@@ -65,7 +65,7 @@ class RowPass:
         embedding: torch.Tensor,
         turns: torch.Tensor,
         cells: Sequence[torch.Tensor],
-        attention: Attention,
+        attention: Attending,
     ) -> torch.Tensor:
         """The stream [1, hidden] behind the last layer; keys and values go into `cells`, one a layer."""
         rows = self.rows
