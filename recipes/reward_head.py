@@ -2,8 +2,8 @@
 
 python recipes/reward_head.py --rollouts A.jsonl B.jsonl --model pocket --out src/outthink/weights/pocket/prm
 
-Input: the model's hidden state at the last token of each step, at the prompt's end, and at one token inside each
-sample. Label: whether that very sample ended right, one Monte Carlo rollout a prefix; over many problems the
+Input: what `prm()` looks at (hidden state and log-probabilities) after each step, at the prompt's end, and at one
+token inside each sample. Label: whether that very sample ended right, one Monte Carlo rollout a prefix; over many problems the
 logistic loss then tends to P(right | prefix). 1 problem of 10 is held out; the epoch of least held-out loss stays.
 """
 
@@ -25,13 +25,13 @@ import outthink as ot
 from outthink.core.fingerprint import fingerprint
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
-from outthink.text import split_steps
+from outthink.verify._reward_head import FEATURES, KIND, Stop, likelihoods, stops
 
 SEPARATOR = "\n"
 
 
 class Rows(NamedTuple):
-    """States [rows, width], labels [rows], and the number of each row's problem [rows]."""
+    """Inputs of the head [rows, width], labels [rows], and the number of each row's problem [rows]."""
 
     states: Tensor
     right: Tensor
@@ -40,26 +40,24 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class States:
-    """Puts recorded samples after their prompt and reads the hidden states that a head learns from."""
+    """Puts recorded samples after their prompt and reads what a head learns from."""
 
     samples: tuple[tuple[int, ...], ...]
-    inside: tuple[int, ...]  # a place inside each sample
+    inside: tuple[int, ...]  # a place inside each sample, where a cap might have cut it
 
     async def __call__(self, root: ot.Branch, /) -> ot.Answer:
         async def one(branch: ot.Branch, tokens: Sequence[int], inside: int) -> list[tuple[float, ...]]:
-            await branch.extend(tokens)
-            return await branch.hidden(sorted({0, inside, *ends(branch)}))
+            await branch.extend(tokens, ot.Want())
+            steps = stops(branch, branch.text(), SEPARATOR)
+            cut = [*(s for s in steps if s.end < inside), Stop(inside, inside)]
+            found = [(s, row) for s, row in zip(steps, likelihoods(branch.logps, steps), strict=True)]
+            found += [(Stop(0, 0), likelihoods((), [Stop(0, 0)])[0]), (cut[-1], likelihoods(branch.logps, cut)[-1])]
+            states = await branch.hidden([stop.at for stop, _ in found])
+            return [(*state, *row) for state, (_, row) in zip(states, found, strict=True)]
 
         branches = root.fork(len(self.samples))
         found = await ot.gather(*map(one, branches, self.samples, self.inside))
         return ot.Answer("", others=tuple(ot.Answer("", stats={"states": rows}) for rows in found))
-
-
-def ends(branch: ot.Branch) -> list[int]:
-    """After how many tokens each step of a branch ends. A newline is a token of its own in these models."""
-    texts = [branch.place.tokenizer.decode([token]) for token in branch.tokens]
-    assert "".join(texts) == branch.text()
-    return [i + 1 for i, text in enumerate(texts) if SEPARATOR in text][: len(split_steps(branch.text()))]
 
 
 def read(engine: Engine, records: Sequence[dict[str, Any]], seed: int) -> Rows:
@@ -167,10 +165,10 @@ def save(net: nn.Sequential, engine: Engine, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.detach().float().contiguous() for k, v in tensors.items()}, folder / "model.safetensors")
     config = {
-        "kind": "process_reward_head",
+        "kind": KIND,
         "model": engine.main.name,
         "fingerprint": fingerprint(engine.main.directory),
-        "width": weight.shape[1],
+        "width": weight.shape[1] - FEATURES,
         "hidden": weight.shape[0],
         "separator": SEPARATOR,
     }

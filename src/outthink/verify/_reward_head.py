@@ -19,21 +19,22 @@ from outthink.text import split_steps
 
 KIND = "process_reward_head"
 FOLDER = "prm"  # of the head that comes with a model, in the model's directory
+FEATURES = 6  # of `likelihoods`
 TENSORS = ("first.weight", "first.bias", "second.weight", "second.bias")
 
 
 class Head(NamedTuple):
-    """P(right | text) = sigmoid(second . relu(first h + bias) + offset), h the hidden state [width]."""
+    """P(right | text) = sigmoid(second . relu(first x + bias) + offset), x a hidden state and `likelihoods`."""
 
-    first: Any  # [hidden, width], float64 as all of it
+    first: Any  # [hidden, width + FEATURES], float64 as all of it
     bias: Any  # [hidden]
     second: Any  # [hidden]
     offset: float
     separator: str  # what ends a step
 
-    def value(self, state: Sequence[float]) -> float:
-        """One row at a time: a batch would change the last bits."""
-        inner = np.maximum(self.first @ np.asarray(state) + self.bias, 0.0)
+    def value(self, x: Sequence[float]) -> float:
+        """Of one row at a time: a batch would change the last bits."""
+        inner = np.maximum(self.first @ np.asarray(x) + self.bias, 0.0)
         logit = float(inner @ self.second) + self.offset
         return 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0
 
@@ -73,7 +74,7 @@ def load(path: str, name: str, made_for: str) -> Head:
     first, bias, second, offset = _tensors(Path(path) / "model.safetensors")
     width, hidden = config["width"], config["hidden"]
     found = (first.shape, bias.shape, second.shape, offset.shape)
-    if found != ((hidden, width), (hidden,), (1, hidden), (1,)):
+    if found != ((hidden, width + FEATURES), (hidden,), (1, hidden), (1,)):
         raise BadInput(f"prm(): the tensors in {path} are not those of a head of {hidden} units on {width}")
     return Head(first, bias, second[0], float(offset[0]), config["separator"])
 
@@ -111,11 +112,17 @@ def _tensors(path: Path) -> list[Any]:
     return tensors
 
 
-def tokens_to(branch: Branch, text: str, separator: str) -> list[int] | None:
-    """After how many tokens of a branch each step of `text` ends, however tokens cut it.
+class Stop(NamedTuple):
+    """Where a step stops, in tokens of its branch: the last of its content, and the last of its separator."""
 
-    Without a step: [0], the prompt's end. None where the branch does not say `text`. The token that ends the
-    whole text is no part of it.
+    at: int
+    end: int
+
+
+def stops(branch: Branch, text: str, separator: str) -> list[Stop] | None:
+    """Where each step of `text` stops, however tokens cut it; [Stop(0, 0)], the prompt's end, without a step.
+
+    None where the branch does not say `text`. The token that ends the whole text is no part of it.
     """
     reached, said = [0], ""
     push = branch.place.tokenizer.detokenizer().push
@@ -124,8 +131,23 @@ def tokens_to(branch: Branch, text: str, separator: str) -> list[int] | None:
         reached.append(len(said))
     if not said.startswith(text):
         return None
-    ends, found = 0, []
+    begin, found = 0, []
     for step in split_steps(text, separator):
-        ends += len(step)
-        found.append(bisect_left(reached, ends))
-    return found or [0]
+        content = begin + len(step.rstrip())
+        begin += len(step)
+        found.append(Stop(bisect_left(reached, content), bisect_left(reached, begin)))
+    return found or [Stop(0, 0)]
+
+
+def likelihoods(logps: Sequence[float], found: Sequence[Stop]) -> list[tuple[float, ...]]:
+    """What is known of each step without a pass, [steps, FEATURES], from the log-probabilities of the tokens:
+
+    sum and least of the step's own; sum, least and mean of all up to its end; how many steps there are so far.
+    """
+    rows, begin = [], 0
+    for i, stop in enumerate(found):
+        own, all_ = logps[begin : stop.end] or (0.0,), logps[: stop.end] or (0.0,)
+        count = i + 1 if stop.end else 0
+        rows.append((sum(own), min(own), sum(all_), min(all_), sum(all_) / len(all_), float(count)))
+        begin = stop.end
+    return rows
