@@ -130,6 +130,22 @@ def test_what_does_not_keep_its_bits_is_refused(save_tiny: Any, monkeypatch: pyt
     assert tried == [16, 4, 1]
 
 
+def test_hidden_states_do_not_depend_on_company_either(model: Model) -> None:
+    tokens = [(11 * i) % 90 for i in range(45)]
+
+    def states(upto: int) -> torch.Tensor:
+        rows = list(range(upto))
+        batch = Batch(
+            tokens[:upto], rows, rows, [0] * upto, [i + 1 for i in rows], rows, [Segment(-1, 0, upto)]
+        )
+        return model.states(batch, model.new_store(upto))
+
+    whole = states(45)
+    assert len(whole) == 45 and not torch.equal(whole[3], whole[4])
+    for upto in (1, 2, 17, 33):
+        assert torch.equal(states(upto), whole[:upto])
+
+
 def test_one_row_at_a_time(save_tiny: Any) -> None:
     for dtype in ("float32", "bfloat16"):
         made = load_model(save_tiny("llama"), dtype, kernels="torch")

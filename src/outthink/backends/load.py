@@ -113,6 +113,7 @@ def load_backend(
         eos,
         prices(config),
         config.layers,
+        str(path),
     )
     backend = LocalBackend(loaded.model, loaded.tokenizer, about)
     backend.dtype = config.dtype

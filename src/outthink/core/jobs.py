@@ -75,6 +75,7 @@ class PassJob:
         1  # above 1: each row is a leaf's last token and drawn from; feed it what was drawn, so often
     )
     ends: bytes = b""  # by token: whether a step that draws it is the last one
+    is_hidden: bool = False  # hidden states of the wanted rows instead of logits: all reads want them
     number: int = field(default_factory=_numbers.__next__)
 
 

@@ -12,7 +12,7 @@ row at a time is always the same computation. All of it is slow; native kernels 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from random import Random
@@ -32,6 +32,7 @@ from outthink.models.native import NativeModel
 
 KEYS = 64  # to a block of attention
 ROWS = (16, 4, 1)  # sizes of a block of rows that are tried
+Run = Callable[[Batch, Store], torch.Tensor]
 Rows = dict[tuple[int, int], torch.Tensor]  # logits by (tail or -1 for the prompt, token)
 PROMPT, TAILS = 66, (1, 2, 4)  # tokens of the texts of the test at load: the prompt ends in a second block
 
@@ -104,13 +105,21 @@ class InBlocks:
 
         Raises ValueError where a row comes before one that it sees.
         """
+        return self._by_blocks(self.model.forward, batch, store)
+
+    @torch.inference_mode()
+    def states(self, batch: Batch, store: Store) -> torch.Tensor:
+        """The outputs of the last norm of the wanted rows [len(wanted), hidden], in a pass without logits."""
+        return self._by_blocks(self.model.states, batch, store)
+
+    def _by_blocks(self, run: Run, batch: Batch, store: Store) -> torch.Tensor:
         _check_order(batch)
         with _threads(self.threads):
-            found = [self._block(batch, first, store) for first in range(0, len(batch), self.rows)]
-        return torch.cat(found) if found else self.model.forward(batch, store)
+            found = [self._block(run, batch, first, store) for first in range(0, len(batch), self.rows)]
+        return torch.cat(found) if found else run(batch, store)
 
-    def _block(self, batch: Batch, first: int, store: Store) -> torch.Tensor:
-        """Logits of what is wanted of rows `first`, `first + 1` ...; they are computed for all or none."""
+    def _block(self, run: Run, batch: Batch, first: int, store: Store) -> torch.Tensor:
+        """What a run makes of the wanted of rows `first`, `first + 1` ...: it is made for all or none."""
         rows = list(range(first, min(first + self.rows, len(batch))))
         filled = rows + [first] * (self.size - len(rows))
         picks = [row - first for row in batch.wanted if first <= row < first + self.rows]
@@ -118,7 +127,7 @@ class InBlocks:
         listed = (batch.tokens, batch.positions, batch.slots, batch.segment, batch.visible)
         tokens, positions, slots, segment, visible = ([values[row] for row in filled] for values in listed)
         block = Batch(tokens, positions, slots, segment, visible, wanted, batch.segments)
-        return self.model.forward(block, store)[picks]
+        return run(block, store)[picks]
 
 
 def _check_order(batch: Batch) -> None:

@@ -249,6 +249,10 @@ class NativeModel:
             table.data_ptr(), len(table), layers, hidden, out.data_ptr(),
         )  # fmt: skip
 
+    def states(self, batch: Batch, store: Store) -> torch.Tensor:
+        """The outputs of the last norm of the wanted rows [len(wanted), hidden], in a pass without logits."""
+        return self.forward(batch, store, hidden=True)
+
     def variant(self, variant: Variant) -> NativeVariant:
         """The same weights with layers left out, or in 8 bits, or both; the 8-bit copy is made once.
 

@@ -17,8 +17,8 @@ class Steps:
     """The share of a solution's steps that are right; a missing final answer counts as a wrong step.
 
     value = mean over lines of verdict_i, where each verdict is flipped with probability `noise`: a verifier
-    with known imperfection. The flips are a function of seed, branch and line (of problem, place and
-    text, where there is no branch).
+    with known imperfection. As a reward model would, it says the same whenever it reads the same: a flip is a
+    function of the run's seed (0 where there is no run), the problem, and the text up to the end of the line.
     """
 
     noise: float = 0.0
@@ -41,9 +41,12 @@ class Steps:
         verdicts = task.check_steps(candidate.problem, steps)
         if candidate.final is None:
             verdicts = [*verdicts, False]
-        branch = candidate.branch
-        place = candidate.sampled.place if candidate.sampled is not None else 0
-        key = digest(candidate.problem.id, place, candidate.text)
-        chance = branch.chance("verdict") if branch is not None else Chance(key)
-        heard = [v != chance.flip(self.noise, index=i) for i, v in enumerate(verdicts)]
+        heard = [v != self._is_flipped(candidate, steps[: i + 1], i) for i, v in enumerate(verdicts)]
         return Score(sum(heard) / len(heard), tuple(map(float, heard)), all(heard))
+
+    def _is_flipped(self, candidate: Candidate, steps: Sequence[str], line: int) -> bool:
+        """Whether the verdict on a line is wrong; line len(steps) is the missing answer after them all."""
+        seed = candidate.branch.run.seed if candidate.branch is not None else 0
+        problem = candidate.problem
+        key = digest("verdict", seed, problem.id, problem.prompt, "".join(steps).rstrip())
+        return Chance(key).flip(self.noise, index=line)
