@@ -183,6 +183,30 @@ def test_a_prompt_is_scored_as_extend_scores_it(server: Served, here: Engine) ->
     assert both.choices[0].logprobs.token_logprobs[1:-1] == pytest.approx(seen["rows"].logprobs)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_end_token_is_told_like_any_other(server: Served, here: Engine, stream: bool) -> None:
+    """As many entries as tokens were written, and the last, which has no text, is the end."""
+    told = server.client().chat.completions.create(
+        model="pocket", messages=ASKED, seed=4, logprobs=True, stream=stream
+    )
+    choices = [c.choices[0] for c in told] if stream else told.choices
+    entries = [e for c in choices if c.logprobs for e in c.logprobs.content]
+    expected = run(here, "once", seed=4)
+    assert "".join(e.token for e in entries) == expected.text and expected.finish == "eos"
+    assert len(entries) == expected.tokens and entries[-1].token == ""
+
+
+def test_a_text_is_scored_whole_where_the_model_would_end(server: Served, here: Engine) -> None:
+    """Clients ask for one token more than they score and leave the last entry out; here it is the end."""
+    text = f"Q: {QUESTION}\n{run(here, 'greedy').text}"
+    ask = {"echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0}
+    reply = server.client().completions.create(model="pocket", prompt=text, **ask)
+    told = reply.choices[0].logprobs
+    assert reply.choices[0].finish_reason == "stop" and reply.usage.completion_tokens == 1
+    assert len(told.token_logprobs) == len(here.main.tokenizer.encode(text)) + 1
+    assert told.tokens[-1] == "" and told.top_logprobs[-1] == {"": told.token_logprobs[-1]}
+
+
 def test_several_prompts_come_back_in_order(server: Served, here: Engine) -> None:
     prompts = ["Q: 1 + 1\n", "Q: 2 + 2\n", "Q: 3 + 3\n"]
     create = server.client().completions.create

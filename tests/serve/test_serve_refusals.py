@@ -41,6 +41,9 @@ WRONG: list[tuple[dict[str, Any], str, str | None]] = [
     ({"budget": "written=x"}, "budget written='x' is not a number", None),
     ({"budget": {"tokens": 9}}, "unknown field 'tokens'", None),
     ({"continue_final_message": True, "add_generation_prompt": True}, "add_generation_prompt=false", None),
+    ({"top_k": 3, "extra_body": {"top_k": 4}}, "'top_k' is given twice", "top_k"),
+    ({"extra_body": {"tok_k": 4}}, "unknown field 'tok_k'; did you mean top_k?", None),
+    ({"extra_body": [1]}, "unknown field 'extra_body'", None),
     ({"seed": 2**70}, "seed: Input should be less than", "seed"),
 ]
 
