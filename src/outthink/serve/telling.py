@@ -253,8 +253,8 @@ class Telling(Trace):
     """Hands what happens to the ticket of the request that it happened in."""
 
     def __init__(self) -> None:
-        self.totals = dict.fromkeys(("passes", "rows", "written", "forward_seconds", "pass_seconds"), 0.0)
-        self.warnings: list[str] = []
+        names = ("passes", "rows", "written", "forward_seconds", "pass_seconds", "warnings")
+        self.totals = dict.fromkeys(names, 0.0)
 
     def born(self, branch: Branch) -> None:
         _ticket(branch).born(branch)
@@ -280,7 +280,7 @@ class Telling(Trace):
         totals["pass_seconds"] += info.seconds
 
     def warned(self, message: str) -> None:
-        self.warnings.append(message)
+        self.totals["warnings"] += 1  # counted only: a server that runs for months keeps none
 
 
 def _ticket(branch: Any) -> Ticket:

@@ -1,4 +1,4 @@
-"""A task for inspect-ai: `inspect eval inspected.py -T data=FILE.jsonl`; each line has `prompt` and `answer`."""
+"""A task for inspect-ai: `inspect eval inspected.py -T data=FILE.jsonl`; a line has `prompt` and `answer`."""
 
 from __future__ import annotations
 
