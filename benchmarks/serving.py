@@ -259,7 +259,7 @@ def document(
     parts = [
         "# Serving",
         f"Written by `python -m benchmarks.serving {command}`: {given.clients} clients at a time for "
-        f"{given.seconds:g} s, model {given.model}, {given.threads} thread(s), a cache of {given.cache:g} GiB.",
+        f"{given.seconds:g} s, {given.model}, {given.threads} thread(s), a cache of {given.cache:g} GiB.",
         "\n".join(f"- {line}" for line in (*machine.describe(), *watch.lines())),
         report.table(
             ["what", "target", "measured"],

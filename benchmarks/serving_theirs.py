@@ -136,7 +136,7 @@ def told(seen: Seen | None, speed: float, median: float, most: float) -> str:
     return (
         f"With continuous batching, float32: {theirs:.0f} tokens a second (chunks with text), {seen.answers} "
         f"answers, {len(seen.errors)} errors {seen.errors[:2]}; first text: median "
-        f"{1000 * statistics.median(firsts):.0f} ms, p99 {1000 * p99:.0f} ms, of the requests that were over in "
-        f"time. `outthink serve`: {speed:.0f} tokens a second ({speed / max(theirs, 1e-9):.1f} times), median "
-        f"{1000 * median:.0f} ms, p99 {1000 * most:.0f} ms."
+        f"{1000 * statistics.median(firsts):.0f} ms, p99 {1000 * p99:.0f} ms, of the requests that were over "
+        f"in time. `outthink serve`: {speed:.0f} tokens a second ({speed / max(theirs, 1e-9):.1f} times), "
+        f"median {1000 * median:.0f} ms, p99 {1000 * most:.0f} ms."
     )

@@ -116,7 +116,7 @@ def test_a_model_is_named_never_opened() -> None:
     for text in (f"best_of_n(verifier=judge(model={place!r}), n=2)", f"model_switch(models=({place!r},))"):
         part = spec.parse(text)
         check_remote(part)
-        with pytest.raises(OutthinkError, match="no model named"):
+        with pytest.raises(OutthinkError, match="no model in this engine named"):
             lm.run(Request(part, "ab", sampling=ot.Sampling(max_tokens=4)))
 
 

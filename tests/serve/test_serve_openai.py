@@ -257,9 +257,25 @@ def test_our_fields_in_the_body(server: Served, here: Engine) -> None:
     assert as_text.outthink["receipt"]["logical"] == reply.outthink["receipt"]["logical"]
 
 
+DRAFTERS = ("auto", "copy", "trie", "consensus", "recycling", "stand", "jacobi", "hierarchy")
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+def test_drafters_that_are_asked_for_change_the_receipt_alone(server: Served, drafter: str) -> None:
+    create = server.client().chat.completions.create
+    ask: dict[str, Any] = {"model": "pocket+vote(n=4)", "messages": ASKED, "seed": 6}
+    plain = create(**ask, extra_body={"speculate": "none"}).outthink
+    reply = create(**ask, extra_body={"speculate": drafter})
+    receipt = reply.outthink["receipt"]
+    assert reply.outthink["answers"] == plain["answers"]
+    assert receipt["logical"] == plain["receipt"]["logical"] and not plain["receipt"].get("speculation")
+    assert receipt["speculation"] and drafter in str(receipt)
+
+
 def test_models_and_their_errors(server: Served) -> None:
     client = server.client()
-    assert [m.id for m in client.models.list()] == ["pocket"]
+    [model] = client.models.list()
+    assert model.id == "pocket" and "vote" in model.strategies and "read_twice" not in model.strategies
     assert client.models.retrieve("pocket+vote(n=3)").id == "pocket+vote(n=3)"
     with pytest.raises(openai.NotFoundError, match="no model named 'gpt-4'"):
         client.chat.completions.create(model="gpt-4", messages=ASKED)

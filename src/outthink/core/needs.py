@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from outthink.core.errors import BadInput, CannotDo
-from outthink.core.types import Can
+from outthink.core.types import Budget, Can, Sampling
 
 
 def needs_of(part: Any) -> Can:
@@ -48,11 +48,11 @@ def check_remote(part: Any) -> None:
 
 
 def _parts_of(part: Any) -> Iterator[Any]:
-    """The parts in the fields of a part. Plain records such as a Sampling are none."""
+    """The parts in the fields of a part: all but plain records."""
     for f in fields(part) if is_dataclass(part) else ():
         value = getattr(part, f.name)
         for inner in value if isinstance(value, tuple) else (value,):
-            if is_dataclass(inner) and not isinstance(inner, type) and callable(inner):
+            if is_dataclass(inner) and not isinstance(inner, type | Sampling | Budget):
                 yield inner
 
 
