@@ -62,6 +62,7 @@ class Powers:
     prompt_logprobs: bool = False
     extras: bool = True  # top_k, min_p, repetition_penalty
     strict: bool = False  # refuses fields that are not OpenAI's
+    interrupts: bool = False  # a stream ends short when the next request comes, as llama_cpp.server has it
     own_top_k: int = 0  # where a request has none
     tokenize: bool = False
     context: int | None = 4096
@@ -285,6 +286,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         parts = [choice.parts() for choice in choices]
         for turn in _in_turns(parts):
+            if self.endpoint.powers.interrupts and self.endpoint.log[-1] is not served:
+                self._chunk(b"")
+                return
             self._event({"object": "chunk", "choices": [turn]})
         if self.endpoint.powers.usage and served.body.get("stream_options", {}).get("include_usage"):
             self._event({"choices": [], "usage": self._usage(served)})

@@ -13,7 +13,6 @@ top_k, min_p                  at a high temperature, top_k=1 must give what temp
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -73,9 +72,11 @@ class Trial:
             self._seed,
             self._extras,
             self._tokenizer,
+            self._echo,
+            self._prompt_logprobs,
         )
-        await asyncio.gather(*(check() for check in checks))
-        await asyncio.gather(self._echo(), self._prompt_logprobs())
+        for check in checks:  # one by one: some servers end a stream when the next request comes
+            await check()
         self.checks.sort(key=lambda check: ORDER.index(check.name))
         return Probe(self.features, self.checks, [self.endpoint])
 
