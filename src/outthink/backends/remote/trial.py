@@ -36,7 +36,7 @@ ORDER = (
     *("model", "context", "chat", "completions", "plain", "usage", "logprobs", "top_logprobs", "stop"),
     *("continue", "n", "seed", "top_k", "min_p", "echo", "prompt_logprobs", "tokenizer"),
 )
-PLAIN = {  # what changes nothing; "all" is -1 for some, 0 for others
+PLAIN: dict[str, tuple[float, ...]] = {  # what changes nothing; "all" is -1 for some, 0 for others
     "top_p": (1.0,),
     "top_k": (-1, 0),
     "min_p": (0.0,),
@@ -146,7 +146,7 @@ class Trial:
             if await self._takes(everything):
                 whole = everything
                 break
-        for name, values in () if whole else PLAIN.items():
+        for name, values in PLAIN.items():  # where not all are taken, each alone
             for value in values:
                 if name not in dict(whole) and await self._takes(((name, value),)):
                     whole += ((name, value),)
