@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CLIENTS ?= .venv-clients
 TORCH := torch==2.13.0
 # Where another build of torch comes from: TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu"
 TORCH_FLAGS ?=
@@ -31,8 +32,16 @@ demo: install  ## solve problems on the embedded model, run a small bench, end w
 test: install lint types  ## what CI runs: lint, types, tests
 	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
-test-remote: install  ## strategies on real servers that serve pocket: llama.cpp, transformers serve, our own
-	OUTTHINK_REAL_SERVERS=1 $(BIN)/python -m pytest -rs tests/remote/test_real_servers.py
+test-remote: install $(CLIENTS)/.installed  ## real servers (llama.cpp, transformers, ours), real clients (lm-eval, inspect-ai, its_hub)
+	OUTTHINK_REAL_SERVERS=1 OUTTHINK_CLIENTS=$(abspath $(CLIENTS))/bin $(BIN)/python -m pytest -rs \
+		tests/remote/test_real_servers.py tests/remote/test_real_clients.py
+
+# What others wrote, in an environment of its own. Building llama.cpp takes ten minutes.
+$(CLIENTS)/.installed: tests/remote/requirements.txt
+	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install -q $(TORCH_FLAGS) $(TORCH)
+	$(CLIENTS)/bin/python -m pip install -q -r tests/remote/requirements.txt
+	@touch $@
 
 lint: install  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -51,5 +60,5 @@ bench: install  ## side by side with transformers and llama.cpp, which it builds
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 clean:  ## remove caches and .venv; runs/ stays
-	rm -rf $(VENV) build dist src/outthink/models/_native*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) build dist src/outthink/models/_native*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

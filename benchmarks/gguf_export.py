@@ -1,8 +1,10 @@
 """A Llama checkpoint in Hugging Face form as a GGUF file for llama.cpp, in float32, float16 or bfloat16.
 
-    python -m benchmarks.gguf_export DIRECTORY FILE [--dtype float16]
+    python -m benchmarks.gguf_export DIRECTORY FILE [--dtype float16] [--vocabulary]
 
-Without a vocabulary: the benchmark gives token ids. Norms stay float32, as llama.cpp wants them.
+Without a vocabulary the model takes token ids, as the benchmark gives them. With one it takes text, if its
+tokenizer merges bytes; llama.cpp cuts text into words by rules of its own, so compare the prompts' tokens.
+Norms stay float32, as llama.cpp wants them.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
+from gguf import TokenType
 from safetensors.torch import load_file
 
 NAMES = {
@@ -36,13 +39,17 @@ FILE_TYPES = {
 TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 
 
-def export(directory: Path, file: Path, dtype: str = "float32") -> None:
+def export(directory: Path, file: Path, dtype: str = "float32", vocabulary: bool = False) -> None:
     """Write the file. ValueError for what this exporter does not know."""
     config = json.loads((directory / "config.json").read_text())
     if config["model_type"] != "llama" or config.get("rope_scaling") or config.get("attention_bias"):
         raise ValueError(f"{directory}: only plain llama models are exported here")
     writer = gguf.GGUFWriter(file, "llama")
     _add_facts(writer, config, dtype)
+    if vocabulary:
+        _add_vocabulary(writer, directory, config)
+    else:
+        writer.add_tokenizer_model("no_vocab")
     for name, tensor in load_file(directory / "model.safetensors").items():
         if name == "lm_head.weight" and config.get("tie_word_embeddings"):
             continue
@@ -71,7 +78,31 @@ def _add_facts(writer: gguf.GGUFWriter, config: dict[str, Any], dtype: str) -> N
     writer.add_rope_dimension_count(head_dim)
     writer.add_rope_freq_base(config.get("rope_theta") or config["rope_parameters"]["rope_theta"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_tokenizer_model("no_vocab")
+
+
+def _add_vocabulary(writer: gguf.GGUFWriter, directory: Path, config: dict[str, Any]) -> None:
+    """Tokens, merges and the chat template. What is in no vocabulary is padding."""
+    made = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
+    settings = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
+    if made["model"]["type"] != "BPE" or made["decoder"]["type"] != "ByteLevel":
+        raise ValueError(f"{directory}: only tokenizers that merge bytes are exported here")
+    tokens = {i: token for token, i in made["model"]["vocab"].items()}
+    special = {one["id"]: one["content"] for one in made["added_tokens"] if one["special"]}
+    tokens |= special
+    size = range(config["vocab_size"])
+    kinds = [
+        TokenType.CONTROL if i in special else TokenType.NORMAL if i in tokens else TokenType.UNUSED
+        for i in size
+    ]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list([tokens.get(i, f"[unused{i}]") for i in size])
+    writer.add_token_types(kinds)
+    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in made["model"]["merges"]])
+    writer.add_bos_token_id(config["bos_token_id"])
+    writer.add_eos_token_id(config["eos_token_id"])
+    writer.add_add_bos_token(True)
+    writer.add_chat_template(settings["chat_template"])
 
 
 def _renamed(name: str) -> str:
@@ -106,8 +137,9 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("file", type=Path)
     parser.add_argument("--dtype", choices=list(FILE_TYPES), default="float32")
+    parser.add_argument("--vocabulary", action="store_true", help="so that it takes text")
     given = parser.parse_args()
-    export(given.directory, given.file, given.dtype)
+    export(given.directory, given.file, given.dtype, given.vocabulary)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """A load test of `outthink serve` on this machine, beside the same engine without a server.
 
 python -m benchmarks.serving [--seconds 60] [--clients 64] [--model pocket] [--threads 1] [--rounds 1]
+                             [--theirs PROGRAM] [--out benchmarks/SERVING.md]
 
 So many clients stream at a time, and each asks again as soon as it has its answer. Before and after, the
 engine alone, in a process of its own, keeps as many of the same requests in work for the same time. Reported:
 tokens a second of both and their ratio; the same per second of processor time, which other work on the
-machine changes little; time to the first text; errors; the memory of the server's processes over time.
+machine changes little; time to the first text; errors; the memory of the server's processes over time; and
+the same clients on `transformers serve` with the same weights, where `--theirs` says which program that is
+(by default the one that `make test-remote` installs).
 """
 
 from __future__ import annotations
@@ -26,7 +29,12 @@ from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
+from benchmarks import machine, report, serving_theirs
 from outthink.bench import tasks
+
+HERE = Path(__file__).parent
+THEIRS = HERE.parent / ".venv-clients" / "bin" / "transformers"
+MAIN = 100 * 2**20  # bytes: of the server's children, the engine's process has more
 
 
 @dataclass
@@ -37,9 +45,30 @@ class Tally:
     answers: int = 0
     errors: list[str] = field(default_factory=list)
     firsts: list[float] = field(default_factory=list)  # seconds to the first text
-    memory: list[int] = field(default_factory=list)  # bytes, all processes of the server
+    memory: list[tuple[int, int]] = field(default_factory=list)  # bytes, every second: HTTP process, engine
     engine: float = 0.0  # processor seconds of its two processes
     http: float = 0.0
+
+
+@dataclass(frozen=True)
+class Round:
+    """Engine, server, engine."""
+
+    tally: Tally
+    seconds: float
+    before: tuple[float, float]  # tokens a second by the clock, and per second of processor time
+    after: tuple[float, float]
+
+    @property
+    def speed(self) -> float:
+        """Tokens a second."""
+        return self.tally.written / self.seconds
+
+    @property
+    def ratios(self) -> tuple[float, float]:
+        """The server's speed as a share of the engine's, by clock and by the engine's processor time."""
+        clock, work = ((a + b) / 2 for a, b in zip(self.before, self.after, strict=True))
+        return self.speed / clock, self.tally.written / max(self.tally.engine, 1e-9) / work
 
 
 @cache
@@ -105,9 +134,10 @@ async def load_test(port: int, pid: int, given: argparse.Namespace) -> tuple[Tal
     end = began + given.seconds
 
     async def weigh() -> None:
-        for share in (0.2, 0.6, 1.0):
-            await asyncio.sleep(max(0.0, began + share * given.seconds - time.perf_counter()))
-            tally.memory.append(memory(pid))
+        [engine] = [child for child in children(pid) if memory(child) > MAIN]
+        while time.perf_counter() < end:
+            tally.memory.append((memory(pid), memory(engine)))
+            await asyncio.sleep(1.0)
 
     before = processor(pid), max(map(processor, children(pid)))
     await asyncio.gather(weigh(), *(client(port, given, end, numbers, tally) for _ in range(given.clients)))
@@ -123,9 +153,17 @@ def children(pid: int) -> list[int]:
 
 
 def memory(pid: int) -> int:
-    """Resident bytes of a process and its children."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") + sum(map(memory, children(pid)))
+    """Resident bytes of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def growth(memory: list[tuple[int, int]]) -> float:
+    """Bytes a second in the second half of the time, both processes: the slope of a fitted line."""
+    late = [float(sum(pair)) for pair in memory[len(memory) // 2 :]]
+    if len(late) < 3:
+        return float("nan")
+    fit = statistics.linear_regression(range(len(late)), late)
+    return fit.slope
 
 
 def processor(pid: int) -> float:
@@ -137,7 +175,8 @@ def processor(pid: int) -> float:
 def server(given: argparse.Namespace) -> tuple[Tally, float]:
     """Start a server, load it, end it."""
     command = [sys.executable, "-m", "outthink", "serve", "--port", "0", "--quiet", "--model", given.model]
-    process = subprocess.Popen([*command, "--threads", str(given.threads)], stderr=subprocess.PIPE, text=True)
+    command += ["--threads", str(given.threads), "--cache", str(given.cache)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
         port = int(re.findall(r":(\d+)$", process.stderr.readline().strip())[0])
@@ -178,6 +217,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cache", type=float, default=0.05, help="GiB; small, so that it is full soon")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--whole", action="store_true", help="clients that do not stream")
+    parser.add_argument("--theirs", default=str(THEIRS), help="transformers' program; empty: leave it out")
+    parser.add_argument("--out", type=Path, default=HERE / "SERVING.md")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # the other process
     return parser.parse_args()
 
@@ -187,28 +228,78 @@ def main() -> None:
     if given.alone:
         print(*alone(given))
         return
-    rounds = [one_round(given) for _ in range(given.rounds)]
-    wall, work = (statistics.median(ratios) for ratios in zip(*rounds, strict=True))
-    print(f"server to engine alone: {wall:.2f} by the clock, {work:.2f} by processor time")
+    watch = machine.Watch()
+    with watch.section("outthink serve and its engine alone"):
+        rounds = [one_round(given) for _ in range(given.rounds)]
+    theirs = None
+    if given.theirs and Path(given.theirs).exists():
+        with watch.section("transformers serve"):
+            theirs = serving_theirs.measure(given, questions())
+    text = document(given, rounds, theirs, watch)
+    report.write(given.out, text)
+    print(text)
 
 
-def one_round(given: argparse.Namespace) -> tuple[float, float]:
-    """Engine, server, engine: the server's speed as a share of the engine's, by clock and processor time."""
+def one_round(given: argparse.Namespace) -> Round:
+    """Engine, server, engine."""
     before = _alone()
     tally, seconds = server(given)
-    after = _alone()
-    speed, work = tally.written / seconds, tally.written / tally.engine
-    print(f"tokens/s: server {speed:.0f}, engine alone {before[0]:.0f} and {after[0]:.0f}")
-    told = f"server {work:.0f}, engine alone {before[1]:.0f} and {after[1]:.0f}"
-    print(f"tokens per processor second: {told}; HTTP process {tally.written / tally.http:.0f}")
-    print(f"{tally.answers} answers, {len(tally.errors)} errors {tally.errors[:2]}")
-    print(f"load average {os.getloadavg()[0]:.1f}, of which the benchmark is a part")
-    firsts = sorted(tally.firsts) or [float("nan")]
-    middle, most = statistics.median(firsts), firsts[int(0.99 * (len(firsts) - 1))]
-    print(f"first text: median {1000 * middle:.0f} ms, p99 {1000 * most:.0f} ms")
-    grown = ", ".join(f"{m / 2**20:.0f}" for m in tally.memory)
-    print(f"memory: {grown} MiB at 20, 60 and 100 % of the time")
-    return speed / ((before[0] + after[0]) / 2), work / ((before[1] + after[1]) / 2)
+    return Round(tally, seconds, before, _alone())
+
+
+def document(
+    given: argparse.Namespace, rounds: list[Round], theirs: serving_theirs.Seen | None, watch: machine.Watch
+) -> str:
+    """What is written to the file."""
+    clock, work = (statistics.median(r.ratios[i] for r in rounds) for i in range(2))
+    errors = [error for r in rounds for error in r.tally.errors]
+    grown = max(growth(r.tally.memory) for r in rounds)
+    median, most = _waits([first for r in rounds for first in r.tally.firsts])
+    command = " ".join(sys.argv[1:])
+    parts = [
+        "# Serving",
+        f"Written by `python -m benchmarks.serving {command}`: {given.clients} clients at a time for "
+        f"{given.seconds:g} s, {given.model}, {given.threads} thread(s), a cache of {given.cache:g} GiB.",
+        "\n".join(f"- {line}" for line in (*machine.describe(), *watch.lines())),
+        report.table(
+            ["what", "target", "measured"],
+            [
+                ["errors", "0", f"{len(errors)} {' '.join(errors[:2])}".strip()],
+                ["tokens a second, share of the engine alone", "0.85", f"{clock:.2f}"],
+                ["the same per second of the engine's processor time", "", f"{work:.2f}"],
+                ["memory, growth in the second half", "flat", f"{grown / 2**20:+.2f} MiB/s"],
+                ["first text, median", "", f"{1000 * median:.0f} ms"],
+                ["first text, p99", "", f"{1000 * most:.0f} ms"],
+            ],
+        ),
+        "## Rounds",
+        report.table(
+            ["tokens/s", "engine alone, before and after", "answers", "HTTP process", "memory, MiB"],
+            [_row(r) for r in rounds],
+        ),
+        "Memory: HTTP process + engine's process at a tenth, a half and the end of the time.",
+        "## transformers serve, the same weights and clients",
+        serving_theirs.told(theirs, statistics.median(r.speed for r in rounds), median, most),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(one: Round) -> list[str]:
+    seen = one.tally.memory
+    shown = [seen[int(share * (len(seen) - 1))] for share in (0.1, 0.5, 1.0)]
+    return [
+        f"{one.speed:.0f}",
+        f"{one.before[0]:.0f}, {one.after[0]:.0f}",
+        str(one.tally.answers),
+        f"{one.tally.http / one.seconds:.2f} cores",
+        ", ".join(f"{http / 2**20:.0f} + {engine / 2**20:.0f}" for http, engine in shown),
+    ]
+
+
+def _waits(firsts: list[float]) -> tuple[float, float]:
+    """Median and 99th percentile."""
+    firsts = sorted(firsts) or [float("nan")]
+    return statistics.median(firsts), firsts[int(0.99 * (len(firsts) - 1))]
 
 
 def _alone() -> tuple[float, float]:

@@ -114,6 +114,25 @@ def test_log_probabilities_are_the_endpoints(serve: Made) -> None:
     assert answer.score == pytest.approx(math.log(sums(QUESTION.prompt)[answer.text]), abs=1e-6)
 
 
+def test_defaults_of_the_endpoints_own_do_not_bind(serve: Made) -> None:
+    """A server that keeps the likeliest token alone unless told otherwise still gives the model's texts."""
+    endpoint, engine = serve(Powers(own_top_k=1))
+    answer = ot.run(strategy.Vote(n=60), QUESTION, engine, seed=1, sampling=ot.Sampling(temperature=1.0))
+    assert {a.text for a in (answer, *answer.others)} == set(sums(QUESTION.prompt))
+    assert all(served.body["top_k"] == -1 for served in endpoint.log)
+    told = ot.run(strategy.Vote(n=9), QUESTION, engine, sampling=ot.Sampling(temperature=1.0, top_k=1))
+    assert {a.text for a in (told, *told.others)} == {"12 + 30 = 42\nA: 42\n"}
+
+
+def test_an_endpoint_that_knows_only_openais_fields_gets_only_those(serve: Made) -> None:
+    endpoint, engine = serve(Powers(strict=True))
+    assert dict(engine.main.backend.features.plain) == {"top_p": 1.0}
+    assert ot.run(strategy.Greedy(), QUESTION, engine).final == "42"
+    assert all("top_k" not in served.body and served.body["top_p"] == 1.0 for served in endpoint.log)
+    [check] = [c for c in engine.main.backend.probe.checks if c.name == "plain"]
+    assert "not taken: top_k, min_p, repetition_penalty, repeat_penalty" in check.note
+
+
 class Stopping:
     """Writes up to a stop, twice."""
 

@@ -171,6 +171,19 @@ def test_many_faults_at_once(through: Any) -> None:
 # ------------------------------------------------------------------------------ many at a time
 
 
+def test_a_server_that_takes_one_at_a_time_is_given_one_at_a_time(serve: Made) -> None:
+    """It ends a stream when the next request comes. The probe finds what it would else, and a vote ends."""
+    powers = Powers(interrupts=True, n=False)
+    _, plain = serve(replace(powers, interrupts=False))
+    endpoint, engine = serve(powers, per_token=0.002)
+    assert engine.main.backend.features == plain.main.backend.features
+    answer = ot.run(strategy.Vote(n=4), QUESTION, engine, seed=1)
+    assert {a.text for a in (answer, *answer.others)} <= set(sums(QUESTION.prompt))
+    assert len(endpoint.texts) > 4  # some were cut short and asked for again
+    assert engine.main.backend.fleet.endpoints[0].throttle.room < 4
+    told(engine)
+
+
 def test_the_cap_falls_when_told_to_and_grows_again() -> None:
     throttle = Throttle(most=64, start=16)
     for _ in range(5):
@@ -178,6 +191,9 @@ def test_the_cap_falls_when_told_to_and_grows_again() -> None:
     assert throttle.room == 8
     throttle.refused(12.0)
     assert throttle.room == 4
+    throttle.refused(14.0, in_flight=2)  # two at a time were too many already
+    assert throttle.room == 1
+    throttle = Throttle(most=64, start=4)
     for _ in range(200):
         throttle.answered(0.1, 13.0)
     assert 16 < throttle.room < 30  # it grows by about one for each round

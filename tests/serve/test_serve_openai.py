@@ -183,6 +183,30 @@ def test_a_prompt_is_scored_as_extend_scores_it(server: Served, here: Engine) ->
     assert both.choices[0].logprobs.token_logprobs[1:-1] == pytest.approx(seen["rows"].logprobs)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_end_token_is_told_like_any_other(server: Served, here: Engine, stream: bool) -> None:
+    """As many entries as tokens were written, and the last, which has no text, is the end."""
+    told = server.client().chat.completions.create(
+        model="pocket", messages=ASKED, seed=4, logprobs=True, stream=stream
+    )
+    choices = [c.choices[0] for c in told] if stream else told.choices
+    entries = [e for c in choices if c.logprobs for e in c.logprobs.content]
+    expected = run(here, "once", seed=4)
+    assert "".join(e.token for e in entries) == expected.text and expected.finish == "eos"
+    assert len(entries) == expected.tokens and entries[-1].token == ""
+
+
+def test_a_text_is_scored_whole_where_the_model_would_end(server: Served, here: Engine) -> None:
+    """Clients ask for one token more than they score and leave the last entry out; here it is the end."""
+    text = f"Q: {QUESTION}\n{run(here, 'greedy').text}"
+    ask = {"echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0}
+    reply = server.client().completions.create(model="pocket", prompt=text, **ask)
+    told = reply.choices[0].logprobs
+    assert reply.choices[0].finish_reason == "stop" and reply.usage.completion_tokens == 1
+    assert len(told.token_logprobs) == len(here.main.tokenizer.encode(text)) + 1
+    assert told.tokens[-1] == "" and told.top_logprobs[-1] == {"": told.token_logprobs[-1]}
+
+
 def test_several_prompts_come_back_in_order(server: Served, here: Engine) -> None:
     prompts = ["Q: 1 + 1\n", "Q: 2 + 2\n", "Q: 3 + 3\n"]
     create = server.client().completions.create
@@ -233,9 +257,25 @@ def test_our_fields_in_the_body(server: Served, here: Engine) -> None:
     assert as_text.outthink["receipt"]["logical"] == reply.outthink["receipt"]["logical"]
 
 
+DRAFTERS = ("auto", "copy", "trie", "consensus", "recycling", "stand", "jacobi", "hierarchy")
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+def test_drafters_that_are_asked_for_change_the_receipt_alone(server: Served, drafter: str) -> None:
+    create = server.client().chat.completions.create
+    ask: dict[str, Any] = {"model": "pocket+vote(n=4)", "messages": ASKED, "seed": 6}
+    plain = create(**ask, extra_body={"speculate": "none"}).outthink
+    reply = create(**ask, extra_body={"speculate": drafter})
+    receipt = reply.outthink["receipt"]
+    assert reply.outthink["answers"] == plain["answers"]
+    assert receipt["logical"] == plain["receipt"]["logical"] and not plain["receipt"].get("speculation")
+    assert receipt["speculation"] and drafter in str(receipt)
+
+
 def test_models_and_their_errors(server: Served) -> None:
     client = server.client()
-    assert [m.id for m in client.models.list()] == ["pocket"]
+    [model] = client.models.list()
+    assert model.id == "pocket" and "vote" in model.strategies and "read_twice" not in model.strategies
     assert client.models.retrieve("pocket+vote(n=3)").id == "pocket+vote(n=3)"
     with pytest.raises(openai.NotFoundError, match="no model named 'gpt-4'"):
         client.chat.completions.create(model="gpt-4", messages=ASKED)

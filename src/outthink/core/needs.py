@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from outthink.core.errors import BadInput, CannotDo
-from outthink.core.types import Can
+from outthink.core.types import Budget, Can, Sampling
 
 
 def needs_of(part: Any) -> Can:
@@ -22,23 +23,36 @@ def needs_of(part: Any) -> Can:
     return found
 
 
+MOST_REMOTE = 10_000  # the largest count that strangers may give; what comes of it meets the run's caps
+MOST_PLACES = 4  # times that one place may stand in a template of theirs: each is filled with a text
+
+
 def check_remote(part: Any) -> None:
     """Raise BadInput unless a part and all parts in its fields are `remote_safe`: strangers may ask for them.
 
-    Such a part reads no file, opens no address and runs no code, whatever its fields are.
+    Such a part reads no file, opens no address and runs no code, whatever its fields are, and what it does
+    between two tokens is bounded by its counts, which are bounded here.
     """
     if not getattr(part, "remote_safe", False):
         raise BadInput(f"{part!r} cannot be asked for from elsewhere: it is not marked remote_safe")
+    for field in fields(part) if is_dataclass(part) else ():
+        given = getattr(part, field.name)
+        for value in given if isinstance(given, tuple) else (given,):
+            if isinstance(value, int) and abs(value) > MOST_REMOTE:
+                raise BadInput(f"{field.name}={value}: from elsewhere, give at most {MOST_REMOTE}")
+            places = re.findall(r"\{\w+\}", value) if isinstance(value, str) else []
+            if places and max(map(places.count, places)) > MOST_PLACES:
+                raise BadInput(f"{field.name}: from elsewhere, give each place at most {MOST_PLACES} times")
     for inner in _parts_of(part):
         check_remote(inner)
 
 
 def _parts_of(part: Any) -> Iterator[Any]:
-    """The parts in the fields of a part. Plain records such as a Sampling are none."""
+    """The parts in the fields of a part: all but plain records."""
     for f in fields(part) if is_dataclass(part) else ():
         value = getattr(part, f.name)
         for inner in value if isinstance(value, tuple) else (value,):
-            if is_dataclass(inner) and not isinstance(inner, type) and callable(inner):
+            if is_dataclass(inner) and not isinstance(inner, type | Sampling | Budget):
                 yield inner
 
 

@@ -20,7 +20,6 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from outthink import spec
 from outthink.core.errors import BadInput
 from outthink.serve import replies
 from outthink.serve.bodies import read_body
@@ -29,7 +28,7 @@ from outthink.serve.fields import ChatBody, Common, TextBody
 from outthink.serve.gateway import DRAINING, Call, Gateway
 from outthink.serve.line import Busy
 from outthink.serve.openapi import document
-from outthink.serve.order import NoModel, chat_orders, strategy_of, text_orders
+from outthink.serve.order import NoModel, chat_orders, strategies, strategy_of, text_orders
 from outthink.serve.replies import Form
 from outthink.serve.settings import Settings
 from outthink.serve.streams import EventStream, Stream, gone
@@ -190,7 +189,7 @@ class Server:
         return JSONResponse(self._model(name))
 
     def _model(self, name: str) -> dict[str, Any]:
-        about = {"max_model_len": self.ready.context, "strategies": list(spec.names("strategy"))}
+        about = {"max_model_len": self.ready.context, "strategies": strategies()}
         return {"id": name, "object": "model", "created": self.started, "owned_by": "outthink", **about}
 
     async def _health(self, request: Request) -> Response:

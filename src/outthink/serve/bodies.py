@@ -30,9 +30,22 @@ async def read_body(request: Request, kind: type[B], settings: Settings) -> B:
     if not isinstance(given, dict):
         raise Refused(400, "the body is no JSON object")
     try:
-        return kind.model_validate(given)
+        return kind.model_validate(_flat(given))
     except ValidationError as error:
         raise invalid(error) from None
+
+
+def _flat(given: dict[str, Any]) -> dict[str, Any]:
+    """The body with the fields of `extra_body` beside the others: some clients send both. Raises Refused."""
+    more = given.get("extra_body")
+    if not isinstance(more, dict):
+        return given
+    plain = {name: value for name, value in given.items() if name != "extra_body"}
+    for name, value in more.items():
+        if plain.get(name, value) != value:
+            said = f"{name[:40]!r} is given twice, and differs: in the body and in its extra_body"
+            raise Refused(400, said, param=name[:40])
+    return plain | more
 
 
 async def _read(request: Request, most: int) -> bytes:

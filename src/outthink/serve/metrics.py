@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from outthink.serve.wire import Ended
 
+TOTALS = ("passes", "rows", "written", "forward_seconds", "pass_seconds", "warnings")  # of the engine
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -60,7 +61,7 @@ class Metrics:
         for name, value in counters.items():
             lines += [f"# TYPE outthink_{name} counter", f"outthink_{name} {value}"]
         for name, number in {"waiting": float(waiting), **engine}.items():
-            is_total = name in ("passes", "rows", "written", "forward_seconds", "pass_seconds")
+            is_total = name in TOTALS
             title = f"outthink_engine_{name}_total" if is_total else f"outthink_{name}"
             lines += [f"# TYPE {title} {'counter' if is_total else 'gauge'}", f"{title} {number:g}"]
         for name, histogram in (("first_byte_seconds", self.first), ("request_seconds", self.whole)):

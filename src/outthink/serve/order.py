@@ -6,6 +6,7 @@ import ast
 import secrets
 from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 from outthink import spec
@@ -100,6 +101,13 @@ def strategy_of(body: Common, model: str) -> Any:
     part = spec.parse(text if body.verifier is None else _with_verifier(text, body.verifier))
     check_remote(part)
     return part
+
+
+@cache
+def strategies() -> list[str]:
+    """The names of those that strangers may ask for."""
+    names = spec.names("strategy")
+    return [name for name in names if getattr(spec.find(name, "strategy"), "remote_safe", False)]
 
 
 def _drafter(text: str | None) -> Any:

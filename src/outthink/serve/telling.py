@@ -31,15 +31,15 @@ class Growing:
         return len(self.branch) < len(self.ends) or self.branch.path != self.path
 
     def read(self) -> None:
-        """Take in what was written since, up to the end of text or a stop token."""
+        """Take in what was written since, up to a stop token, or the end token, which has no text."""
         branch, sampling = self.branch, self.branch.sampling
-        over = set() if sampling.keep_stop else set(sampling.stop_tokens)
-        over |= set() if sampling.ignore_eos else branch.place.eos
+        cut = set() if sampling.keep_stop else set(sampling.stop_tokens)
+        end = set() if sampling.ignore_eos else branch.place.eos
         at = branch.origin + len(self.ends)
         for token in branch.place.tree.tokens(branch.cursor, at):
-            if token in over:
+            if token in cut:
                 return
-            self.text += self.decoder.push(token)
+            self.text += "" if token in end else self.decoder.push(token)
             self.ends.append(len(self.text))
 
     def tokens(self, first: int, chars: int, top: int) -> list[Token]:
@@ -57,7 +57,12 @@ class Growing:
 
 
 def token_of(tokenizer: Any, token: int, text: str, logprob: float | None, best: Any) -> Token:
-    """A token as it is told; `best` are (token, log-probability) pairs."""
+    """A token as it is told; `best` are (token, log-probability) pairs.
+
+    One that is among the likeliest scores what it scores there: the two come by different roundings, and
+    clients compare them to see whether it is the likeliest.
+    """
+    logprob = next((p for t, p in best if t == token), logprob)
     return Token(token, text, logprob, tuple((t, tokenizer.decode([t]), p) for t, p in best))
 
 
@@ -248,8 +253,8 @@ class Telling(Trace):
     """Hands what happens to the ticket of the request that it happened in."""
 
     def __init__(self) -> None:
-        self.totals = dict.fromkeys(("passes", "rows", "written", "forward_seconds", "pass_seconds"), 0.0)
-        self.warnings: list[str] = []
+        names = ("passes", "rows", "written", "forward_seconds", "pass_seconds", "warnings")
+        self.totals = dict.fromkeys(names, 0.0)
 
     def born(self, branch: Branch) -> None:
         _ticket(branch).born(branch)
@@ -275,7 +280,7 @@ class Telling(Trace):
         totals["pass_seconds"] += info.seconds
 
     def warned(self, message: str) -> None:
-        self.warnings.append(message)
+        self.totals["warnings"] += 1  # counted only: a server that runs for months keeps none
 
 
 def _ticket(branch: Any) -> Ticket:

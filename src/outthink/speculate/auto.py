@@ -37,6 +37,7 @@ class Auto:
 
     sources: tuple[Drafter, ...] = (Copy(), Consensus())
     is_choosy = True
+    remote_safe = True
     __repr__ = show
 
     def open(self, studio: Studio) -> AutoSource:

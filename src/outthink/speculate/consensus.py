@@ -26,6 +26,7 @@ class Consensus:
     depth: int = 8
     shape: Shape = "best_nodes"
 
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

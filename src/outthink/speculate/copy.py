@@ -32,6 +32,7 @@ class Copy:
     n: int = 10
     m: int = 2
 
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ class Hierarchy:
     drafters: tuple[Drafter, ...] = (Copy(n=6), Consensus(n=8), Stand(n=8))
     n: int = 16
 
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ class Jacobi:
 
     window: int = 5
 
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ class Recycling:
     k: int = 4
     shape: Shape = "best_nodes"
 
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -43,6 +43,7 @@ class Stand:
     depth: int = 8
     shape: Shape = "best_nodes"
 
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

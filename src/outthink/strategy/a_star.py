@@ -38,6 +38,7 @@ class AStar:
     step_tokens: int = 64
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

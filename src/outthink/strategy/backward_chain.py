@@ -94,6 +94,7 @@ class BackwardChain:
     sign: str = _prompts.SIGN
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

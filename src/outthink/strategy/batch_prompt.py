@@ -56,6 +56,7 @@ class BatchPrompt:
     batch: str = _prompts.BATCH
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

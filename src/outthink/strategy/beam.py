@@ -34,6 +34,7 @@ class Beam:
     step_tokens: int = 64
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

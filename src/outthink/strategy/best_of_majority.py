@@ -33,6 +33,7 @@ class BestOfMajority:
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -47,6 +47,7 @@ class Bidirectional:
     tokens: int | None = None
 
     needs = Can.GENERATE | Can.REWIND
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ class BudgetForce:
     cue: str = "\nA:"
 
     needs = Can.GENERATE | Can.REWIND
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -30,6 +30,7 @@ class ComplexityVote:
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -41,6 +41,7 @@ class CotDecode:
     pooled: bool = True
 
     needs = Can.GENERATE | Can.SCORE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

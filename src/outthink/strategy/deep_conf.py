@@ -54,6 +54,7 @@ class DeepConf:
 
     needs = Can.GENERATE | Can.STATS
     is_sequential = True
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

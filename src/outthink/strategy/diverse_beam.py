@@ -43,6 +43,7 @@ class DiverseBeam:
     penalty: float = 0.5
 
     needs = Can.GENERATE | Can.PEEK
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -44,6 +44,7 @@ class Dser:
     revise: str = _prompts.REVISE
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -49,6 +49,7 @@ class EntropicParticles:
     tokens: int | None = None
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

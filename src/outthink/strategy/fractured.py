@@ -33,6 +33,7 @@ class Fractured:
     answer: int = 16
 
     needs = Can.GENERATE | Can.REWIND
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -34,6 +34,7 @@ class Hints:
     hint: str = _prompts.HINT
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -37,6 +37,7 @@ class Iad:
     improve: str = _prompts.IMPROVE
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ class Infty:
     summarize: str = _prompts.SUMMARY
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -144,6 +144,7 @@ class Lattice:
     wave: int = 4
 
     needs = Can.GENERATE | Can.PEEK | Can.SCORE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

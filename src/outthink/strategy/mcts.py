@@ -59,6 +59,7 @@ class Mcts:
     step: str = "\n"
     step_tokens: int = 64
 
+    remote_safe = True
     __repr__ = show
 
     @property

@@ -43,6 +43,7 @@ class Metropolis:
     tokens: int | None = None
 
     needs = Can.GENERATE | Can.REWIND
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -42,6 +42,7 @@ class Mits:
     step_tokens: int = 64
 
     needs = Can.GENERATE | Can.SCORE | Can.STATS
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

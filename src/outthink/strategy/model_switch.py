@@ -47,6 +47,7 @@ class ModelSwitch:
     agree: float = 1.0
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

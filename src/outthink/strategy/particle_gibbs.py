@@ -45,6 +45,7 @@ class ParticleGibbs:
     tokens: int | None = None
 
     needs = Can.GENERATE | Can.SCORE | Can.REWIND
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

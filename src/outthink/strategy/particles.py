@@ -50,6 +50,7 @@ class Particles:
     step: str = "\n"
     tokens: int | None = None
 
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

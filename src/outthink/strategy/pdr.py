@@ -35,6 +35,7 @@ class Pdr:
     refine: str = _prompts.FROM_WORKSPACE
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -70,6 +70,7 @@ class Permute:
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -55,6 +55,7 @@ class PerplexityConsistency:
     inner: Strategy = field(default_factory=Once)
 
     needs = Can.GENERATE | Can.LOGPROBS
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

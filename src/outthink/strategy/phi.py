@@ -71,6 +71,7 @@ class Phi:
     step_tokens: int = 64
 
     needs = Can.GENERATE | Can.LOGPROBS
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -39,6 +39,7 @@ class Plangen:
     select: str = _prompts.SELECT
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

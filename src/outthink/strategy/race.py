@@ -25,6 +25,7 @@ class Race:
     strategies: tuple[Strategy, ...] = field(default_factory=lambda: (Greedy(), Once()))
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

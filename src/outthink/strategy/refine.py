@@ -29,6 +29,7 @@ class Refine:
     revise: str = _prompts.REVISE
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

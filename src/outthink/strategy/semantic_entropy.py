@@ -45,6 +45,7 @@ class SemanticEntropy:
 
     needs = Can.GENERATE
     is_sequential = True
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

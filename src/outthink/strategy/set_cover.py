@@ -51,6 +51,7 @@ class SetCover:
     cover: float = 1.0
 
     needs = Can.GENERATE | Can.LOGPROBS
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

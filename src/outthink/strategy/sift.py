@@ -36,6 +36,7 @@ class Sift:
     inverse: str = _prompts.INVERSE
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

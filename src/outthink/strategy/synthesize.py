@@ -30,6 +30,7 @@ class Synthesize:
     synthesize: str = _prompts.SYNTHESIZE
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ class Temperatures:
     values: tuple[float, ...] = (0.4, 0.7, 1.0)
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

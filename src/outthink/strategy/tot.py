@@ -35,6 +35,7 @@ class Tot:
     step_tokens: int = 64
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

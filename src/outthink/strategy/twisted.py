@@ -42,6 +42,7 @@ class Twisted:
     tokens: int | None = None
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -61,6 +61,9 @@ class Powers:
     echo: bool = True
     prompt_logprobs: bool = False
     extras: bool = True  # top_k, min_p, repetition_penalty
+    strict: bool = False  # refuses fields that are not OpenAI's
+    interrupts: bool = False  # a stream ends short when the next request comes, as llama_cpp.server has it
+    own_top_k: int = 0  # where a request has none
     tokenize: bool = False
     context: int | None = 4096
     cap_field: str = "max_tokens"
@@ -156,8 +159,9 @@ class Endpoint:
         row = {t: p for t, p in self.model(text).items() if p > 0}
         temperature = float(body.get("temperature", 1.0))
         ordered = sorted(row, key=lambda t: (-row[t], t))
-        if self.powers.extras and body.get("top_k"):
-            ordered = ordered[: body["top_k"]]
+        top_k = body.get("top_k", self.powers.own_top_k)
+        if self.powers.extras and top_k > 0:
+            ordered = ordered[:top_k]
         if self.powers.extras and body.get("min_p"):
             ordered = [t for t in ordered if row[t] >= body["min_p"] * row[ordered[0]]]
         token = ordered[0]
@@ -241,6 +245,9 @@ class _Handler(BaseHTTPRequestHandler):
         )
         if not known:
             raise Refusal(404, "not found")
+        foreign = {"top_k", "min_p", "repetition_penalty", "repeat_penalty"} & served.body.keys()
+        if powers.strict and foreign:
+            raise Refusal(400, f"Unrecognized request argument supplied: {min(foreign)}")
         if is_chat and powers.cap_field != "max_tokens" and "max_tokens" in served.body:
             raise Refusal(400, f"Unsupported parameter: 'max_tokens'. Use '{powers.cap_field}' instead.")
 
@@ -279,6 +286,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         parts = [choice.parts() for choice in choices]
         for turn in _in_turns(parts):
+            if self.endpoint.powers.interrupts and self.endpoint.log[-1] is not served:
+                self._chunk(b"")
+                return
             self._event({"object": "chunk", "choices": [turn]})
         if self.endpoint.powers.usage and served.body.get("stream_options", {}).get("include_usage"):
             self._event({"choices": [], "usage": self._usage(served)})

@@ -26,6 +26,7 @@ class Combine:
     how: str = "mean"
     weights: tuple[float, ...] = ()
 
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -52,6 +52,7 @@ class Judge:
     records = ()
 
     needs = Can.GENERATE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -33,6 +33,7 @@ class SelfEval:
     records = ()
 
     needs = Can.SCORE
+    remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:

@@ -113,7 +113,7 @@ class Call:
             await stream.aclose()
             self.seconds += time.monotonic() - began
         if any(text.is_live for text in live):
-            raise Fault(EndpointError(f"{endpoint.url} ended a stream before its end"))
+            raise Fault(EndpointError(f"{endpoint.url} ended a stream before its end"), is_busy=True)
         self.backend.fleet.served(endpoint, first if first is not None else time.monotonic() - began)
 
     def _request(self, endpoint: Endpoint, live: Sequence[Text]) -> wire.Request:

@@ -138,7 +138,7 @@ class Fleet:
         """An endpoint has failed a request; whether it is out by that."""
         now = time.monotonic()
         if fault.is_busy:
-            endpoint.throttle.refused(now)
+            endpoint.throttle.refused(now, endpoint.in_flight)
         if not fault.is_down:
             return False
         self.last_error = fault.error

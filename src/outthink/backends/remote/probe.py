@@ -58,6 +58,7 @@ def _common(found: Sequence[Features]) -> Features:
         top=min(f.top for f in found),
         echo=first.echo if all(f.echo == first.echo for f in found) else None,
         extras=frozenset.intersection(*(f.extras for f in found)),
+        plain=tuple(field for field in first.plain if all(field in f.plain for f in found)),
         context=min(contexts, default=None),
         per_piece=max(f.per_piece for f in found),
     )

@@ -1,13 +1,16 @@
 """How many requests an endpoint gets at a time: more while it serves them, fewer when it says so.
 
     answered           limit += 1 / limit                       one more for each round of answers
-    429, 503           limit *= 1/2
+    429, 503           limit = min(limit, requests in flight) / 2
+    stream cut short   the same: some servers end a stream when the next request comes
     first token late   limit *= 3/4                             later than SLOW times what is usual
 
 After a cut nothing is cut again for COOL seconds: the answers that follow are to requests sent before it.
 """
 
 from __future__ import annotations
+
+from math import inf
 
 SLOW, LATE = 4.0, 1.0  # late is above SLOW times the usual time plus LATE seconds
 COOL = 1.0
@@ -37,11 +40,11 @@ class Throttle:
             self.limit = min(float(self.most), self.limit + 1 / self.limit)
         self.usual += (first - self.usual) / 16
 
-    def refused(self, now: float) -> None:
-        """The endpoint says that it has too much to do."""
-        self._cut(0.5, now)
+    def refused(self, now: float, in_flight: float = inf) -> None:
+        """The endpoint says, or shows, that so many requests were too much."""
+        self._cut(0.5, now, in_flight)
 
-    def _cut(self, factor: float, now: float) -> None:
+    def _cut(self, factor: float, now: float, in_flight: float = inf) -> None:
         if now - self.cut_at >= COOL:
             self.cut_at = now
-            self.limit = max(1.0, self.limit * factor)
+            self.limit = max(1.0, min(self.limit, in_flight) * factor)

@@ -3,6 +3,7 @@
 models, chat, completions     do they answer; is usage in the stream
 logprobs                      is the drawn token among the likeliest with the same value; do the likeliest
                               sum to at most one; does a second call agree; are they other than 0
+plain                         which fields may be sent that undo defaults of the endpoint's own
 stop                          the text of temperature 0 is asked for again with a stop from its middle
 continue                      ... and with its beginning given: the rest must come
 n, seed                       two choices come; equal seeds give equal texts, others another
@@ -12,7 +13,6 @@ top_k, min_p                  at a high temperature, top_k=1 must give what temp
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,9 +33,16 @@ LENGTH = 12  # tokens of a trial
 TOPS = (20, 5, 1)
 AGREE = 0.05  # by how much two calls may differ: batches change the last bits
 ORDER = (
-    *("model", "context", "chat", "completions", "usage", "logprobs", "top_logprobs", "stop", "continue"),
-    *("n", "seed", "top_k", "min_p", "echo", "prompt_logprobs", "tokenizer"),
+    *("model", "context", "chat", "completions", "plain", "usage", "logprobs", "top_logprobs", "stop"),
+    *("continue", "n", "seed", "top_k", "min_p", "echo", "prompt_logprobs", "tokenizer"),
 )
+PLAIN: dict[str, tuple[float, ...]] = {  # what changes nothing; "all" is -1 for some, 0 for others
+    "top_p": (1.0,),
+    "top_k": (-1, 0),
+    "min_p": (0.0,),
+    "repetition_penalty": (1.0,),
+    "repeat_penalty": (1.0,),  # llama.cpp's name for it
+}
 
 
 class Trial:
@@ -55,6 +62,7 @@ class Trial:
         """All checks, in an order in which each may use what the ones before have found."""
         await self._models()
         await self._styles()
+        await self._plain()
         await self._first_text()
         checks = (
             self._logprobs,
@@ -64,9 +72,11 @@ class Trial:
             self._seed,
             self._extras,
             self._tokenizer,
+            self._echo,
+            self._prompt_logprobs,
         )
-        await asyncio.gather(*(check() for check in checks))
-        await asyncio.gather(self._echo(), self._prompt_logprobs())
+        for check in checks:  # one by one: some servers end a stream when the next request comes
+            await check()
         self.checks.sort(key=lambda check: ORDER.index(check.name))
         return Probe(self.features, self.checks, [self.endpoint])
 
@@ -127,6 +137,32 @@ class Trial:
             self.features = replace(self.features, cap_field="max_completion_tokens")
             return await self._answers(style)
         return None
+
+    async def _plain(self) -> None:
+        """Servers have defaults of their own: llama.cpp's truncate and penalize, vLLM's are the model's."""
+        whole: tuple[tuple[str, float], ...] = ()
+        for place in range(2):
+            everything = tuple((name, values[min(place, len(values) - 1)]) for name, values in PLAIN.items())
+            if await self._takes(everything):
+                whole = everything
+                break
+        for name, values in PLAIN.items():  # where not all are taken, each alone
+            for value in values:
+                if name not in dict(whole) and await self._takes(((name, value),)):
+                    whole += ((name, value),)
+        self.features = replace(self.features, plain=whole)
+        taken = dict(whole)
+        lacking = [name for name in PLAIN if name not in taken]
+        note = f"not taken: {', '.join(lacking)}; defaults of its own would bind" if lacking else ""
+        self._say("plain", "yes" if taken else "no", note)
+
+    async def _takes(self, fields: tuple[tuple[str, float], ...]) -> bool:
+        """Whether a request with these fields is answered."""
+        try:
+            await self._write(replace(self.features, plain=fields), cap=1)
+        except Fault:
+            return False
+        return True
 
     async def _first_text(self) -> None:
         """The text at temperature 0, which later checks compare with; usage and logprobs on the way."""

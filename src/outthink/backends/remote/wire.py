@@ -36,6 +36,7 @@ class Features:
     echo: int | None = None  # max_tokens to send with echo, where it scores the prompt
     prompt_logprobs: bool = False
     extras: frozenset[str] = frozenset()  # further sampling fields that do what they say
+    plain: tuple[tuple[str, float], ...] = ()  # sent with everything, against defaults of the endpoint's own
     context: int | None = None
     per_piece: float = 1.0  # tokens of a prompt for each piece that we count
 
@@ -138,11 +139,12 @@ def score(features: Features, model: str, messages: Sequence[Message], top: int)
 
 def _begin(features: Features, model: str, messages: Sequence[Message]) -> Request:
     """The path, and the body with model and prompt."""
+    body: dict[str, Any] = {"model": model, **dict(features.plain)}
     if not messages[0].role:
-        return Request("/completions", {"model": model, "prompt": "".join(m.content for m in messages)})
+        return Request("/completions", body | {"prompt": "".join(m.content for m in messages)})
     *before, last = messages
     sent = [{"role": m.role, "content": m.content} for m in before]
-    body: dict[str, Any] = {"model": model, "messages": sent}
+    body["messages"] = sent
     if last.content:
         sent.append({"role": last.role, "content": last.content})
         body |= {"continue_final_message": True, "add_generation_prompt": False}
@@ -150,12 +152,14 @@ def _begin(features: Features, model: str, messages: Sequence[Message]) -> Reque
 
 
 def _sampling(features: Features, sampling: Sampling) -> dict[str, Any]:
-    """The fields that differ from what an endpoint does anyway."""
+    """The fields that differ from plain sampling."""
     plain = Sampling()
     names = ("top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
     sent = {
         name: getattr(sampling, name) for name in names if getattr(sampling, name) != getattr(plain, name)
     }
+    if "repetition_penalty" in sent and "repeat_penalty" in dict(features.plain):
+        sent["repeat_penalty"] = sampling.repetition_penalty  # the same by another name
     if sampling.logit_bias:
         sent["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias}
     if sampling.stop_tokens:
