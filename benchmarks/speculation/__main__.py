@@ -31,7 +31,7 @@ Written by `python -m benchmarks.speculation`; do not edit. One process, one run
 round, at work that is new to all of them; a round before them is not counted. Rates are total tokens over
 total seconds, prompt included; in brackets the lowest and the highest round. Every text of a drafted run is
 compared with the plain one: a difference ends the benchmark. float32. *Cold*: neither cache nor drafter
-knows anything of a request before it begins; the process is warm.
+knows a text before it begins; the process is warm, and so is what an engine has timed in earlier rounds.
 
 *pocket* has 4.7M parameters, which stay in this machine's cache. *padded* is pocket with {LAYERS} layers in
 place of 6 and {WIDTH} MLP units in place of 704; what was added multiplies by zero

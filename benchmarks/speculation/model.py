@@ -42,6 +42,8 @@ class Model:
         for name in models_of(None if speculate == "none" else spec.parse(speculate, "speculate")):
             engine.add(load_backend(name, threads=self.threads))
         engine.speculate = ot.drafter_of(speculate, engine)
+        if getattr(engine.speculate, "is_choosy", False):
+            engine.main.curve()  # what passes take is measured now, not in the first round
         return engine
 
     def prompts(self, task: str = "steps") -> Prompts:

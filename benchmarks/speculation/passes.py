@@ -129,4 +129,8 @@ def measure(model: Model, passes: Passes) -> Section:
     best = max(ROWS[:SMALL], key=lambda rows: rows / passes.seconds[rows])
     most = f"{best * passes.at(1) / passes.at(best):.2f} at {best} rows"
     section.after.append(f"- The most that an oracle wins with up to {ROWS[SMALL - 1]} rows: {most}.")
+    eight = ", ".join(
+        f"{rows * passes.at(8) / (8 * passes.at(rows)):.2f} with {rows}" for rows in (16, 24, 32)
+    )
+    section.after.append(f"- The same for 8 branches, over a pass of 8 rows: {eight}.")
     return section

@@ -24,9 +24,9 @@ def mini() -> Model:
 
 
 def test_totals_are_not_means_of_rounds() -> None:
-    ours, theirs = Score([10, 90], [1.0, 1.0]), Score([10, 90], [1.0, 3.0])
+    ours, theirs = Score([10, 90], [1.0, 4.0]), Score([10, 90], [1.0, 9.0])
     ratio = Faster.of(ours, theirs)
-    assert (ratio.total, ratio.low, ratio.high, ratio.rounds) == (2.0, 1.0, 3.0, 2)
+    assert (ratio.total, ratio.low, ratio.high, ratio.rounds) == (2.0, 1.0, 2.25, 2)
     assert best({"a": theirs, "b": ours}) == "b"
 
 
