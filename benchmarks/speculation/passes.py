@@ -132,5 +132,5 @@ def measure(model: Model, passes: Passes) -> Section:
     eight = ", ".join(
         f"{rows * passes.at(8) / (8 * passes.at(rows)):.2f} with {rows}" for rows in (16, 24, 32)
     )
-    section.after.append(f"- The same for 8 branches, over a pass of 8 rows: {eight}.")
+    section.after.append(f"- The same over 8 distinct rows, as 8 branches that have parted: {eight}.")
     return section
