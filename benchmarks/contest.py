@@ -6,9 +6,11 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from benchmarks.prompts import Prompt
+
+Todo = TypeVar("Todo", contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,12 @@ class Work:
     seed: int = 0
 
 
-class Rival(Protocol):
+class Rival(Protocol[Todo]):
     """One way to do the work."""
 
     name: str
 
-    def write(self, work: Work) -> int:
+    def write(self, work: Todo) -> int:
         """Do the work, prompt included; how many tokens were written. Raises if it did less than asked."""
         ...
 
@@ -44,6 +46,11 @@ class Score:
     def rate(self) -> float:
         """Total tokens over total seconds."""
         return sum(self.tokens) / sum(self.seconds)
+
+    def add(self, other: Score) -> None:
+        """Rounds that were done later."""
+        self.tokens += other.tokens
+        self.seconds += other.seconds
 
     @property
     def rates(self) -> list[float]:
@@ -68,17 +75,30 @@ class Ratio:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
-def contest(rivals: Sequence[Rival], rounds: int, work: Callable[[int], Work]) -> dict[str, Score]:
-    """Every round is new work for all; each round another begins. One round before them is not counted."""
+def contest(
+    rivals: Sequence[Rival[Any]],
+    rounds: int,
+    work: Callable[[int], Any],
+    seconds: float = float("inf"),
+) -> dict[str, Score]:
+    """Every round is new work for all; each round another begins. One round before them is not counted.
+
+    Once `seconds` are over no round is begun, but two are counted if asked for. A rival may `linger`: so many
+    seconds after its turn its threads still wait busily, and nobody begins.
+    """
     scores = {rival.name: Score() for rival in rivals}
+    over = time.perf_counter() + seconds
     for turn in range(rounds + 1):
+        if turn > 2 and time.perf_counter() > over:
+            break
         todo = work(turn)
         for shift in range(len(rivals)):
             rival = rivals[(turn + shift) % len(rivals)]
             began = time.perf_counter()
             written = rival.write(todo)
-            seconds = time.perf_counter() - began
+            taken = time.perf_counter() - began
+            time.sleep(getattr(rival, "linger", 0.0))
             if turn:
                 scores[rival.name].tokens.append(written)
-                scores[rival.name].seconds.append(seconds)
+                scores[rival.name].seconds.append(taken)
     return scores

@@ -15,12 +15,14 @@ class Ours:
 
     name = "outthink"
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, name: str = "outthink") -> None:
+        self.engine, self.name = engine, name
         self.bytes = 0.0  # that receipts say were moved
+        self.answers: list[ot.Answer] = []
 
     def write(self, work: Work) -> int:
         answer = self.engine.run(request(work))
+        self.answers.append(answer)
         assert answer.receipt is not None
         spent = answer.receipt.actual
         self.bytes += spent.bytes

@@ -27,20 +27,21 @@ class Prompts:
     def problem(self) -> Prompt:
         """The next problem as it is."""
         self.index += 1
-        return self._made(self.task.problem("test", self.index).prompt)
+        return self.made(self.task.problem("test", self.index).prompt)
 
     def long(self, length: int) -> Prompt:
         """Problems one after another, cut at a word so that there are at most `length` tokens."""
         text = ""
-        while len(self._made(text).tokens) < length:
+        while len(self.made(text).tokens) < length:
             text += self.problem().text + " "
         words = text.split(" ")
         low, high = 1, len(words)
         while low < high:
             middle = (low + high + 1) // 2
-            fits = len(self._made(" ".join(words[:middle])).tokens) <= length
+            fits = len(self.made(" ".join(words[:middle])).tokens) <= length
             low, high = (middle, high) if fits else (low, middle - 1)
-        return self._made(" ".join(words[:low]))
+        return self.made(" ".join(words[:low]))
 
-    def _made(self, text: str) -> Prompt:
+    def made(self, text: str) -> Prompt:
+        """A question as a prompt."""
         return Prompt(text, self.tokenizer.chat([{"role": "user", "content": text}]))

@@ -16,9 +16,12 @@ class Transformers:
 
     name = "transformers"
 
-    def __init__(self, network: Any) -> None:
-        self.network = network.eval()
-        self.eos = network.generation_config.eos_token_id
+    def __init__(
+        self, network: Any, name: str = "transformers", assistant: Any = None, **options: Any
+    ) -> None:
+        self.network, self.name, self.assistant = network.eval(), name, assistant
+        self.options = options  # more for the generation config
+        self.eos = network.config.eos_token_id
         network.generation_config = transformers.GenerationConfig()
 
     @classmethod
@@ -43,10 +46,12 @@ class Transformers:
             eos_token_id=self.eos if work.stops else None,
             pad_token_id=0,
             **chance,
+            **self.options,
         )
+        drafting = {} if self.assistant is None else {"assistant_model": self.assistant}
         with torch.inference_mode():
             out = self.network.generate(
-                tokens, attention_mask=torch.ones_like(tokens), generation_config=config
+                tokens, attention_mask=torch.ones_like(tokens), generation_config=config, **drafting
             )
         new = out[:, tokens.shape[1] :]
         if work.stops:

@@ -1,0 +1,1 @@
+"""Benchmarks of speculation: `python -m benchmarks.speculation` writes SPECULATION.md."""

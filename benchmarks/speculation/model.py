@@ -1,0 +1,57 @@
+"""A model under test: one set of weights, and as many engines on it as there are rivals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import outthink as ot
+from benchmarks.prompts import Prompts
+from outthink import spec
+from outthink.backends.load import load_backend
+from outthink.backends.local import LocalBackend
+from outthink.core.drafting import models_of
+from outthink.engine.engine import Engine
+
+SLOTS = 2**15  # of an engine's cache
+
+
+@dataclass
+class Model:
+    """What is measured on it belongs under `title`."""
+
+    title: str
+    directory: Path
+    threads: int
+    backend: LocalBackend
+
+    @classmethod
+    def load(cls, title: str, directory: Path, threads: int) -> Model:
+        """In float32, with the kernels that the package chooses."""
+        return cls(title, directory, threads, load_backend(str(directory), threads=threads))
+
+    @property
+    def params(self) -> int:
+        """How many numbers a pass multiplies by, the head's included."""
+        prices = self.backend.about.prices
+        return int((prices.flops_row + prices.flops_head) / 2)
+
+    def engine(self, speculate: str = "none") -> Engine:
+        """An engine with a cache of its own on the shared weights; models that draft get the same threads."""
+        engine = Engine(self._twin(), slots=SLOTS)
+        for name in models_of(None if speculate == "none" else spec.parse(speculate, "speculate")):
+            engine.add(load_backend(name, threads=self.threads))
+        engine.speculate = ot.drafter_of(speculate, engine)
+        if getattr(engine.speculate, "is_choosy", False):
+            engine.main.curve()  # what passes take is measured now, not in the first round
+        return engine
+
+    def prompts(self, task: str = "steps") -> Prompts:
+        """Problems of a task, a new one every time."""
+        return Prompts(self.backend.tokenizer, task)
+
+    def _twin(self) -> LocalBackend:
+        old = self.backend
+        new = LocalBackend(old.model, old.tokenizer, old.about)
+        new.kind, new.draw, new.moves_are_dear = old.kind, old.draw, old.moves_are_dear
+        return new

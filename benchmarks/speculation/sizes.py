@@ -1,0 +1,21 @@
+"""How much is measured: enough for a judgement, or just enough to see that it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Rounds are the most that are done, seconds end them earlier; all of one model."""
+
+    rounds: int = 40
+    seconds: float = 6.0  # of one contest
+    cell: float = 1.0  # of one cell of the table that says whether auto is never slower
+    more: float = 1.5  # of a cell that is measured again
+    trials: int = 9  # of a timed pass
+    texts: int = 3  # that are taken apart
+
+
+FULL = Sizes()
+QUICK = Sizes(rounds=1, seconds=0.5, cell=0.1, more=0.1, trials=1, texts=1)

@@ -1,0 +1,199 @@
+"""Is `auto` ever slower than plain? Families, strategies, batch sizes and temperatures, cell by cell."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+import outthink as ot
+from benchmarks.contest import Score, contest
+from benchmarks.report import Section, Target
+from benchmarks.speculation.model import Model
+from benchmarks.speculation.sizes import Sizes
+from benchmarks.speculation.streams import MOST, PLAIN
+from benchmarks.speculation.totals import Faster
+from outthink import spec
+from outthink.bench import tasks
+from outthink.engine.engine import Engine
+from outthink.engine.request import Request
+
+FAMILIES = ("steps", "countdown", "paths", "procedures")
+STRATEGIES = {
+    "sample": "once()",
+    "vote(n=16)": "vote(n=16)",
+    "best_of_n": "best_of_n(n=8, verifier=steps())",
+    "beam": "beam(width=4, expand=4, verifier=steps())",
+    "particles": "particles(n=8, verifier=steps())",
+}
+SLOWER, CLOSE = 0.97, 0.985
+AGAIN = "plain again"
+INTRODUCTION = f"""auto over plain, tokens per second, total over total; cold, natural ends, *batch*
+requests at once. `sample` is `once()` at the temperature stated (`sample` has one of its own), `best_of_n`
+has n=8, `beam` width 4 and 4 children, `particles` n=8, all with the step checker. The same texts in every
+round, checked. With batch 1 each round runs plain a second time: *noise* is that over plain, where 1 is the
+truth, and how far from 1 it gets says what a single cell is worth. Cells below {CLOSE} are measured again,
+and all rounds count."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is asked, and how many requests at once."""
+
+    family: str
+    strategy: str
+    batch: int
+    temperature: float
+
+
+class Asked:
+    """An engine that is given a batch of requests at once; `tokens` are those written."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.engine, self.name = engine, name
+        self.texts: list[list[str]] = []
+
+    def write(self, work: Sequence[Request]) -> int:
+        requests = [replace(request, tag=i) for i, request in enumerate(work)]
+        texts, written = [""] * len(requests), 0
+        for done in self.engine.map(requests, concurrency=len(requests)):
+            if done.error is not None:
+                raise done.error
+            assert done.answer is not None and done.answer.receipt is not None
+            texts[done.request.tag] = done.answer.text
+            written += done.answer.receipt.actual.written
+        self.texts.append(texts)
+        return written
+
+
+@dataclass
+class Found:
+    """The rounds of a cell."""
+
+    auto: Score = field(default_factory=Score)
+    plain: Score = field(default_factory=Score)
+    again: Score = field(default_factory=Score)
+
+    @property
+    def ratio(self) -> Faster:
+        return Faster.of(self.auto, self.plain)
+
+    @property
+    def noise(self) -> float | None:
+        """Plain over plain, where it was run twice."""
+        return Faster.of(self.again, self.plain).total if self.again.seconds else None
+
+
+@dataclass
+class Contest:
+    """Three engines on a model, used for all cells: plain, auto, and plain again."""
+
+    model: Model
+    indices: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rivals = [Asked(self.model.engine(), PLAIN), Asked(self.model.engine("auto"), "auto")]
+        self.rivals.append(Asked(self.model.engine(), AGAIN))
+
+    def measure(self, cell: Cell, found: Found, rounds: int, seconds: float) -> None:
+        """Add rounds to what was found. AssertionError where a text differs."""
+        rivals = self.rivals if cell.batch == 1 else self.rivals[:2]
+        for rival in rivals:
+            rival.texts.clear()
+        scores = contest(rivals, rounds, self._work(cell), seconds)
+        assert all(rival.texts == rivals[0].texts for rival in rivals), f"texts differ in {cell}"
+        for score, rival in zip((found.plain, found.auto, found.again), rivals, strict=False):
+            score.add(scores[rival.name])
+
+    def _work(self, cell: Cell) -> Callable[[int], list[Request]]:
+        task, strategy = tasks.load(cell.family), spec.parse(STRATEGIES[cell.strategy], "strategy")
+        sampling = ot.Sampling(temperature=cell.temperature, max_tokens=MOST)
+
+        def work(turn: int) -> list[Request]:
+            first = self.indices.get(cell.family, 0)
+            self.indices[cell.family] = first + cell.batch
+            return [
+                Request(strategy, task.problem("test", first + i), seed=turn, sampling=sampling)
+                for i in range(cell.batch)
+            ]
+
+        return work
+
+
+def cells(
+    strategies: Sequence[str], batches: Sequence[int], families: Sequence[str] = FAMILIES
+) -> list[Cell]:
+    """All of them."""
+    return [
+        Cell(family, strategy, batch, temperature)
+        for batch in batches
+        for strategy in strategies
+        for family in families
+        for temperature in (0.0, 1.0)
+    ]
+
+
+def measure(model: Model, chosen: Sequence[Cell], sizes: Sizes) -> Section:
+    """A row a cell, and one judgement of all."""
+    section = Section(
+        f"auto beside plain, {model.title}",
+        [
+            "family",
+            "strategy",
+            "batch",
+            "temperature",
+            "plain, tokens/s",
+            "auto over plain",
+            "noise",
+            "rounds",
+        ],
+        before=[INTRODUCTION],
+    )
+    against = Contest(model)
+    found = {cell: Found() for cell in chosen}
+    for cell, one in found.items():
+        against.measure(cell, one, sizes.rounds, sizes.cell)
+        if one.ratio.total < CLOSE:
+            against.measure(cell, one, sizes.rounds, sizes.more)
+        print(f"         {cell}: {one.ratio}, noise {_said(one.noise)}", file=sys.stderr, flush=True)
+        section.rows.append(_row(cell, one))
+    section.targets += _targets(model, list(found.values()))
+    section.after.append(_summary(list(found.values())))
+    return section
+
+
+def _row(cell: Cell, one: Found) -> list[str]:
+    asked = [cell.family, cell.strategy, str(cell.batch), f"{cell.temperature:g}"]
+    return [*asked, f"{one.plain.rate:.0f}", str(one.ratio), _said(one.noise), str(one.ratio.rounds)]
+
+
+def _said(noise: float | None) -> str:
+    return "-" if noise is None else f"{noise:.2f}"
+
+
+def _targets(model: Model, found: Sequence[Found]) -> list[Target]:
+    """The worst cell is judged as the issue says it, and the mean beside it, which noise does not move."""
+    worst = min(one.ratio.total for one in found)
+    noise = min((one.noise for one in found if one.noise is not None), default=None)
+    slow = sum(one.ratio.total < SLOWER for one in found)
+    what = f"{model.title}: auto over plain, worst of {len(found)} cells"
+    note = f"{slow} of {len(found)} cells below; the worst of plain over itself is {_said(noise)}"
+    middle = median(one.ratio.total for one in found)
+    return [
+        Target(what, worst, SLOWER, note=note),
+        Target(f"{model.title}: auto over plain, median of {len(found)} cells", middle, SLOWER),
+    ]
+
+
+def _summary(found: Sequence[Found]) -> str:
+    ratios = [one.ratio.total for one in found]
+    noises = [one.noise for one in found if one.noise is not None]
+
+    def said(values: Sequence[float]) -> str:
+        below = sum(value < SLOWER for value in values)
+        middle = f"median {median(values):.2f}, most {max(values):.2f}"
+        return f"least {min(values):.2f}, {middle}, {below} below {SLOWER}"
+
+    lines = [("auto over plain", ratios), ("plain over plain, batch 1", noises)]
+    return "\n".join(f"- {what}: {said(values)}." for what, values in lines if values)
