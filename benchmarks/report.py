@@ -55,10 +55,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def render(machine: Sequence[str], sections: Sequence[Section], remarks: Sequence[str] = ()) -> str:
+def render(
+    machine: Sequence[str], sections: Sequence[Section], remarks: Sequence[str] = (), head: str = HEAD
+) -> str:
     """The whole document."""
     targets = [target.row() for section in sections for target in section.targets]
-    parts = [HEAD, "## Machine", "\n".join(f"- {line}" for line in machine)]
+    parts = [head, "## Machine", "\n".join(f"- {line}" for line in machine)]
     parts += [f"**{remark}**" for remark in remarks]
     parts += ["## Targets", table(["what", "target", "measured", "", ""], targets)]
     for section in sections:

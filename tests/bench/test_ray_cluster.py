@@ -26,13 +26,14 @@ from outthink.testing.endpoint import Endpoint, Powers, writes
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = ["--cluster", "ray", "--workers", "2", "--threads", "1", "--concurrency", "4"]
 
-PATIENCE = 240  # seconds: Ray starts a dozen processes, and the machine may be busy
+PATIENCE = 900  # temporarily
+TRIES = 3  # a node that is not up after 30 seconds gives itself up
 
 pytestmark = [
     pytest.mark.skipif(
         importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'outthink[ray]'"
     ),
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(6000),
 ]
 
 
@@ -40,10 +41,11 @@ class Cluster(NamedTuple):
     """A cluster: the environment of processes that use it, and the process that it is made of."""
 
     environment: dict[str, str]
-    head: int
+    head: subprocess.Popen[str]
 
     def start(self, words: list[str]) -> subprocess.Popen[str]:
         """A command that uses it."""
+        assert self.head.poll() is None, "the cluster has ended"
         command = [sys.executable, "-m", "outthink", *words]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=self.environment, stdout=pipe, stderr=pipe, text=True)
@@ -57,7 +59,7 @@ class Cluster(NamedTuple):
                     found.append(int(folder.name))
             except OSError:  # it has ended
                 continue
-        return [pid for pid in found if self.head in _above(pid)]
+        return [pid for pid in found if self.head.pid in _above(pid)]
 
 
 def _above(pid: int) -> list[int]:
@@ -81,33 +83,34 @@ def cluster() -> Iterator[Cluster]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "PYTHONUNBUFFERED": "1",
     }
+    for _ in range(TRIES):
+        process, address = _head(folder, given)
+        assert process.stdout is not None
+        if any("Ray runtime started" in line for line in process.stdout):
+            break
+        process.wait()
+    else:
+        pytest.fail(f"Ray did not start in {TRIES} tries: the machine may be too busy for it")
+    yield Cluster(given | {"RAY_ADDRESS": address}, process)
+    process.terminate()
+    process.wait(60)
+    process.stdout.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _head(folder: str, environment: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
+    """A node of its own on its way, and its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    head = ["ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
-    head += ["--node-ip-address=127.0.0.1", f"--port={address.split(':')[1]}", f"--temp-dir={folder}"]
-    head += ["--object-store-memory=100000000"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", *head], env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        _until(lambda: process.poll() is not None or _answers(address), PATIENCE)
-        assert process.poll() is None, "Ray did not start"
-        yield Cluster(given | {"RAY_ADDRESS": address}, process.pid)
-    finally:
-        process.terminate()
-        process.wait(60)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _answers(address: str) -> bool:
-    host, port = address.split(":")
-    try:
-        socket.create_connection((host, int(port)), 1).close()
-    except OSError:
-        return False
-    return True
+        port = free.getsockname()[1]
+    words = ["ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
+    words += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={folder}"]
+    words += ["--object-store-memory=100000000"]
+    command, nowhere = [sys.executable, "-m", *words], subprocess.DEVNULL
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=nowhere, text=True)
+    return process, f"127.0.0.1:{port}"
 
 
 def _until(is_so: Callable[[], bool], seconds: float) -> None:
@@ -123,7 +126,11 @@ def write_dataset(path: Path, count: int) -> Path:
 
 
 def ended(process: subprocess.Popen[str], seconds: float = PATIENCE) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=seconds)
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"the command did not end: {process.communicate()}")
     return process.returncode, out, err
 
 
