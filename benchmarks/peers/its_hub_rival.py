@@ -26,9 +26,9 @@ SAMPLES = """{problems} problems of {families}, {n} samples each from `{model}` 
 once. Both choose among the same texts. its_hub votes on what a function makes of each text: *as it comes*
 is its default (the whole text), *same finals* gives it the classes of answers that outthink votes on.
 *Agree*: the same class of answers (the same sample, for best of N), or one that is exactly as frequent:
-its_hub draws lots among those, outthink takes the earlier. *No answer*: how often a text without any answer was chosen.
-Seconds: its public `ainfer` with a model that answers at once, which does the same in N tasks; `select` of
-a strategy here."""
+its_hub draws lots among those, outthink takes the earlier. *No answer*: how often a text without any answer
+was chosen: no answer is a class like others to its_hub, and none to outthink. Seconds: its public `ainfer`
+with a model that answers at once, which does the same in N tasks; `select` of a strategy here."""
 RESAMPLING = """{draws} resamplings of {n} particles with the weights of one population. *Bias*: the largest
 distance of a particle's mean number of copies from n times its share, in standard errors; *variance*: of the
 number of copies, mean over particles; *floor or ceiling*: how often every particle had its whole share."""
@@ -62,7 +62,7 @@ def measure(model: str, quick: bool) -> list[Section]:
     """What its_hub chooses, and what we choose."""
     logging.disable(logging.WARNING)  # it warns of every reply
     try:
-        return [_selection(model, *(2, 4) if quick else (20, 16)), _resampling(200 if quick else 20000)]
+        return [_selection(model, *(2, 4) if quick else (20, 16)), _resampling(200 if quick else 4000)]
     finally:
         logging.disable(logging.NOTSET)
 
@@ -76,8 +76,9 @@ def _selection(model: str, problems: int, n: int) -> Section:
         rows = [_vote(one, theirs(one)) for one in recorded]
         section.rows.append(_row(name, rows))
         if theirs is _same_finals:
-            share = fmean(float(row.agrees) for row in rows)
-            section.targets.append(Target("its_hub's vote on the same finals: agreement", share, 1.0))
+            share = fmean(float(row.agrees) for row in rows if not row.their_none)
+            title = "its_hub's vote on the same finals, where it chose an answer: agreement"
+            section.targets.append(Target(title, share, 1.0))
     rows = [_best(one) for one in recorded]
     section.rows.append(_row("best of N, same scores", rows))
     agreed = fmean(float(row.agrees) for row in rows)
@@ -228,8 +229,10 @@ def _scheme(
     counts = np.array([resample(turn) for turn in range(draws)])
     seconds = (time.perf_counter() - began) / draws
     wanted = len(shares) * shares
-    errors = counts.std(0) / np.sqrt(draws)
-    bias = float(np.max(np.abs(counts.mean(0) - wanted) / np.maximum(errors, 1e-9)))
+    part = wanted - np.floor(wanted)
+    expected = part * (1 - part) if scheme == "systematic" else wanted * (1 - shares)  # variances
+    errors = np.sqrt(np.maximum(expected, 1 / draws) / draws)
+    bias = float(np.max(np.abs(counts.mean(0) - wanted) / errors))
     variance = fmean(pvariance(column) for column in counts.T.tolist())
     whole = np.mean(np.all((counts >= np.floor(wanted)) & (counts <= np.ceil(wanted)), axis=1))
     return [scheme, name, f"{bias:.1f}", f"{variance:.3f}", f"{whole:.3f}", f"{seconds * 1e6:.0f} us"]
