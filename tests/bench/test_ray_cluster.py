@@ -28,6 +28,13 @@ WORKERS = ["--cluster", "ray", "--workers", "2", "--threads", "1", "--concurrenc
 
 PATIENCE = 240  # seconds: Ray starts a dozen processes, and the machine may be busy
 TRIES = 3  # a node that is not up after 30 seconds gives itself up
+# Named, so that the node need not wait for its agents to find some: it gives that up after 15 seconds.
+PORTS = [
+    "dashboard-agent-listen-port",
+    "dashboard-agent-grpc-port",
+    "runtime-env-agent-port",
+    "metrics-export-port",
+]
 
 pytestmark = [
     pytest.mark.skipif(
@@ -102,15 +109,22 @@ def cluster() -> Iterator[Cluster]:
 
 def _head(folder: str, environment: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
     """A node of its own on its way, and its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port, *others = _free_ports(1 + len(PORTS))
     words = ["ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
     words += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={folder}"]
+    words += [f"--{name}={port}" for name, port in zip(PORTS, others, strict=True)]
     words += ["--object-store-memory=100000000"]
     command, nowhere = [sys.executable, "-m", *words], subprocess.DEVNULL
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=nowhere, text=True)
     return process, f"127.0.0.1:{port}"
+
+
+def _free_ports(count: int) -> list[int]:
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
 
 
 def _until(is_so: Callable[[], bool], seconds: float) -> None:

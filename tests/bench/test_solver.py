@@ -57,7 +57,7 @@ def test_an_outcome_travels() -> None:
     solver.close()
     arrived = Outcome(*pickle.loads(pickle.dumps(tuple(outcome))))
     assert arrived.answer is not None and outcome.answer is not None and arrived.answer.receipt is not None
-    assert arrived.answer == outcome.answer and arrived.answer.branch is None
+    assert arrived.answer == outcome.answer and not arrived.answer.others
     assert arrived.answer.receipt.as_dict() == outcome.answer.receipt.as_dict()  # type: ignore[union-attr]
 
 

@@ -46,7 +46,7 @@ class Trouble(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The end of a request: its answer without branches, or why there is none."""
+    """The end of a request: its answer without the others behind it, or why there is none."""
 
     answer: Answer | None
     trouble: Trouble | None
@@ -127,4 +127,4 @@ class Solver:
 def _outcome(answer: Answer | None, error: BaseException | None) -> Outcome:
     if answer is None:
         return Outcome(None, Trouble.of(error or RuntimeError("a run ended without an answer")))
-    return Outcome(replace(answer, branch=None, others=()), None)
+    return Outcome(replace(answer, others=()), None)
