@@ -16,6 +16,7 @@ from outthink.core.types import Answer, Budget, Cost, Sampling
 from outthink.verify.exact import is_right
 
 if TYPE_CHECKING:
+    from outthink.bench.cluster import RayCluster
     from outthink.engine.engine import Engine
     from outthink.engine.request import Request
 
@@ -47,7 +48,7 @@ class Mapping:
 
     def run(
         self,
-        engine: Engine,
+        engine: Engine | RayCluster,
         journal: Journal,
         concurrency: int = 32,
         listen: Callable[[Counts], None] = lambda counts: None,

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 from outthink import spec
 from outthink.cli.options import Mapping, takes
 from outthink.cli.output import console, emit
-from outthink.core.errors import BadInput
+from outthink.core.errors import BadInput, UnknownName
 
 if TYPE_CHECKING:
+    from outthink.bench.cluster import RayCluster
+    from outthink.bench.journal import Journal
     from outthink.bench.mapping import Counts
+    from outthink.engine.request import Request
 
 
 @takes(Mapping)
@@ -21,6 +24,7 @@ def map(options: Mapping) -> None:
     \b
       outthink map questions.jsonl --out runs/answers --strategy "vote(n=8)"
       outthink map gsm8k.jsonl --prompt question --model http://host:8000/v1#model --parquet
+      outthink map questions.jsonl --out runs/answers --cluster ray --workers 4 --threads 8 --concurrency 256
     """
     counts, files = run_map(options)
     if options.json:
@@ -44,6 +48,7 @@ def run_map(options: Mapping) -> tuple[Counts, dict[str, Any]]:
         raise BadInput(f"concurrency={options.concurrency}: give at least 1")
     if not options.file:
         raise BadInput("give a file of JSON lines: outthink map questions.jsonl --out runs/answers")
+    _check_cluster(options)
     if options.parquet:
         need_parquet()
     strategy = spec.parse_one(options.strategy)
@@ -53,7 +58,7 @@ def run_map(options: Mapping) -> tuple[Counts, dict[str, Any]]:
         pass
     folder = Path(options.out)
     with Journal(folder, _config(options, strategy.name)) as journal:
-        engine = options.load()
+        engine = _cluster(options, journal) if options.cluster else options.load()
         try:
             counts = plan.run(engine, journal, options.concurrency, _Shown())
         finally:
@@ -64,6 +69,33 @@ def run_map(options: Mapping) -> tuple[Counts, dict[str, Any]]:
             files["parquet"] = folder / "results.parquet"
             journal.export_parquet(files["parquet"])
     return counts, files
+
+
+def _check_cluster(options: Mapping) -> None:
+    if options.cluster is None:
+        if options.workers is not None:
+            raise BadInput("--workers are those of a cluster: give --cluster ray with it")
+        return
+    if options.cluster != "ray":
+        raise UnknownName("cluster", options.cluster, ["ray"])
+    if options.workers is not None and options.workers < 1:
+        raise BadInput(f"workers={options.workers}: give at least 1")
+    if options.threads is not None and options.threads < 1:
+        raise BadInput(f"threads={options.threads}: give at least 1")
+    from outthink.bench.cluster import need_ray
+
+    need_ray()
+
+
+def _cluster(options: Mapping, journal: Journal) -> RayCluster:
+    """Engines elsewhere; the journal stays here, and counts what is begun again."""
+    from outthink.bench.cluster import RayCluster
+
+    def again(request: Request) -> None:
+        journal.begin(request.tag.number, request.tag.mark)
+
+    gpu = (options.device or "").startswith("cuda")
+    return RayCluster(options.load, options.workers or 0, options.threads or 1, gpu, again)
 
 
 def _config(options: Mapping, strategy: str) -> dict[str, Any]:

@@ -158,6 +158,12 @@ class Mapping(Running):
     reference: Annotated[str | None, Option(help="The field that has the right answer.")] = None
     parquet: Annotated[bool, Option("--parquet", help="Also write results.parquet.")] = False
     concurrency: Annotated[int, Option(help="Problems in work at a time.", rich_help_panel=RUNNING)] = 32
+    cluster: Annotated[
+        str | None, Option(help="Fan out over a cluster: ray (RAY_ADDRESS says which).", metavar="ray")
+    ] = None
+    workers: Annotated[
+        int | None, Option(help="Engines on the cluster, of --threads cores each. [default: one a node]")
+    ] = None
 
 
 @dataclass(frozen=True)
