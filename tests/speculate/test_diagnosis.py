@@ -26,6 +26,7 @@ from outthink.bench.diagnosis import (
     predicted,
 )
 from outthink.bench.diagnosis import trees_of as trees
+from outthink.bench.diagnosis_plot import draw
 from outthink.cli import run as command
 from outthink.core.drafting import Tip
 from outthink.core.jobs import Draw
@@ -222,6 +223,11 @@ def test_a_diagnosis_of_requests() -> None:
     assert found.trees.accepted <= found.trees.hindsight and found.trees.expected <= found.trees.best_known
     assert found.speed.tokens_per_pass > 1 and [rows for rows, _, _ in found.curve] == list(module.CURVE_ROWS)
     assert json.loads(json.dumps(found.as_dict()))["trees"]["steps"] == found.trees.steps
+    for panel in draw(found).axes:
+        (left, right), (bottom, top) = panel.get_xlim(), panel.get_ylim()
+        for x, y in (point for line in panel.lines for point in line.get_xydata()):
+            assert left <= x <= right and bottom <= y <= top, "outside of its panel"
+        assert all(bar.get_height() <= top for bar in panel.patches)
 
 
 def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

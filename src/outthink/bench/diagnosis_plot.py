@@ -48,6 +48,10 @@ def draw(found: Diagnosis, ink: Ink = LIGHT) -> Figure:
     curve.plot(rows, [1000 * f for _, f, _ in found.curve], "s--", color=COLOURS[3], label="forward")
     curve.set_xscale("log", base=2)
     curve.legend(frameon=False, labelcolor=ink.text)
+    for panel in (depth, position):
+        panel.set_ylim(0, 102)
+    for panel in (trees, curve):
+        panel.set_ylim(bottom=0)  # after what is drawn: it ends the choice of a top
     said = f"speed-up {found.speed.predicted:.2f}x predicted, {found.speed.measured:.2f}x measured"
     figure.suptitle(said, color=ink.text, fontsize=11)
     return figure
@@ -60,6 +64,5 @@ def _dress(panel: Axes, x: str, y: str, ink: Ink) -> None:
     panel.tick_params(colors=ink.text)
     panel.grid(color=ink.grid)
     panel.set_axisbelow(True)
-    panel.set_ylim(bottom=0)
     for side in panel.spines.values():
         side.set_color(ink.line)
