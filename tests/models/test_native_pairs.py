@@ -41,7 +41,7 @@ def test_a_product_is_that_of_rounded_numbers(
     embed[:20] = rows
     gain = torch.zeros(-(-depth // 64) * 64)
     gain[:depth] = 1 + torch.rand(depth) * depth**0.5
-    parts = Parts([], embed, PairPanels.pack(weight, bias), gain)  # type: ignore[arg-type]
+    parts = Parts([], embed, PairPanels.pack(weight, bias), gain, gain)  # type: ignore[arg-type]
     model = NativeModel(shape, tiny.config, parts, torch.bfloat16, PAIRS)
     seen: dict[int, torch.Tensor] = {}
     many = [i % 20 for i in range(230)]

@@ -33,7 +33,7 @@ def test_ask_watch_and_pay(server: Served, browser: Browser) -> None:
     browser.until("document.body.dataset.model === 'pocket'")
     assert browser.js("document.querySelectorAll('#strategies option').length") >= 8
     browser.js(
-        "document.getElementById('strategy').value = 'vote(n=5)', document.getElementById('seed').value = 3"
+        "document.getElementById('strategy').value = 'vote(n=24)', document.getElementById('seed').value = 3"
     )
     browser.js("document.getElementById('go').click()")
     grown: set[int] = set()
@@ -46,13 +46,13 @@ def test_ask_watch_and_pay(server: Served, browser: Browser) -> None:
     assert len(grown) > 3  # it was seen to grow
     browser.until("document.querySelectorAll('#tree .best circle').length >= 1")
     shoot(browser, "done")
-    reply = server.post(model="pocket+vote(n=5)", seed=3, temperature=0.8).json()
+    reply = server.post(model="pocket+vote(n=24)", seed=3, temperature=0.8).json()
     assert text(browser, "answer") == reply["choices"][0]["message"]["content"]
     assert reply["outthink"]["answers"][0]["final"] in text(browser, "final")
-    assert browser.js("document.querySelectorAll('#tree circle').length") == 5
+    assert browser.js("document.querySelectorAll('#tree circle').length") == 24
     receipt = text(browser, "receipt")
     assert f"{reply['outthink']['receipt']['logical']['written']}" in receipt.replace(",", "")
-    assert "vote(n=5)" in text(browser, "told") and "seed 3" in text(browser, "told")
+    assert "vote(n=24)" in text(browser, "told") and "seed 3" in text(browser, "told")
     assert browser.said == []
 
 

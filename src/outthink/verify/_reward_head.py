@@ -10,8 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from outthink.core.branch import Branch, Place
 from outthink.core.errors import BadInput
 from outthink.core.fingerprint import fingerprint
@@ -35,6 +33,8 @@ class Head(NamedTuple):
 
     def value(self, x: Sequence[float]) -> float:
         """Of one row at a time: a batch would change the last bits."""
+        import numpy as np
+
         inner = np.maximum(self.first @ np.asarray(x) + self.bias, 0.0)
         logit = float(inner @ self.second) + self.offset
         return 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0
@@ -104,7 +104,8 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _tensors(path: Path) -> list[Any]:
-    """The tensors of a head as float64. The import is here because most runs need none."""
+    """The tensors of a head as float64. Imports are here because most runs need none."""
+    import numpy as np
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
