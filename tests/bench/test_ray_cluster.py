@@ -247,7 +247,6 @@ def test_a_worker_that_is_killed_loses_what_it_had_in_work(killing: Killing) -> 
     killing.wait(answers=6)
     assert len(killing.cluster.workers()) == 2
     os.kill(killing.cluster.workers()[0], signal.SIGKILL)
-    killing.wait(answers=16)
     killing.endpoint.powers = Powers()
     code, _, err = ended(killing.process)
     assert code == 0, err
