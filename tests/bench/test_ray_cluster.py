@@ -191,18 +191,24 @@ class Killing:
         self.endpoint, self.cluster, self.out = endpoint, cluster, folder / "out"
         file = write_dataset(folder / "in.jsonl", 40)
         self.words = ["map", str(file), "--model", endpoint.spec, "--out", str(self.out), *WORKERS]
-        endpoint.powers = Powers(per_token=0.03)
+        endpoint.powers = Powers(per_token=0.1)
         self.process = cluster.start(self.words)
 
     def wait(self, answers: int) -> None:
-        _until(lambda: self.done() >= answers or self.process.poll() is not None, PATIENCE)
+        """Until there are so many answers, and four problems in work: two on each worker, as is its share."""
+
+        def is_so() -> bool:
+            return self.count("done") >= answers and self.count("begun") == 4
+
+        _until(lambda: is_so() or self.process.poll() is not None, PATIENCE)
         assert self.process.poll() is None, self.process.communicate()
 
-    def done(self) -> int:
-        """How many answers are in the journal."""
+    def count(self, state: str) -> int:
+        """How many problems are in that state in the journal."""
         try:
             with sqlite3.connect(f"file:{self.out / 'journal.sqlite'}?mode=ro", uri=True) as base:
-                count = base.execute("SELECT count(*) FROM results WHERE state = 'done'").fetchone()[0]
+                query = "SELECT count(*) FROM results WHERE state = ?"
+                count = base.execute(query, (state,)).fetchone()[0]
             base.close()
             return int(count)
         except sqlite3.Error:
@@ -239,9 +245,8 @@ def killing(tmp_path: Path, cluster: Cluster) -> Iterator[Killing]:
 
 def test_a_worker_that_is_killed_loses_what_it_had_in_work(killing: Killing) -> None:
     killing.wait(answers=6)
-    _until(lambda: len(killing.cluster.workers()) == 2, PATIENCE)
+    assert len(killing.cluster.workers()) == 2
     os.kill(killing.cluster.workers()[0], signal.SIGKILL)
-    killing.wait(answers=16)
     killing.endpoint.powers = Powers()
     code, _, err = ended(killing.process)
     assert code == 0, err
@@ -253,7 +258,7 @@ def test_a_driver_that_is_killed_loses_what_was_in_work(killing: Killing) -> Non
     killing.process.send_signal(signal.SIGKILL)
     assert killing.process.wait(10) == -signal.SIGKILL
     _until(lambda: not killing.cluster.workers(), PATIENCE)
-    kept, asked = killing.done(), len(killing.asked())
+    kept, asked = killing.count("done"), len(killing.asked())
     assert 10 <= kept < 40 and kept <= asked <= kept + 4
     killing.endpoint.powers = Powers()
     code, _, err = ended(killing.cluster.start(killing.words))
