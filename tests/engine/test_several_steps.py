@@ -15,7 +15,8 @@ from outthink.core.types import Answer, Budget, Sampling
 from outthink.engine import steady
 from outthink.engine.ends import Ends
 from outthink.engine.engine import Engine
-from outthink.engine.place import Flight, Place
+from outthink.engine.flight import Flight
+from outthink.engine.place import Place
 from outthink.engine.request import Request
 from outthink.engine.steady import Steady
 from outthink.strategy.vote import Vote

@@ -15,13 +15,14 @@ import torch
 from conftest import LEVELS
 from forests import Branch, Forest, evaluate
 
-from outthink.backends.load import embedded
+from outthink.backends.load import embedded, load_backend
 from outthink.core.batch import Batch, Segment
 from outthink.core.jobs import Draw, Drawn
 from outthink.core.types import Sampling
 from outthink.models import Model, ModelError, load
 from outthink.models.loader import load_model
 from outthink.models.native import NativeModel, Panels, _native, draw_plain
+from outthink.models.pages import BLOCK, Arena
 
 pytestmark = pytest.mark.skipif(_native is None, reason="the native extension is not built")
 Logits = dict[tuple[int, int], torch.Tensor]
@@ -353,3 +354,24 @@ def test_a_forked_process_has_threads_of_its_own(save_tiny: Any) -> None:
     child.join(20)
     child.kill()
     assert child.exitcode == 0 and queue.get() is True
+
+
+def test_weights_lie_on_lines_of_an_arena_and_last_as_long_as_they_are_used() -> None:
+    arena = Arena()
+    given = [
+        torch.arange(n, dtype=kind) for n, kind in ((5, torch.float32), (70, torch.uint8), (0, torch.float32))
+    ]
+    held = [arena.hold(one) for one in given]
+    assert all(torch.equal(a, b) for a, b in zip(given, held, strict=True))
+    assert all(one.data_ptr() % 64 == 0 for one in held[:2]) and held[1].data_ptr() - held[0].data_ptr() == 64
+    large = arena.hold(torch.ones(BLOCK // 4 + 1))  # more than a block
+    del arena
+    held[0] += 1
+    assert held[1].tolist() == list(range(70)) and large.sum() == BLOCK // 4 + 1
+
+
+def test_a_receipt_counts_the_bytes_of_packed_weights() -> None:
+    """bfloat16 numbers take two bytes in whatever type they are computed, 8-bit ones about one."""
+    read = {dtype: load_backend("pocket", dtype).about.prices.weight_bytes for dtype in ("float32", "int8")}
+    assert read["float32"] == pytest.approx(2 * 4_690_000, rel=0.01)
+    assert 0.5 < read["int8"] / read["float32"] < 0.6  # its head is not in 8 bits

@@ -42,7 +42,7 @@ def prices(config: ModelConfig) -> Prices:
         flops_row=2.0 * body,
         flops_head=2.0 * table,
         flops_context=4.0 * config.layers * config.heads * config.head_dim,
-        weight_bytes=float(config.bytes),
+        weight_bytes=float(config.bytes),  # of torch; native kernels pack them, and say so
         slot_bytes=float(config.cache_bytes_per_slot),
     )
 
@@ -111,7 +111,7 @@ def load_backend(
         config.vocab,
         config.max_positions,
         eos,
-        prices(config),
+        prices(config)._replace(weight_bytes=getattr(loaded.model, "weight_bytes", float(config.bytes))),
         config.layers,
         str(path),
     )

@@ -9,7 +9,7 @@ from outthink.core.types import Cost
 
 if TYPE_CHECKING:
     from outthink.core.branch import Branch
-    from outthink.engine.place import Flight, Reading
+    from outthink.engine.flight import Flight, Reading
     from outthink.engine.request import Run
     from outthink.engine.stretch import Stretch
 

@@ -12,7 +12,8 @@ from outthink.core.ledger import Request as Reservation
 from outthink.core.tasks import Evaluate, Offload, Task
 from outthink.core.types import Answer, Receipt
 from outthink.engine.accounts import reading_demand, settle_reading, settle_stretch, writing_demand
-from outthink.engine.place import Place, Reading, Work, is_near
+from outthink.engine.flight import Reading, Work
+from outthink.engine.place import Place, is_near
 from outthink.engine.remote import RemotePlace
 from outthink.engine.request import Run
 from outthink.engine.stretch import Stretch

@@ -13,7 +13,8 @@ from outthink.engine.sketch import sketch
 from outthink.engine.stretch import Stretch
 
 if TYPE_CHECKING:
-    from outthink.engine.place import Place, Work
+    from outthink.engine.flight import Work
+    from outthink.engine.place import Place
 
 
 def draft(works: Sequence[Work], place: Place) -> list[Stretch]:

@@ -25,10 +25,11 @@ from outthink.core.tasks import Trampoline
 from outthink.core.types import Answer, Cost
 from outthink.engine.accounts import charge_pass
 from outthink.engine.desk import Desk
+from outthink.engine.flight import Flight, Work
 from outthink.engine.limits import Limits
 from outthink.engine.memory import Memory
 from outthink.engine.offload import Offloads
-from outthink.engine.place import Flight, Place, Work
+from outthink.engine.place import Place
 from outthink.engine.remote import RemotePlace
 from outthink.engine.request import Request, Run, root_key
 from outthink.engine.speculator import open_chance

@@ -9,7 +9,7 @@ from outthink.core.errors import BudgetExceeded
 from outthink.core.ledger import Request as Reservation
 from outthink.core.ledger import Scope, grants
 from outthink.core.tasks import Task, Trampoline
-from outthink.engine.place import Work
+from outthink.engine.flight import Work
 
 
 class Limits:

@@ -7,91 +7,29 @@ work wait.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from outthink.core.batch import Batch, Move
-from outthink.core.branch import Ask, Branch, ReadWork
 from outthink.core.errors import CacheFull
-from outthink.core.jobs import Drawn, Inbox, PassJob, PassResult, Read
+from outthink.core.jobs import Inbox, PassJob, PassResult, Read
 from outthink.core.protocols import Backend
-from outthink.core.tasks import Task
 from outthink.core.tree import Cursor, Node, NoRoom, Tree
-from outthink.core.types import Cost, Dist, Want
+from outthink.core.types import Want
 from outthink.engine.curve import Curve
 from outthink.engine.drafts import draft
 from outthink.engine.ends import Ends
+from outthink.engine.flight import Flight, Plan, Reading, Work
+from outthink.engine.landing import landed
 from outthink.engine.packing import pack
 from outthink.engine.scheduler import Waiting, chunk, fair, first_come, share, urgent
 from outthink.engine.steady import Steady
 from outthink.engine.stretch import Stretch
 
 if TYPE_CHECKING:
-    from outthink.core.ledger import Request as Reservation
     from outthink.engine.request import Run
 
 CUT = 32  # slots of a tail that is cut rather than moved when it cannot grow where it is
 LOOKAHEAD = 64  # slots that a growing tail takes at a time, when its length is not known to be shorter
-
-
-@dataclass(slots=True, eq=False)
-class Reading:
-    """A `ReadWork` in progress."""
-
-    work: ReadWork
-    task: Task
-    run: Run
-    left: dict[int, Ask] = field(default_factory=dict)
-    dists: dict[int, Dist] = field(default_factory=dict)
-    reservation: Reservation | None = None
-
-    @property
-    def branch(self) -> Branch:
-        return self.work.branch
-
-    @property
-    def is_hidden(self) -> bool:
-        """Whether it wants hidden states: they are computed in passes of their own."""
-        return any(ask.want.hidden for ask in self.left.values())
-
-
-Work = Stretch | Reading
-
-
-@dataclass(slots=True)
-class Plan:
-    """One pass while it is being put together."""
-
-    room: int
-    ranges: dict[Node, list[tuple[int, int]]] = field(default_factory=dict)
-    wanted: set[tuple[Node, int]] = field(default_factory=set)
-    moves: list[list[Move]] = field(default_factory=lambda: [[]])
-    draws: list[tuple[Stretch, int, Node, int]] = field(
-        default_factory=list
-    )  # (whose, node of its draft, row)
-    reads: list[tuple[Reading, int, Node, int]] = field(default_factory=list)
-    rows: dict[Work, int] = field(default_factory=dict)  # new rows by who brought them
-    again: list[tuple[Stretch, int, int]] = field(
-        default_factory=list
-    )  # draws from logits that the backend has kept: (whose, node of its draft, number)
-    is_hidden: bool = False  # for hidden states, not for logits
-
-
-@dataclass(slots=True)
-class Flight:
-    """A pass on its way: the job, and whose draws and reads are in it."""
-
-    plan: Plan
-    job: PassJob
-    cost: Cost
-    writers: list[tuple[Stretch, int]]  # one for each draw: whose, and after which node of its draft
-    where: dict[tuple[Node, int], int]  # wanted rows
-    tops: list[int] = field(default_factory=list)  # draws whose likeliest tokens are read too, for drafters
-    steady: Steady | None = None  # set where the pass was made from the last one
-    wrote: list[tuple[Stretch, list[int]]] = field(
-        default_factory=list
-    )  # after landing: tokens that were written
 
 
 class Place:
@@ -362,88 +300,10 @@ class Place:
 
     def land(self, flight: Flight, result: PassResult) -> list[Work]:
         """Take a pass's results; the work that has ended by them."""
-        if flight.steady is not None:
-            flight.steady.ran(flight.job.steps, result.seconds)
-        if result.before:
-            return self._land_all(flight, [*result.before, result.drawn])
-        self._mark(flight)
-        ended: list[Work] = []
-        drafting: dict[Stretch, tuple[dict[int, Drawn], dict[int, Any]]] = {}
-        for (stretch, at), drawn in zip(flight.writers, result.drawn, strict=True):
-            if stretch not in self.works:
-                continue
-            if stretch.speculator is not None and (
-                stretch.growth is not None or not stretch.speculator.is_asleep
-            ):
-                drafting.setdefault(stretch, ({}, {}))[0][at] = drawn
-                continue
-            flight.wrote.append((stretch, [drawn.token]))
-            if stretch.push(drawn) or stretch.is_starved():
-                ended.append(stretch)
-        for i, dist in zip(flight.tops, result.dists[len(flight.plan.reads) :], strict=True):
-            stretch, at = flight.writers[i]
-            if stretch in drafting:
-                drafting[stretch][1][at] = dist.top
-        for stretch, (heard, tops) in drafting.items():
-            is_over, tokens = stretch.take(heard, tops)
-            flight.wrote.append((stretch, tokens))
-            if is_over:
-                ended.append(stretch)
-        for (reading, i, _, _), dist in zip(flight.plan.reads, result.dists, strict=False):
-            if reading in self.works:
-                reading.dists[i] = dist
-                del reading.left[i]
-                if not reading.left:
-                    ended.append(reading)
+        ended = landed(self, flight, result)
         for work in ended:
             self.drop(work)
         return ended
-
-    def _land_all(self, flight: Flight, steps: Sequence[list[Drawn]]) -> list[Work]:
-        """Take the results of several steps."""
-        steady = flight.steady
-        assert steady is not None
-        flight.cost = self.backend.price(flight.job)
-        ended: list[Work] = []
-        more = 0
-        columns, keep, rows = zip(*steps, strict=True), flight.job.keep, len(steady.rows)
-        self.rows += rows * (len(steps) - 1)
-        for row, (stretch, node, column) in enumerate(zip(steady.rows, steady.nodes, columns, strict=True)):
-            length = len(node.tokens)
-            taken = stretch.push_all(column)
-            computed = min(length + len(steps) - 1, len(node.tokens))
-            more += computed - node.computed
-            node.computed = computed
-            if keep:
-                until = min(length - 1 + len(steps), len(node.tokens))
-                node.rows[length - 1 : until] = range(
-                    keep + row, keep + row + rows * (until - length + 1), rows
-                )
-            flight.wrote.append((stretch, [drawn[0] for drawn in column[:taken]]))
-            if stretch.reason or stretch.is_starved():
-                ended.append(stretch)
-        self.tree.filled += more
-        self.tree.peak = max(self.tree.peak, self.tree.filled)
-        for work in ended:
-            self.drop(work)
-        return ended
-
-    def _mark(self, flight: Flight) -> None:
-        """What has cache now, and where the logits of each row are kept."""
-        keep = flight.job.keep
-        if flight.steady is not None:
-            for row, node in enumerate(flight.steady.nodes):
-                node.computed += 1
-                if keep:
-                    node.rows[-1] = keep + row
-            self.tree.filled += len(flight.steady.nodes)
-            self.tree.peak = max(self.tree.peak, self.tree.filled)
-            return
-        for node, ranges in flight.plan.ranges.items():
-            self.tree.mark(node, max(high for _, high in ranges))
-        if keep:
-            for (node, upto), row in flight.where.items():
-                node.rows[upto - 1] = keep + row
 
     def drop(self, work: Work) -> None:
         """A piece of work no longer waits."""

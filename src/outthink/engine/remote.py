@@ -18,7 +18,7 @@ from outthink.core.jobs import Bill, Drawn, Ended, GenerateJob, Inbox, Piece, Re
 from outthink.core.protocols import Backend
 from outthink.core.tree import Tree
 from outthink.core.types import Can, Cost, Dist, Sampling
-from outthink.engine.place import Reading, Work
+from outthink.engine.flight import Reading, Work
 from outthink.engine.stretch import StopText, Stretch
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from outthink.engine.stretch import Stretch
 if TYPE_CHECKING:
     from outthink.core.tree import Node, Tree
     from outthink.engine.ends import Ends
-    from outthink.engine.place import Plan, Work
+    from outthink.engine.flight import Plan, Work
 
 MOST_STEPS = 16  # in one job
 LONGEST = 0.02  # seconds of a job of several steps: so late may whoever comes meanwhile be

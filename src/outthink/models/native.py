@@ -29,6 +29,7 @@ from outthink.models.base import ModelConfig
 from outthink.models.config import Shape
 from outthink.models.errors import ModelError
 from outthink.models.int8_panels import PANEL, Int8Panels
+from outthink.models.pages import Arena
 from outthink.models.pair_panels import PairPanels
 
 try:
@@ -139,17 +140,26 @@ def _address(tensor: torch.Tensor | None) -> int:
 class NativeAssembly(Assembly):
     """Packs matrices as they are read. Gains stay beside them, so that what was bfloat16 remains so."""
 
+    def parts(self) -> Parts:
+        """All of the model."""
+        self.arena = Arena()
+        return super().parts()
+
     def _gained(self, weight: torch.Tensor, norm: str) -> tuple[torch.Tensor, torch.Tensor]:
         width = weight.shape[1]
         gain = self.weights.get(f"{norm}.weight", width).double() * width**0.5
         return weight, _line(gain)
 
     def _linear(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Packed:  # type: ignore[override]
-        return Int8Panels.pack(weight, bias) if self.int8 else self._float(weight, bias)
+        return self._held(Int8Panels.pack(weight, bias) if self.int8 else self._float(weight, bias))
 
-    def _head(self, weight: torch.Tensor) -> Panels | PairPanels:  # type: ignore[override]
+    def _head(self, weight: torch.Tensor) -> Packed:  # type: ignore[override]
         """The head is never in 8 bits, but in a variant that drafts."""
-        return self._float(weight, None)
+        return self._held(self._float(weight, None))
+
+    def _held(self, packed: Packed) -> Packed:
+        """On large pages."""
+        return replace(packed, data=self.arena.hold(packed.data))
 
     def _float(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Panels | PairPanels:
         return Panels.pack(weight, bias, self.dtype)
@@ -196,6 +206,13 @@ class NativeModel:
         self.threads = 0  # of the pool; 0: as many as torch has
         self.copy: Int8Copy | None = None
         self.handle = _native.create(*_sizes(shape), *_addresses(parts))
+
+    @property
+    def weight_bytes(self) -> float:
+        """What a pass reads of matrices."""
+        parts: Any = self.parts
+        matrices = [parts.head, *(matrix for layer in parts.layers for matrix in layer.matrices)]
+        return float(sum(matrix.bytes for matrix in matrices))
 
     def new_store(self, slots: int) -> Store:
         """An empty cache of that many slots."""

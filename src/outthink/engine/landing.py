@@ -1,0 +1,95 @@
+"""What a pass's results do: tokens to who writes, distributions to who reads, cache to the tree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from outthink.core.jobs import Drawn, PassResult
+from outthink.engine.flight import Flight, Work
+from outthink.engine.stretch import Stretch
+
+if TYPE_CHECKING:
+    from outthink.engine.place import Place
+
+
+def landed(place: Place, flight: Flight, result: PassResult) -> list[Work]:
+    """Take a pass's results; the work that has ended by them."""
+    if flight.steady is not None:
+        flight.steady.ran(flight.job.steps, result.seconds)
+    if result.before:
+        return _several(place, flight, [*result.before, result.drawn])
+    _mark(place, flight)
+    ended: list[Work] = []
+    drafting: dict[Stretch, tuple[dict[int, Drawn], dict[int, Any]]] = {}
+    for (stretch, at), drawn in zip(flight.writers, result.drawn, strict=True):
+        if stretch not in place.works:
+            continue
+        if stretch.speculator is not None and (
+            stretch.growth is not None or not stretch.speculator.is_asleep
+        ):
+            drafting.setdefault(stretch, ({}, {}))[0][at] = drawn
+            continue
+        flight.wrote.append((stretch, [drawn.token]))
+        if stretch.push(drawn) or stretch.is_starved():
+            ended.append(stretch)
+    for i, dist in zip(flight.tops, result.dists[len(flight.plan.reads) :], strict=True):
+        stretch, at = flight.writers[i]
+        if stretch in drafting:
+            drafting[stretch][1][at] = dist.top
+    for stretch, (heard, tops) in drafting.items():
+        is_over, tokens = stretch.take(heard, tops)
+        flight.wrote.append((stretch, tokens))
+        if is_over:
+            ended.append(stretch)
+    for (reading, i, _, _), dist in zip(flight.plan.reads, result.dists, strict=False):
+        if reading in place.works:
+            reading.dists[i] = dist
+            del reading.left[i]
+            if not reading.left:
+                ended.append(reading)
+    return ended
+
+
+def _several(place: Place, flight: Flight, steps: Sequence[list[Drawn]]) -> list[Work]:
+    """Take the results of several steps."""
+    steady = flight.steady
+    assert steady is not None
+    flight.cost = place.backend.price(flight.job)
+    ended: list[Work] = []
+    more = 0
+    columns, keep, rows = zip(*steps, strict=True), flight.job.keep, len(steady.rows)
+    place.rows += rows * (len(steps) - 1)
+    for row, (stretch, node, column) in enumerate(zip(steady.rows, steady.nodes, columns, strict=True)):
+        length = len(node.tokens)
+        taken = stretch.push_all(column)
+        computed = min(length + len(steps) - 1, len(node.tokens))
+        more += computed - node.computed
+        node.computed = computed
+        if keep:
+            until = min(length - 1 + len(steps), len(node.tokens))
+            node.rows[length - 1 : until] = range(keep + row, keep + row + rows * (until - length + 1), rows)
+        flight.wrote.append((stretch, [drawn[0] for drawn in column[:taken]]))
+        if stretch.reason or stretch.is_starved():
+            ended.append(stretch)
+    place.tree.filled += more
+    place.tree.peak = max(place.tree.peak, place.tree.filled)
+    return ended
+
+
+def _mark(place: Place, flight: Flight) -> None:
+    """What has cache now, and where the logits of each row are kept."""
+    keep = flight.job.keep
+    if flight.steady is not None:
+        for row, node in enumerate(flight.steady.nodes):
+            node.computed += 1
+            if keep:
+                node.rows[-1] = keep + row
+        place.tree.filled += len(flight.steady.nodes)
+        place.tree.peak = max(place.tree.peak, place.tree.filled)
+        return
+    for node, ranges in flight.plan.ranges.items():
+        place.tree.mark(node, max(high for _, high in ranges))
+    if keep:
+        for (node, upto), row in flight.where.items():
+            node.rows[upto - 1] = keep + row
