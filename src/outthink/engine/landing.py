@@ -17,6 +17,7 @@ def landed(place: Place, flight: Flight, result: PassResult) -> list[Work]:
     """Take a pass's results; the work that has ended by them."""
     if flight.steady is not None:
         flight.steady.ran(flight.job.steps, result.seconds)
+        place.paces[len(flight.job.batch)] = flight.steady.pace
     if result.before:
         return _several(place, flight, [*result.before, result.drawn])
     _mark(place, flight)

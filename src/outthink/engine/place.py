@@ -58,6 +58,7 @@ class Place:
         self._curve: Curve | None = None
         self.steady: Steady | None = None  # the pass that may be repeated one token on
         self.ends = Ends(backend.tokenizer, about.vocab)
+        self.paces: dict[int, float] = {}  # seconds of the last step of so many decode rows
         self.runs_on = bool(getattr(backend, "runs_on", False))
         self.is_cutting = bool(getattr(backend, "moves_are_dear", False))
         self.is_tight = False
@@ -114,7 +115,10 @@ class Place:
         return flight
 
     def _steady(self, plan: Plan, batch: Batch, near: list[Work]) -> Steady | None:
-        return Steady.after(plan, batch, near, self.tree, self.ends)
+        steady = Steady.after(plan, batch, near, self.tree, self.ends)
+        if steady is not None:
+            steady.pace = self.paces.get(len(batch), 0.0)
+        return steady
 
     def _fly_steady(self, steady: Steady, inbox: Inbox, steps: int) -> Flight:
         """The last pass, one token on, and up to so many steps from there."""
