@@ -138,6 +138,29 @@ def test_the_step_that_draws_an_end_is_the_last(save_tiny: Any, level: str) -> N
     assert model.write(batch, store, draws, 1.0, 12, bytes(ends))[1] == steps[: last + 1]
 
 
+def test_branches_that_share_a_row_go_on_until_they_part(save_tiny: Any, level: str) -> None:
+    model = load_model(save_tiny("llama"), kernels=level)
+    assert isinstance(model, NativeModel)
+    batch, ends = leaves(2, prompt=20, tail=2), bytes(model.shape.vocab)
+
+    def write(keys: list[tuple[int, int]]) -> list[list[Drawn]]:
+        """Of draws (row, key)."""
+        draws = [Draw(row, key, 21, Sampling(temperature=1.0), ()) for row, key in keys]
+        logits, steps, _ = model.write(batch, model.new_store(1000), draws, 1.0, 9, ends)
+        assert len(logits) == 2 * len(steps)
+        return steps
+
+    alone = write([(0, 11), (1, 13)])
+    assert [[a, a, b] for a, b in alone] == write([(0, 11), (0, 11), (1, 13)])
+    parting = write([(0, 11), (0, 12), (1, 13)])
+    tokens = [[drawn.token for drawn in step] for step in parting]
+    assert all(a == b for a, b, _ in tokens[:-1]) and tokens[-1][0] != tokens[-1][1]
+    assert [[a, c] for a, _, c in parting] == alone[: len(parting)]
+    for wrong in ([(1, 1), (0, 1)], [(0, 1), (0, 1)], [(0, 1), (1, 1), (0, 1)]):
+        with pytest.raises(ValueError, match="row"):
+            write(wrong)
+
+
 @pytest.mark.parametrize(
     "change",
     [

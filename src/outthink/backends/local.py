@@ -197,9 +197,13 @@ class LocalBackend:
             began = time.perf_counter()
             steps.append(self.draw(logits[-1], draws))
             drawing += time.perf_counter() - began
-            if len(steps) == job.steps or any(job.ends[drawn.token] for drawn in steps[-1]):
+            tokens: dict[int, int] = {}  # by row
+            parts = False
+            for one, drawn in zip(draws, steps[-1], strict=True):
+                parts |= tokens.setdefault(one.row, drawn.token) != drawn.token
+            if len(steps) == job.steps or parts or any(job.ends[token] for token in tokens.values()):
                 return torch.cat(logits), steps, drawing
-            batch = batch.after([drawn.token for drawn in steps[-1]])
+            batch = batch.after(list(tokens.values()))
             draws = [d._replace(position=d.position + 1) for d in draws]
 
     def _beside_kept(self, job: PassJob, logits: torch.Tensor | None) -> torch.Tensor:

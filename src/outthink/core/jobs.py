@@ -56,8 +56,9 @@ class Variant(NamedTuple):
 class PassJob:
     """One forward over packed rows, then draws and reads on the wanted ones.
 
-    With `steps`, up to so many passes, each made from the one before it: every row's token is what was drawn
-    from it, one slot and one position on.
+    With `steps`, up to so many passes, each made from the one before it: every row's token is what was
+    drawn from it, one slot and one position on. Draws then come row by row; where those of a row differ, the
+    step is the last one.
     """
 
     batch: Batch

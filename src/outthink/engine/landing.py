@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from outthink.core.jobs import Drawn, PassResult
+from outthink.core.tree import Node
 from outthink.engine.flight import Flight, Work
+from outthink.engine.steady import Steady
 from outthink.engine.stretch import Stretch
 
 if TYPE_CHECKING:
@@ -58,24 +60,32 @@ def _several(place: Place, flight: Flight, steps: Sequence[list[Drawn]]) -> list
     assert steady is not None
     flight.cost = place.backend.price(flight.job)
     ended: list[Work] = []
-    more = 0
-    columns, keep, rows = zip(*steps, strict=True), flight.job.keep, len(steady.rows)
-    place.rows += rows * (len(steps) - 1)
-    for row, (stretch, node, column) in enumerate(zip(steady.rows, steady.nodes, columns, strict=True)):
+    more, last = 0, -1
+    place.rows += len(steady.nodes) * (len(steps) - 1)
+    for stretch, row, column in zip(steady.rows, steady.places, zip(*steps, strict=True), strict=True):
+        node = steady.nodes[row]
         length = len(node.tokens)
         taken = stretch.push_all(column)
-        computed = min(length + len(steps) - 1, len(node.tokens))
-        more += computed - node.computed
-        node.computed = computed
-        if keep:
-            until = min(length - 1 + len(steps), len(node.tokens))
-            node.rows[length - 1 : until] = range(keep + row, keep + row + rows * (until - length + 1), rows)
+        if row != last:  # the first of those that share it; others go the same way, and may part at the end
+            more += _fill(node, length, len(steps), flight.job.keep + row if flight.job.keep else 0, steady)
+            last = row
         flight.wrote.append((stretch, [drawn[0] for drawn in column[:taken]]))
         if stretch.reason or stretch.is_starved():
             ended.append(stretch)
     place.tree.filled += more
     place.tree.peak = max(place.tree.peak, place.tree.filled)
     return ended
+
+
+def _fill(node: Node, length: int, steps: int, keep: int, steady: Steady) -> int:
+    """A leaf had `length` tokens before so many steps: what has cache now, and where logits are kept, one row
+    of each step `keep`, the others that many later; by how many tokens there is more cache."""
+    until, rows = min(length - 1 + steps, len(node.tokens)), len(steady.nodes)
+    more = until - node.computed
+    node.computed = until
+    if keep:
+        node.rows[length - 1 : until] = range(keep, keep + rows * (until - length + 1), rows)
+    return more
 
 
 def _mark(place: Place, flight: Flight) -> None:

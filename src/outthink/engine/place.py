@@ -123,16 +123,18 @@ class Place:
     def _fly_steady(self, steady: Steady, inbox: Inbox, steps: int) -> Flight:
         """The last pass, one token on, and up to so many steps from there."""
         batch, plan, self.was_hidden = steady.step(), Plan(0), False
-        plan.rows = dict.fromkeys(steady.rows, 1)
-        draws = [stretch.draw(row) for row, stretch in enumerate(steady.rows)]
+        draws = [stretch.draw(row) for stretch, row in zip(steady.rows, steady.places, strict=True)]
+        for stretch, row in zip(steady.rows, steady.places, strict=True):
+            if len(plan.rows) == row:  # who comes first brings it
+                plan.rows[stretch] = 1
         tops = [(i, s.speculator.source.tops) for i, s in enumerate(steady.rows) if s.speculator]
         job = PassJob(
             batch,
             draws,
-            [Read(i, Want(top=k)) for i, k in tops if k],
-            keep=self.rows if len(draws) * steps <= self.kept_rows // 4 else 0,
+            [Read(steady.places[i], Want(top=k)) for i, k in tops if k],
+            keep=self.rows if len(batch) * steps <= self.kept_rows // 4 else 0,
         )
-        self.rows += len(draws)
+        self.rows += len(batch)
         flight = Flight(plan, job, self.backend.price(job), [(s, -1) for s in steady.rows], {})
         flight.tops, flight.steady = [i for i, k in tops if k], steady
         if steps > 1:  # how many it becomes is seen, and priced, when it lands

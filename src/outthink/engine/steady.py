@@ -5,7 +5,8 @@ its shape, the next batch is the last one moved on by a slot and a position; all
 through `Place`. Both make the same batch (tested).
 
 Where nobody needs to look in between, one job has several such steps. It ends with the first step that may
-end a text, so what follows from an end follows after the same pass as without.
+end a text, or that parts two branches that were equal so far, so what follows from that follows after the same
+pass as without.
 """
 
 from __future__ import annotations
@@ -26,48 +27,55 @@ LONGEST = 0.02  # seconds of a job of several steps: so late may whoever comes m
 
 
 class Steady:
-    """One decode row for each of `works`, in the batch's order, and the batch that was made last."""
+    """One decode row for each of `works`, or for several that have written the same; the last batch."""
 
-    __slots__ = ("works", "rows", "nodes", "batch", "version", "left", "moved", "pace", "ends", "speculators")
+    __slots__ = (
+        *("works", "rows", "places", "nodes", "batch", "version", "left", "moved", "pace", "ends"),
+        "speculators",
+    )
 
     def __init__(
         self,
         works: list[Work],
-        rows: list[Stretch],
+        rows: list[list[Stretch]],
         nodes: list[Node],
         batch: Batch,
         tree: Tree,
         ends: Ends,
     ) -> None:
         self.works = works  # as they wait
-        self.rows = rows  # as they lie in the batch
-        self.nodes = nodes
+        self.rows = [stretch for row in rows for stretch in row]  # as their draws come
+        self.places = [i for i, row in enumerate(rows) for _ in row]  # the row of each
+        self.nodes = nodes  # by row
         self.batch = batch
         self.version = tree.version
         self.left = min(node.cap - len(node.tokens) for node in nodes)  # steps until a node needs more slots
         self.moved = 1  # steps since `batch`
         self.pace = 0.0  # seconds of a step; 0: not known
-        are_plain = not any(s.warps or s.task.contestant for s in rows)
-        self.ends = ends.of(rows) if are_plain else None  # None: one step at a time
-        self.speculators = Counter(s.speculator for s in rows if s.speculator)  # and their rows
+        are_plain = not any(s.warps or s.task.contestant for s in self.rows)
+        self.ends = ends.of(self.rows) if are_plain else None  # None: one step at a time
+        self.speculators = Counter(s.speculator for s in self.rows if s.speculator)  # and their branches
 
     @classmethod
     def after(cls, plan: Plan, batch: Batch, works: list[Work], tree: Tree, ends: Ends) -> Steady | None:
-        """What a planned pass leads to, if it is all decode steps, one row and one leaf each."""
-        if {len(plan.draws), len(batch.tokens), len(batch.wanted), len(plan.ranges)} != {len(works)}:
+        """What a planned pass leads to, if it is all decode steps, each row the last of a leaf of its own."""
+        count = len(batch.tokens)
+        if {len(batch.wanted), len(plan.ranges)} != {count} or len(plan.draws) != len(works):
             return None
         if plan.reads or plan.again:
             return None
-        owner = {id(node): stretch for stretch, at, node, _ in plan.draws if at < 0}
-        nodes = [node for node in plan.ranges if not node.children and id(node) in owner]
-        if len(nodes) != len(works):
-            return None
+        owners: dict[int, list[Stretch]] = {}
+        for stretch, at, node, _ in plan.draws:
+            if at >= 0:
+                return None
+            owners.setdefault(id(node), []).append(stretch)
+        nodes = [node for node in plan.ranges if not node.children and id(node) in owners]
         place = {node.start + len(node.tokens) - 1: node for node in nodes}
         ordered = [place.get(slot) for slot in batch.slots]
         found = [node for node in ordered if node is not None]
-        if len(found) != len(works):
+        if not len(found) == len(owners) == count:
             return None
-        return cls(works, [owner[id(node)] for node in found], found, batch, tree, ends)
+        return cls(works, [owners[id(node)] for node in found], found, batch, tree, ends)
 
     def is_valid(self, works: dict[Work, None], tree: Tree) -> bool:
         """Whether the next pass is this one moved on."""
@@ -83,8 +91,8 @@ class Steady:
             return 1
         written = min(min(s.allowed, s.cap) - s.count for s in self.rows)
         steps = min(MOST_STEPS, int(LONGEST / self.pace), self.left, written)
-        for speculator, rows in self.speculators.items():
-            steps = min(steps, 1 + speculator.naps() // rows)
+        for speculator, branches in self.speculators.items():
+            steps = min(steps, 1 + speculator.naps() // branches)
         return max(1, steps)
 
     def step(self) -> Batch:
@@ -96,8 +104,8 @@ class Steady:
 
     def ran(self, steps: int, seconds: float) -> None:
         """A job has had so many steps."""
-        for speculator, rows in self.speculators.items():
-            speculator.slept((steps - 1) * rows)
+        for speculator, branches in self.speculators.items():
+            speculator.slept((steps - 1) * branches)
         self.left -= steps - 1
         self.moved = steps
         self.pace = seconds / steps

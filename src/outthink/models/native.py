@@ -245,14 +245,15 @@ class NativeModel:
     ) -> tuple[torch.Tensor, list[list[Drawn]], float]:
         """Up to so many passes of decode steps: (logits [steps * rows, vocab], what each drew, in what time).
 
-        The first is `batch`, of which every row is the last of a leaf of its own and drawn from, in order;
-        each other one is `batch.after` of what was drawn. A step that draws a token with `ends[token]` is the
-        last one. Raises ValueError for a batch that does not fit.
+        The first is `batch`, of which every row is the last of a leaf of its own; draws come row by row, at
+        least one of each. Each other one is `batch.after` of what was drawn. A step that draws a token with
+        `ends[token]`, or two tokens from a row, is the last one. Raises ValueError for what does not fit.
         """
-        out = torch.empty(steps * len(draws), self.shape.vocab)
+        rows = len(batch.wanted)
+        out = torch.empty(steps * rows, self.shape.vocab)
         order = self._order(batch, store, steps - 1, self.every, False, out)
         found, seconds = _native.write(self.handle, *order, draws, temperature, steps, ends)
-        return out[: len(found) * len(draws)], [[Drawn(*one) for one in step] for step in found], seconds
+        return out[: len(found) * rows], [[Drawn(*one) for one in step] for step in found], seconds
 
     def _order(
         self, batch: Batch, store: Store, more: int, layers: list[int], hidden: bool, out: torch.Tensor

@@ -401,7 +401,7 @@ static PyObject *list_drawn(const struct Drawing *drawings, int count)
 typedef struct {
     Draws draws;
     const char *ends; /* by token: whether the step that draws it is the last */
-    int most, done;
+    int most, done, rows;
     double seconds; /* of the draws */
     struct Drawing *taken; /* [most, rows] */
 } Writing;
@@ -418,8 +418,11 @@ static int step_on(Space *space, Pass *pass, const Writing *writing)
     int *tokens = space->ints, *positions = tokens + rows, *slots = positions + rows, *segment = slots + rows;
     int *context = segment + rows;
     for (int i = 0; i < rows; i++) {
-        tokens[i] = writing->draws.drawings[i].token;
         positions[i]++, slots[i]++, context[i]++;
+    }
+    for (int i = 0; i < writing->draws.count; i++) { /* those of a row are equal */
+        const struct Drawing *d = writing->draws.drawings + i;
+        tokens[d->row] = d->token;
     }
     pass->num_chunks = plan_attention(space->segments, segment, context, rows, group, &space->chunks,
                                       &space->chunk_room, &space->tasks, &space->task_room);
@@ -446,10 +449,10 @@ static int take_step(Writing *writing)
            draws->count * sizeof(struct Drawing));
     for (int i = 0; i < draws->count; i++) {
         struct Drawing *d = draws->drawings + i;
-        is_last |= writing->ends[d->token];
+        is_last |= writing->ends[d->token] | (i && d[-1].row == d->row && d[-1].token != d->token);
         place_noise(d, d->position + 1);
     }
-    draws->logits += (long)draws->count * draws->vocab;
+    draws->logits += (long)writing->rows * draws->vocab;
     return !is_last;
 }
 
@@ -480,17 +483,21 @@ static int run(const Kernels *kernels, Space *space, Pass *pass, Order *order, W
     return enough;
 }
 
-/* Whether so many steps have room, and every row is a leaf's last one and drawn from. */
+/* Whether so many steps have room, and every row is drawn from, draws row by row. */
 static int may_write(const Pass *pass, const Order *order, long num_turns, const Kernels *kernels, Writing *writing)
 {
     Draws *draws = &writing->draws;
     draws->kernels = kernels, draws->logits = order->out;
-    int ok = pass->rows && pass->num_wanted == pass->rows && draws->count == pass->rows && !order->only_hidden &&
-             draws->vocab == pass->model->vocab;
+    int ok = pass->rows && pass->num_wanted == pass->rows && draws->count >= pass->rows && !order->only_hidden &&
+             draws->vocab == pass->model->vocab && draws->drawings[draws->count - 1].row == pass->rows - 1;
+    for (int i = 0, row = 0; ok && i < draws->count; i++) { /* row by row, each at least once */
+        ok = draws->drawings[i].row == row || (i && draws->drawings[i].row == ++row);
+    }
     for (int i = 0; ok && i < pass->rows; i++)
-        ok = draws->drawings[i].row == i && pass->positions[i] + (long)writing->most <= num_turns &&
+        ok = pass->positions[i] + (long)writing->most <= num_turns &&
              pass->slots[i] + (long)writing->most <= pass->cache_slots;
-    if (!ok) PyErr_SetString(PyExc_ValueError, "several steps need a draw of every row, in order, and room for all");
+    writing->rows = pass->rows;
+    if (!ok) PyErr_SetString(PyExc_ValueError, "several steps need draws row by row, of each row at least one, and room for all");
     return ok;
 }
 
