@@ -5,8 +5,8 @@ its shape, the next batch is the last one moved on by a slot and a position; all
 through `Place`. Both make the same batch (tested).
 
 Where nobody needs to look in between, one job has several such steps. It ends with the first step that may
-end a text, or that parts two branches that were equal so far, so what follows from that follows after the same
-pass as without.
+end a text, or that parts two branches that were equal so far, so what follows from that follows after the
+same pass as without.
 """
 
 from __future__ import annotations
