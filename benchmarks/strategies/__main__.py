@@ -1,0 +1,123 @@
+"""Strategies at equal budgets of written tokens. Every step goes on where it was left.
+
+    python -m benchmarks.strategies units      how long samples and steps are, on the train split
+    python -m benchmarks.strategies pool       record the samples that selectors are replayed from
+    python -m benchmarks.strategies sweep      run the searches live, small budgets first
+    python -m benchmarks.strategies replay     the selectors on the pool
+    python -m benchmarks.strategies check      a few cells of the replay, run live: must be the same answers
+    python -m benchmarks.strategies report     benchmarks/STRATEGIES.md, its plots and its data
+    python -m benchmarks.strategies overhead   time outside the forward, and positions a distinct token
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.strategies import lines, live, parts, pool, replaying
+from benchmarks.strategies.settings import FAMILIES, MULTIPLES, PROBLEMS, SEEDS, Unit, cells, measure_unit
+
+if TYPE_CHECKING:
+    from outthink.engine.engine import Engine
+
+HERE = Path(__file__).resolve().parents[1]
+STEPS = ("units", "pool", "sweep", "replay", "check", "report", "overhead")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("steps", nargs="+", choices=STEPS, metavar="STEP", help=", ".join(STEPS))
+    parser.add_argument("--out", type=Path, default=Path("runs/strategies"), help="raw results")
+    parser.add_argument("--model", default="pocket")
+    parser.add_argument("--head", default="", help="a trained verifier to add, such as 'prm()'")
+    parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=FAMILIES)
+    parser.add_argument("--multiples", nargs="+", type=int, default=list(MULTIPLES))
+    parser.add_argument("--problems", type=int, default=PROBLEMS, help="for each family and seed")
+    parser.add_argument("--only", nargs="+", default=[], help="strategies, by name")
+    parser.add_argument("--verifiers", nargs="+", default=None, help="only these; '' is none")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing new after these")
+    parser.add_argument("--remark", action="append", default=[], help="a line for the top of the report")
+    return parser.parse_args()
+
+
+def load(given: argparse.Namespace) -> Engine:
+    import outthink as ot
+
+    engine: Engine = ot.load(given.model, threads=1)
+    return engine
+
+
+def units(given: argparse.Namespace, engine: Engine | None = None) -> dict[str, Unit]:
+    """The unit of each family, measured once."""
+    path = given.out / "units.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    for family in given.families:
+        if family not in found:
+            engine = engine or load(given)
+            found[family] = asdict(measure_unit(engine, family))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(found, indent=1) + "\n")
+    return {family: Unit(**found[family]) for family in found}
+
+
+def chosen(given: argparse.Namespace, entries: list[parts.Entry]) -> list[parts.Entry]:
+    """The entries that were asked for."""
+    return [
+        entry
+        for entry in entries
+        if (not given.only or entry.strategy in given.only)
+        and (given.verifiers is None or entry.verifier in given.verifiers)
+    ]
+
+
+def sweep(given: argparse.Namespace, until: float) -> None:
+    engine = load(given)
+    todo = live.groups(chosen(given, parts.live(given.head)), given.families, given.multiples)
+    own = partial(cells, problems=given.problems)
+    live.sweep(engine, given.out / "live.jsonl", todo, units(given, engine), own, until, say)
+
+
+def replay(given: argparse.Namespace) -> None:
+    """Selectors are quick: whatever the file lacks is added."""
+    path, size = given.out / "replayed.jsonl", units(given)
+    have = {live.key_of(line) for line in lines.read(path)}
+    todo = {family: cells(family, given.problems) for family in given.families}
+    for family, pooled in replaying.load(given.out / "pool.jsonl", todo).items():
+        for entry in chosen(given, parts.replayed(given.head)):
+            ready: dict[str, replaying.Replay] = {}
+            for multiple in given.multiples:
+                group = live.Group(family, entry, multiple)
+                if group.key() not in have:
+                    lines.append(path, replaying.run(pooled, group, size[family], ready))
+            say(f"{family}: {entry.strategy} {entry.verifier}")
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    given = arguments()
+    until = time.time() + 60 * given.minutes
+    for step in given.steps:
+        if step == "units":
+            say(str(units(given)))
+        elif step == "pool":
+            todo = [cell for family in given.families for cell in cells(family, given.problems)]
+            pool.record(load(given), given.out / "pool.jsonl", todo, head=given.head)
+        elif step == "sweep":
+            sweep(given, until)
+        elif step == "replay":
+            replay(given)
+
+
+if __name__ == "__main__":
+    main()
