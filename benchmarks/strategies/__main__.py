@@ -43,6 +43,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--problems", type=int, default=PROBLEMS, help="for each family and seed")
     parser.add_argument("--only", nargs="+", default=[], help="strategies, by name")
     parser.add_argument("--verifiers", nargs="+", default=None, help="only these; '' is none")
+    parser.add_argument("--part", default="", help="a name for this one of several processes")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing new after these")
     parser.add_argument("--remark", action="append", default=[], help="a line for the top of the report")
     return parser.parse_args()
@@ -82,7 +83,7 @@ def sweep(given: argparse.Namespace, until: float) -> None:
     engine = load(given)
     todo = live.groups(chosen(given, parts.live(given.head)), given.families, given.multiples)
     own = partial(cells, problems=given.problems)
-    live.sweep(engine, given.out / "live.jsonl", todo, units(given, engine), own, until, say)
+    live.sweep(engine, given.out / f"live{given.part}.jsonl", todo, units(given, engine), own, until, say)
 
 
 def replay(given: argparse.Namespace) -> None:

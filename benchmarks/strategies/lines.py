@@ -20,6 +20,11 @@ def read(path: Path) -> list[Line]:
     return [json.loads(line) for line in whole.splitlines() if line.strip()]
 
 
+def read_all(folder: Path, pattern: str) -> list[Line]:
+    """The lines of all files of a folder that match."""
+    return [line for path in sorted(folder.glob(pattern)) for line in read(path)]
+
+
 def append(path: Path, line: Line) -> None:
     """Add a line, in one write; a last line that a kill cut goes first."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -60,8 +60,8 @@ def sweep(
     until: float = float("inf"),
     say: Callable[[str], None] = print,
 ) -> None:
-    """Run every group that the file lacks, until the clock says `until`."""
-    have = {key_of(line) for line in lines.read(path)}
+    """Run every group that no file beside `path` has, until the clock says `until`."""
+    have = {key_of(line) for line in lines.read_all(path.parent, "live*.jsonl")}
     for group in todo:
         if group.key() in have:
             continue

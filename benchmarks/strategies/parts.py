@@ -137,9 +137,12 @@ ALONE: dict[str, Config] = {
 CLAIMED = ("beam", "dvts", "rebase", "a_star", "mcts", "particles", "entropic_particles", "set_cover")
 MOST = {"lattice": 8, "diverse_beam": 16}  # the largest multiple of what is too slow beyond
 
+SIDE_BY_SIDE = ", side by side"  # a name that ends so: only as many samples as searches have texts
+
 # By replay of recorded samples, each as far as the cap pays.
 SELECTORS: dict[str, Config] = {
     "vote": lambda at: "vote()",
+    "vote" + SIDE_BY_SIDE: lambda at: "vote()",
     "perplexity_consistency": lambda at: "perplexity_consistency()",
     "perplexity_consistency, unpruned": lambda at: "perplexity_consistency(pruned=False)",
     "complexity_vote": lambda at: "complexity_vote()",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from benchmarks.strategies import lines
 from benchmarks.strategies.live import Group
-from benchmarks.strategies.parts import At
+from benchmarks.strategies.parts import SIDE_BY_SIDE, At
 from benchmarks.strategies.settings import Cell, Unit
 from outthink.bench.replay.estimate import Replay, credit, prepare
 from outthink.bench.replay.reading import Recorded, read
@@ -30,7 +30,8 @@ class Spent(NamedTuple):
 
     right: float
     written: int
-    samples: int
+    drawn: int  # samples that the rule was given
+    used: int  # of these, before it stopped
     choice: Choice | None  # None where not one sample fits
 
 
@@ -65,19 +66,19 @@ def orders(own: Recorded, draws: int) -> Iterator[list[int]]:
         yield random.Random(digest("draw", own.id, draw)).sample(range(n), n)
 
 
-def spend(replay: Replay, own: Recorded, order: Sequence[int], cap: int) -> Spent:
-    """The selector on as many samples in this order as the cap pays for; at least one more must not fit.
+def spend(replay: Replay, own: Recorded, order: Sequence[int], cap: int, most: int | None = None) -> Spent:
+    """The selector on as many samples in this order as the cap pays for, at most `most`.
 
-    What a rule that stops or kills early saves is spent on more samples.
+    What a rule that kills early saves is spent on more samples.
     """
-    samples = [own.samples[i] for i in order]
+    samples = [own.samples[i] for i in order[:most]]
     total, fits = 0, 0
     for sample in samples:
         if total + sample.tokens > cap:
             break
         total, fits = total + sample.tokens, fits + 1
     if not fits:  # the cap cuts the first; if only its end token is missing, all was said
-        return Spent(float(own.right[order[0]] and samples[0].tokens == cap + 1), cap, 0, None)
+        return Spent(float(own.right[order[0]] and samples[0].tokens == cap + 1), cap, 0, 0, None)
     best = _spent(replay, own, order, fits)
     while best.choice is not None and best.choice.written is not None and fits < len(samples):
         further = _spent(replay, own, order, fits + 1)
@@ -92,7 +93,7 @@ def _spent(replay: Replay, own: Recorded, order: Sequence[int], k: int) -> Spent
     choice = replay.selector.select(samples)
     used = k if choice.used is None else choice.used
     written = sum(s.tokens for s in samples[:used]) if choice.written is None else choice.written
-    return Spent(credit(choice, [own.right[i] for i in order[:k]]), written, used, choice)
+    return Spent(credit(choice, [own.right[i] for i in order[:k]]), written, k, used, choice)
 
 
 def run(pooled: Pooled, group: Group, unit: Unit, ready: dict[str, Replay], draws: int = DRAWS) -> lines.Line:
@@ -102,9 +103,11 @@ def run(pooled: Pooled, group: Group, unit: Unit, ready: dict[str, Replay], draw
     if config not in ready:
         ready[config] = prepare(config, parse(config, "strategy"), pooled.problems, pooled.path)
     replay = ready[config]
-    found = [[spend(replay, own, order, cap) for order in orders(own, draws)] for own in replay.problems]
+    most = unit.room(group.multiple) if entry.strategy.endswith(SIDE_BY_SIDE) else None
+    draws = draws if most is None else 1
+    found = [[spend(replay, own, order, cap, most) for order in orders(own, draws)] for own in replay.problems]
     written = [fmean(spent.written for spent in row) for row in found]
-    calls = [fmean(spent.samples for spent in row) if entry.verifier else 0.0 for row in found]
+    calls = [fmean(spent.used for spent in row) if entry.verifier else 0.0 for row in found]
     head = {"family": group.family, "strategy": entry.strategy, "verifier": entry.verifier}
     head |= {"multiple": group.multiple, "cap": cap, "config": config, "draws": draws}
     return head | {
