@@ -1,32 +1,49 @@
 """Strategies at equal budgets of written tokens. Every step goes on where it was left.
 
-    python -m benchmarks.strategies units      how long samples and steps are, on the train split
-    python -m benchmarks.strategies pool       record the samples that selectors are replayed from
-    python -m benchmarks.strategies sweep      run the searches live, small budgets first
-    python -m benchmarks.strategies replay     the selectors on the pool
-    python -m benchmarks.strategies check      a few cells of the replay, run live: must be the same answers
-    python -m benchmarks.strategies report     benchmarks/STRATEGIES.md, its plots and its data
-    python -m benchmarks.strategies overhead   time outside the forward, and positions a distinct token
+python -m benchmarks.strategies units      how long samples and steps are, on the train split
+python -m benchmarks.strategies pool       record the samples that selectors are replayed from
+python -m benchmarks.strategies sweep      run the searches live, small budgets first
+python -m benchmarks.strategies replay     the selectors on the pool
+python -m benchmarks.strategies check      a few cells of the replay, run live: must be the same answers
+python -m benchmarks.strategies report     benchmarks/STRATEGIES.md, its plots and its data
+python -m benchmarks.strategies overhead   time outside the forward, and positions a distinct token
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.strategies import lines, live, parts, pool, replaying
+from benchmarks.machine import describe
+from benchmarks.report import table as markdown
+from benchmarks.strategies import (
+    checking,
+    claims,
+    comparing,
+    lines,
+    live,
+    overhead,
+    page,
+    parts,
+    plots,
+    pool,
+    replaying,
+)
 from benchmarks.strategies.settings import FAMILIES, MULTIPLES, PROBLEMS, SEEDS, Unit, cells, measure_unit
 
 if TYPE_CHECKING:
     from outthink.engine.engine import Engine
 
 HERE = Path(__file__).resolve().parents[1]
+CHECKED = (8, 32)  # budgets, in samples, at which a replay is run live
 STEPS = ("units", "pool", "sweep", "replay", "check", "report", "overhead")
 
 
@@ -79,6 +96,11 @@ def chosen(given: argparse.Namespace, entries: list[parts.Entry]) -> list[parts.
     ]
 
 
+def record(given: argparse.Namespace) -> None:
+    todo = [cell for family in given.families for cell in cells(family, given.problems)]
+    pool.record(load(given), given.out / "pool.jsonl", todo, head=given.head)
+
+
 def sweep(given: argparse.Namespace, until: float) -> None:
     engine = load(given)
     todo = live.groups(chosen(given, parts.live(given.head)), given.families, given.multiples)
@@ -101,6 +123,77 @@ def replay(given: argparse.Namespace) -> None:
             say(f"{family}: {entry.strategy} {entry.verifier}")
 
 
+def check(given: argparse.Namespace) -> None:
+    """One problem of each family and seed, at two budgets."""
+    engine, size, path = load(given), units(given), given.out / "check.jsonl"
+    todo = {family: cells(family, 1) for family in given.families}
+    found = []
+    for family, pooled in replaying.load(given.out / "pool.jsonl", todo).items():
+        for entry in parts.replayed():
+            if entry.strategy.endswith(parts.SIDE_BY_SIDE):
+                continue
+            for multiple in CHECKED:
+                group = live.Group(family, entry, multiple)
+                found += checking.compare(engine, pooled, group, size[family], todo[family])
+    lines.write(path, (one._asdict() | {"same": one.is_same} for one in found))
+    say(f"{sum(one.is_same for one in found)} of {len(found)} are the same")
+
+
+def results(given: argparse.Namespace) -> comparing.Results:
+    """All that was run. The committed data stands for raw results that are not there."""
+    found = [*lines.read_all(given.out, "replayed.jsonl"), *lines.read_all(given.out, "live*.jsonl")]
+    size = units(given)
+    means = {family: unit.mean for family, unit in size.items()}
+    return comparing.Results({live.key_of(line): line for line in found}, tuple(given.families), means)
+
+
+def report(given: argparse.Namespace) -> None:
+    """The page, its plots and its data."""
+    found = results(given)
+    lines.write(HERE / "strategies.jsonl", found.lines.values())
+    verifiers = sorted({key[2] for key in found.lines} - set(parts.FREE) - {""})
+    panels = {"without a verifier": plots.curves(found, "")}
+    panels |= {name: plots.curves(found, name) for name in verifiers}
+    plots.draw(HERE / "strategies.png", panels)
+    middle = parts.ORACLES[0]
+    alone = {family: dataclasses.replace(found, families=(family,)) for family in found.families}
+    plots.draw(
+        HERE / "strategies_families.png", {name: plots.curves(own, middle) for name, own in alone.items()}
+    )
+    facts = page.Facts(
+        units(given),
+        given.problems,
+        SEEDS,
+        describe(),
+        given.remark,
+        lines.read(given.out / "check.jsonl"),
+        _overhead_table(given.out / "overhead.jsonl"),
+        {
+            "strategies.png": "Accuracy against tokens written, a panel for each verifier",
+            "strategies_families.png": f"The same for each family, with {middle}",
+        },
+    )
+    (HERE / "STRATEGIES.md").write_text(page.render(found, claims.findings(found, given.head), facts))
+    say(f"written to {HERE / 'STRATEGIES.md'}")
+
+
+def _overhead_table(path: Path) -> list[str]:
+    """What `overhead` measured, if it was run."""
+    costs = [overhead.Cost(**line) for line in lines.read(path)]
+    return [markdown(*overhead.table(costs))] if costs else []
+
+
+def measure_overhead(given: argparse.Namespace) -> None:
+    """Every strategy alone on the machine: run it when nothing else does."""
+    backend = load(given).main.backend
+    costs = []
+    for name, config in overhead.configs().items():
+        if not given.only or name in given.only:
+            costs.append(overhead.cost(backend, name, config, given.families[0], given.problems))
+            say(f"{name}: engine {costs[-1].engine:.1%} of the forward, positions {costs[-1].positions:.3f}")
+    lines.write(given.out / "overhead.jsonl", (cost._asdict() for cost in costs))
+
+
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
 
@@ -108,16 +201,17 @@ def say(text: str) -> None:
 def main() -> None:
     given = arguments()
     until = time.time() + 60 * given.minutes
+    does: dict[str, Callable[[], object]] = {
+        "units": lambda: say(str(units(given))),
+        "pool": lambda: record(given),
+        "sweep": lambda: sweep(given, until),
+        "replay": lambda: replay(given),
+        "check": lambda: check(given),
+        "report": lambda: report(given),
+        "overhead": lambda: measure_overhead(given),
+    }
     for step in given.steps:
-        if step == "units":
-            say(str(units(given)))
-        elif step == "pool":
-            todo = [cell for family in given.families for cell in cells(family, given.problems)]
-            pool.record(load(given), given.out / "pool.jsonl", todo, head=given.head)
-        elif step == "sweep":
-            sweep(given, until)
-        elif step == "replay":
-            replay(given)
+        does[step]()
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ def a_star(results: Results, verifiers: Sequence[str]) -> Iterator[Finding]:
         for multiple in _some(own, (8, 64)):
             ratio = token_ratio(own[multiple], list(rival.values()))
             point = own[multiple]
-            told = f"{_point(point)} with {fmean(point.spent):.1f} samples' tokens; best of n needs {_ratio(ratio)}"
+            spent = fmean(point.spent)
+            told = f"{_point(point)} with {spent:.1f} samples' tokens; best of n needs {_ratio(ratio)}"
             verdict = at_least(1.0)(ratio.low, ratio.high)
             yield Finding(claim, f"{verifier}, cap {multiple}x", told, verdict)
 
@@ -79,7 +80,9 @@ def perplexity(results: Results, verifiers: Sequence[str]) -> Iterator[Finding]:
         own = results.curve(name, "")
         pairs = [(own[m], vote[2 * m]) for m in own if m >= 4 and 2 * m in vote]
         if pairs:
-            yield _difference(claim, f"{name} with n samples against vote with 2n, n = 4 to 32", pairs, no_worse)
+            yield _difference(
+                claim, f"{name} with n samples against vote with 2n, n = 4 to 32", pairs, no_worse
+            )
 
 
 def short(results: Results, verifiers: Sequence[str]) -> Iterator[Finding]:
@@ -104,7 +107,7 @@ def set_cover(results: Results, verifiers: Sequence[str]) -> Iterator[Finding]:
         gap = difference([(own[multiple], vote[multiple])])
         keeps = no_worse(gap.low, gap.high)
         verdict = FAILS if saved < 0.1 else keeps
-        told = f"{saved:.0%} of the tokens saved; accuracy {_gap(gap)} points against the vote of the same samples"
+        told = f"{saved:.0%} of the tokens saved; accuracy {_gap(gap)} points to the vote of the same samples"
         yield Finding(claim, f"set_cover at {multiple}x", told, verdict)
 
 

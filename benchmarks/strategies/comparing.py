@@ -82,7 +82,7 @@ def needed(curve: Sequence[tuple[float, float]], target: float) -> float:
 
 
 class Ratio(NamedTuple):
-    """How many times as much the rival spends, with a 95 % interval; inf: not reached in its largest budget."""
+    """How many times as much the rival spends, and a 95 % interval; inf: its largest budget was too small."""
 
     value: float
     low: float

@@ -1,4 +1,4 @@
-"""Run strategies on the engine, a group (family, strategy, verifier, budget) at a time, and write each down."""
+"""Run strategies on the engine, a group (family, strategy, verifier, budget) at a time; write each down."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import outthink as ot
 from benchmarks.strategies import lines
-from benchmarks.strategies.parts import CLAIMED, MOST, At, Entry
+from benchmarks.strategies.parts import CLAIMED, MOST, ORACLES, At, Entry
 from benchmarks.strategies.settings import Cell, Unit, sampling
 from outthink.bench import tasks
 from outthink.engine.request import Request
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from outthink.engine.engine import Done, Engine
 
 ROWS = 320  # texts under way at one time, over all problems of a group
-SMALL = 16  # the budgets, in samples, that everything is run at first
 
 
 class Group(NamedTuple):
@@ -35,8 +34,7 @@ class Group(NamedTuple):
 
 
 def groups(entries: Sequence[Entry], families: Sequence[str], multiples: Iterable[int]) -> list[Group]:
-    """What is to be run, in an order in which whatever ends it leaves whole columns: small budgets of all,
-    then large ones of the strategies that claims are about, then large ones of the others."""
+    """What is to be run, what matters most first, so that whatever ends the run leaves whole columns."""
     found = [
         Group(family, entry, multiple)
         for multiple in sorted(multiples)
@@ -44,7 +42,22 @@ def groups(entries: Sequence[Entry], families: Sequence[str], multiples: Iterabl
         for family in families
         if multiple <= MOST.get(entry.strategy, multiple)
     ]
-    return sorted(found, key=lambda g: g.multiple > SMALL and 1 + (g.entry.strategy not in CLAIMED))
+    return sorted(found, key=_order)
+
+
+def _order(group: Group) -> int:
+    """First what claims are about and what needs no verifier, then the others with one verifier, then the
+    largest budgets, then the rest."""
+    name, verifier, multiple = group.entry.strategy, group.entry.verifier, group.multiple
+    is_claimed, is_middle = name in CLAIMED, verifier == ORACLES[0]
+    if is_claimed or not verifier:
+        if multiple in (4, 8, 16):
+            return 1 if multiple == 8 else 0
+        if multiple >= 32 and (is_middle or name == "set_cover"):
+            return 3
+    if is_middle and multiple in (4, 8, 16):
+        return 2
+    return 4 if multiple in (2, 4, 16) else 5
 
 
 def key_of(line: lines.Line) -> tuple[str, str, str, int]:
@@ -88,7 +101,9 @@ def run(engine: Engine, group: Group, unit: Unit, cells: Sequence[Cell]) -> line
     concurrency = max(1, min(len(requests), ROWS // group.multiple))
     found = {done.request.tag: _told(done) for done in engine.map(requests, concurrency=concurrency)}
     seconds = time.process_time() - began
-    columns = {name: [found[c][name] for c in cells] for name in ("right", "written", "verified", "positions")}
+    columns = {
+        name: [found[c][name] for c in cells] for name in ("right", "written", "verified", "positions")
+    }
     head = {"family": group.family, "strategy": entry.strategy, "verifier": entry.verifier}
     head |= {"multiple": group.multiple, "cap": cap, "config": config}
     cut = sum(found[c]["cut"] for c in cells)

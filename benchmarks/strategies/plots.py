@@ -53,7 +53,7 @@ def draw(path: Path, panels: dict[str, list[Curve]]) -> None:
         _panel(panel, title, lines)
     for panel in axes[len(panels) :]:
         panel.remove()
-    for panel in axes[:: across]:
+    for panel in axes[::across]:
         panel.set_ylabel("right answers, %", color=INK)
     handles = {line.get_label(): line for panel in axes[: len(panels)] for line in panel.get_lines()}
     ordered = [name for name in SHOWN if name in handles]

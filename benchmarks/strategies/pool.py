@@ -27,7 +27,7 @@ SIZE = 96
 
 @dataclass(frozen=True)
 class Pool:
-    """n samples in the order of their branches, each with the certainty of its tokens and a verifier's score."""
+    """n samples in the order of their branches, each with its certainty by token and a verifier's score."""
 
     n: int = SIZE
     verifier: Any = None

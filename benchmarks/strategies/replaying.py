@@ -1,7 +1,7 @@
 """What selectors make of the pool at every budget: as many samples, one after another, as the cap pays.
 
-A draw is an order of a problem's samples; draw 0 is the order of their branches, what a live run would see, and
-the others are random. The value is the mean over draws: unbiased, and with less noise than one draw.
+A draw is an order of a problem's samples; draw 0 is the order of their branches, what a live run would see,
+and the others are random. The value is the mean over draws: unbiased, and with less noise than one draw.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def load(path: Path, todo: dict[str, list[Cell]]) -> dict[str, Pooled]:
     recorded = {own.id: own for own in read(path)}
     found = {Cell(line["family"], line["seed"], line["index"]): line for line in lines.read(path)}
     return {
-        family: _pooled([found[cell] for cell in cells], recorded, str(path)) for family, cells in todo.items()
+        family: _pooled([found[cell] for cell in cells], recorded, str(path))
+        for family, cells in todo.items()
     }
 
 
@@ -105,7 +106,9 @@ def run(pooled: Pooled, group: Group, unit: Unit, ready: dict[str, Replay], draw
     replay = ready[config]
     most = unit.room(group.multiple) if entry.strategy.endswith(SIDE_BY_SIDE) else None
     draws = draws if most is None else 1
-    found = [[spend(replay, own, order, cap, most) for order in orders(own, draws)] for own in replay.problems]
+    found = [
+        [spend(replay, own, order, cap, most) for order in orders(own, draws)] for own in replay.problems
+    ]
     written = [fmean(spent.written for spent in row) for row in found]
     calls = [fmean(spent.used for spent in row) if entry.verifier else 0.0 for row in found]
     head = {"family": group.family, "strategy": entry.strategy, "verifier": entry.verifier}
