@@ -98,7 +98,7 @@ same chance. A budget is a hard cap on written tokens (`Budget(written=...)`), t
   another, as the cap pays for (what a rule that kills early saves, buys more); mean of 8 orders of the
   samples, of which the first is that of the branches. `, side by side` has only as many samples as searches
   have texts.
-- **Verifiers.** `steps(noise=p, by='text')` is the task's own step checker with each verdict flipped with
+- **Verifiers.** `steps(noise=p, seed=0)` is the task's own step checker with each verdict flipped with
   probability p; the flips are a function of the text, as those of a trained model, so that best of n and a
   search hear the same of the same words. `likelihood` and `certainty` are the model's own.
 - **At 1 sample's tokens** the cap cuts about half of all single samples short; searches, which hold back a

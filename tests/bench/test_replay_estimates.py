@@ -247,16 +247,15 @@ def test_problems_with_one_text_are_two(tmp_path: Path) -> None:
     assert len(read(written(tmp_path, [line, line]))) == 2
 
 
-def test_a_noisy_checker_errs_on_equal_texts_independently(tmp_path: Path) -> None:
-    """As it does live, where equal texts stand on branches of their own; and the same at each reading."""
-    lines = [{"id": "p", "task": "steps", "index": 0, "text": "1 + 1 = 2\nA: 2"}] * 200
+def test_a_noisy_checker_errs_by_text(tmp_path: Path) -> None:
+    """At its rate over different texts; on equal ones alike, as it does live."""
+    lines = [{"id": "p", "task": "steps", "index": 0, "text": f"1 + {i} = 0\nA: 2"} for i in range(200)] * 2
     [own] = read(written(tmp_path, lines))
     heard = [judge_recorded(parse("steps(noise=0.3)", "verify"), [(s, own)])[0].steps for s in own.samples]
     plain = judge_recorded(parse("steps()", "verify"), [(own.samples[0], own)])[0].steps
-    flipped = sum(a != b for steps in heard for a, b in zip(steps, plain, strict=True)) / 200 / len(plain)
+    flipped = sum(a != b for steps in heard[:200] for a, b in zip(steps, plain, strict=True)) / 200 / len(plain)
     assert abs(flipped - 0.3) < 0.08 and len(set(heard)) > 2
-    again = [judge_recorded(parse("steps(noise=0.3)", "verify"), [(s, own)])[0].steps for s in own.samples]
-    assert heard == again
+    assert heard[:200] == heard[200:]
 
 
 # ------------------------------------------------------------------------------------------- the laws

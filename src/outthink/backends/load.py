@@ -89,6 +89,7 @@ def load_backend(
         eos,
         prices(config),
         config.layers,
+        str(path),
     )
     backend = LocalBackend(loaded.model, loaded.tokenizer, about)
     backend.kind = f"{config.dtype} {config.device}, {config.kernels}"

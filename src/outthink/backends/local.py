@@ -17,7 +17,7 @@ from outthink.core.errors import BadInput, CannotDo
 from outthink.core.jobs import Draw, Drawn, Inbox, Job, PassJob, PassResult, Variant
 from outthink.core.types import Can, Cost
 from outthink.decode.sample import draw
-from outthink.decode.statistics import read
+from outthink.decode.statistics import read, read_states
 
 STEP_ROWS = (1, 2, 4, 8, 16, 32, 64, 128)  # sizes of pass that are timed
 STEP_TRIALS, STEP_SECONDS = 5, 0.05  # of each: so often, but no longer
@@ -39,6 +39,10 @@ class RowModel(Protocol):
     def new_store(self, slots: int) -> Any: ...
 
     def forward(self, batch: Batch, store: Any) -> torch.Tensor: ...
+
+    def states(self, batch: Batch, store: Any) -> torch.Tensor:
+        """The outputs of the last norm [len(wanted), width] instead of logits."""
+        ...
 
 
 class LocalBackend:
@@ -108,7 +112,7 @@ class LocalBackend:
         share = 1.0 if job.variant is None else self.share(job.variant)
         flops = (
             share * len(batch) * prices.flops_row
-            + len(batch.wanted) * prices.flops_head
+            + len(batch.wanted) * prices.flops_head * (not job.is_hidden)
             + share * context * prices.flops_context
         )
         moved = share * (prices.weight_bytes + prices.slot_bytes * sum(s.length for s in batch.segments))
@@ -144,6 +148,10 @@ class LocalBackend:
             self.store.grow(need)
         for moves in job.moves:
             self.store.move(moves)
+        if job.is_hidden:
+            states = self.model.states(job.batch, self.store)
+            seconds = time.perf_counter() - began
+            return PassResult([], read_states(states, job.reads), seconds)
         # all draws may be of kept rows
         model = self.model if job.variant is None else self.variant(job.variant)
         new = model.forward(job.batch, self.store) if job.batch.tokens else None

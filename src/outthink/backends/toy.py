@@ -96,6 +96,10 @@ class ToyModel:
         out = [list(self.logits(self._prefix(batch, row, store))) for row in batch.wanted]
         return torch.tensor(out, dtype=torch.float64).reshape(len(out), self.vocab)
 
+    def states(self, batch: Batch, store: ToyStore) -> torch.Tensor:
+        """A toy's hidden state is its next-token distribution [len(wanted), vocab]."""
+        return self.forward(batch, store).softmax(-1)
+
     def variant(self, variant: Variant) -> ToyModel:
         """The same model where 8 bits are asked for; with layers left out, one that agrees now and then."""
         if variant.is_int8:

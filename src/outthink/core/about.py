@@ -33,6 +33,7 @@ class About(NamedTuple):
     eos: frozenset[int]
     prices: Prices
     layers: int = 1
+    directory: str = ""  # where its weights are; empty for a model without any
 
     @property
     def kept_rows(self) -> int:

@@ -84,6 +84,7 @@ class Place(Protocol):
     context: int
     can: Can
     prices: Any
+    directory: str  # where its weights are; empty for a model that has none here
 
 
 class RunLike(Protocol):
@@ -277,6 +278,20 @@ class Branch:
         [dist] = await self._read([Ask(self.cursor, self.cursor.length, want)])
         self.dist = dist
         return dist
+
+    async def hidden(self, lengths: Sequence[int]) -> list[tuple[float, ...]]:
+        """The hidden states [len(lengths)][width] behind so many tokens after the prompt; 0 is the prompt's end.
+
+        The output of the model's last norm, gain included. One position each is evaluated (again, where the
+        token had cache). Raises BadInput for a length that the branch has not, CannotDo for an endpoint.
+        """
+        bad = next((n for n in lengths if not 0 <= n <= len(self)), None)
+        if bad is not None:
+            raise BadInput(f"hidden({bad}): the branch has {len(self)} tokens")
+        wanted = dict.fromkeys(lengths)
+        asks = [Ask(self.cursor, self.origin + n, Want(hidden=True)) for n in wanted]
+        found = dict(zip(wanted, await self._read(asks), strict=True)) if asks else {}
+        return [found[n].hidden or () for n in lengths]
 
     async def extend(self, content: str | Sequence[int], want: Want | None = None) -> Rows:
         """Append given text or tokens. With `want` each token is scored and each row before it reduced;

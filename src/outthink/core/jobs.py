@@ -67,6 +67,7 @@ class PassJob:
         default_factory=list
     )  # kept logits, as if they were wanted rows after the others
     variant: Variant | None = None  # run the pass on a variant of the model; rows are scratch then
+    is_hidden: bool = False  # hidden states of the wanted rows instead of logits: all reads want them
     number: int = field(default_factory=_numbers.__next__)
 
 

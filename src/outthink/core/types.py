@@ -23,7 +23,8 @@ class Can(Flag):
     PEEK = auto()  # evaluate without committing
     TREE = auto()  # several continuations in one pass, prefix shared
     REWIND = auto()  # go back and write something else
-    LOCAL = GENERATE | LOGPROBS | STATS | SCORE | PEEK | TREE | REWIND
+    HIDDEN = auto()  # the hidden state behind a token
+    LOCAL = GENERATE | LOGPROBS | STATS | SCORE | PEEK | TREE | REWIND | HIDDEN
 
 
 @dataclass(slots=True)
@@ -102,15 +103,23 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """What is wanted of a row: the backend reduces, so that a full row leaves it only when asked for."""
+    """What is wanted of a row: the backend reduces, so that a full row leaves it only when asked for.
+
+    A hidden state is wanted alone: its pass computes no logits. ValueError if it is not.
+    """
 
     top: int = 0  # the k likeliest tokens with their log-probabilities
     token: int | None = None  # the log-probability of this next token
     stats: tuple[str, ...] = ()  # "entropy", "certainty", "varentropy", "max"
     row: bool = False  # every log-probability
+    hidden: bool = False  # the output of the model's last norm
+
+    def __post_init__(self) -> None:
+        if self.hidden and (self.top or self.token is not None or self.stats or self.row):
+            raise ValueError("a hidden state is read alone: ask for the rest in a Want of its own")
 
     def __bool__(self) -> bool:
-        return bool(self.top or self.token is not None or self.stats or self.row)
+        return bool(self.top or self.token is not None or self.stats or self.row or self.hidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,7 @@ class Dist:
     logprob: float | None = None
     stats: Mapping[str, float] = field(default_factory=dict)
     row: tuple[float, ...] | None = None
+    hidden: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,11 @@ def read(logits: torch.Tensor, reads: Sequence[Read]) -> list[Dist]:
     return [_reduce(row, r) for row, r in zip(logp, reads, strict=True)]
 
 
+def read_states(states: torch.Tensor, reads: Sequence[Read]) -> list[Dist]:
+    """One Dist per Read with the hidden state of its row. states [rows, width]."""
+    return [Dist(hidden=tuple(states[r.row].tolist())) for r in reads]
+
+
 def _reduce(logp: torch.Tensor, read: Read) -> Dist:
     want = read.want
     top: tuple[tuple[int, float], ...] = ()

@@ -30,7 +30,12 @@ def reading_demand(work: Reading) -> dict[str, float]:
     rows = run.pending(branch, min(branch.cursor.length, longest))
     rows += sum({id(a.cursor): a.cursor.length - branch.cursor.length for a in asks}.values())
     prices = branch.place.prices
-    return {"positions": rows, "flops": prices.rows(longest - rows, longest) + len(asks) * prices.flops_head}
+    return {"positions": rows, "flops": prices.rows(longest - rows, longest) + _heads(work) * prices.flops_head}
+
+
+def _heads(work: Reading) -> int:
+    """How many of the asks take logits."""
+    return sum(not ask.want.hidden for ask in work.work.asks)
 
 
 def settle_stretch(work: Stretch, limit: int | None, discarded: bool = False) -> None:
@@ -67,7 +72,7 @@ def settle_reading(work: Reading) -> None:
     place, scope = work.branch.place, work.task.scope
     for ask in work.work.asks:
         charge_rows(scope, place, ask.length, work.run.demand(work.branch, ask.length, ask.cursor))
-    scope.charge(Cost(flops=len(work.work.asks) * place.prices.flops_head))
+    scope.charge(Cost(flops=_heads(work) * place.prices.flops_head))
 
 
 def charge_rows(scope: Scope, place: Any, length: int, fresh: int) -> None:

@@ -48,6 +48,11 @@ class Reading:
     def branch(self) -> Branch:
         return self.work.branch
 
+    @property
+    def is_hidden(self) -> bool:
+        """Whether it wants hidden states: they are computed in passes of their own."""
+        return any(ask.want.hidden for ask in self.left.values())
+
 
 Work = Stretch | Reading
 
@@ -68,6 +73,7 @@ class Plan:
     again: list[tuple[Stretch, int, int]] = field(
         default_factory=list
     )  # draws from logits that the backend has kept: (whose, node of its draft, number)
+    is_hidden: bool = False  # for hidden states, not for logits
 
 
 @dataclass(slots=True)
@@ -98,6 +104,7 @@ class Place:
         self.context = about.context
         self.prices = about.prices
         self.layers = about.layers
+        self.directory = about.directory
         self.tokenizer = backend.tokenizer
         self.can = backend.can
         self.tree = Tree(slots)
@@ -113,6 +120,7 @@ class Place:
         self.is_cutting = bool(getattr(backend, "moves_are_dear", False))
         self.is_tight = False
         self.culprit: Any = None  # the work that was looked at last: the one that does not fit
+        self.was_hidden = False  # whether the last pass was for hidden states
 
     # ---- making a pass
 
@@ -124,6 +132,7 @@ class Place:
             if not drafting:
                 return self._fly_steady(steady, inbox)
         plan = Plan(self.max_rows)
+        plan.is_hidden = self.was_hidden = self._turns_to_hidden()
         near, far = self._ordered()
         if not drafted:
             drafting = draft(near, self) if not self.is_tight else []
@@ -150,8 +159,9 @@ class Place:
             [Read(where[(node, upto)], reading.left[i].want) for reading, i, node, upto in plan.reads]
             + [Read(draws[i].row, Want(top=k)) for i, k in tops if k],
             [moves for moves in plan.moves if moves],
-            keep=self.rows if new <= self.kept_rows // 4 else 0,
+            keep=self.rows if new <= self.kept_rows // 4 and not plan.is_hidden else 0,
             reuse=[number for _, _, number in plan.again],
+            is_hidden=plan.is_hidden,
         )
         self.rows += new
         writers = [(stretch, at) for stretch, at, *_ in plan.draws + plan.again]
@@ -178,9 +188,15 @@ class Place:
         self.backend.submit([job], inbox)
         return flight
 
+    def _turns_to_hidden(self) -> bool:
+        """Whether the next pass is for hidden states: at once where any are wanted, but not twice running while
+        other work waits."""
+        kinds = {_wants_hidden(work) for work in self.works}
+        return True in kinds and not (self.was_hidden and False in kinds)
+
     def _ordered(self) -> tuple[list[Work], list[Work]]:
-        """What waits, in its order: decode steps, and work that must read a prompt first."""
-        works = self._urgent(list(self.works))
+        """What waits for this kind of pass, in its order: decode steps, and work that must read a prompt first."""
+        works = self._urgent([work for work in self.works if _wants_hidden(work) == self.was_hidden])
         if self.is_tight:
             return [works[i] for i in first_come(list(map(_waiting, works)))], []
         if len(works) > self.max_batch:
@@ -409,6 +425,10 @@ class Place:
 def _waiting(work: Work) -> Waiting:
     written = work.count if isinstance(work, Stretch) else 0
     return Waiting(work.run.number, written, work.branch.path, work.run.request.share)
+
+
+def _wants_hidden(work: Work) -> bool:
+    return isinstance(work, Reading) and work.is_hidden
 
 
 def is_near(work: Work) -> bool:

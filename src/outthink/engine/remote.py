@@ -55,6 +55,7 @@ class RemotePlace:
         self.eos = about.eos
         self.context = about.context
         self.prices = about.prices
+        self.directory = ""
         self.tokenizer: Any = backend.tokenizer
         self.can = backend.can
         self.tree = Tree(0)
@@ -145,6 +146,8 @@ class RemotePlace:
         return [self._scoring(work, chain) for chain in chains]
 
     def _check_ask(self, ask: Ask) -> None:
+        if ask.want.hidden:
+            raise CannotDo(f"{self.name} does not give hidden states; a local model does")
         if ask.want.stats or ask.want.row:
             raise CannotDo(f"{self.name} does not give whole distributions; a local model does")
         needed = Can.SCORE if ask.want.token is not None else Can.LOGPROBS

@@ -19,6 +19,7 @@ class Parts(NamedTuple):
     embed: torch.Tensor
     head: Linear
     gain: torch.Tensor | None  # of the last norm, unless it is in the head
+    last_gain: torch.Tensor  # the same wherever it is, for who reads hidden states; sqrt(width) included
 
 
 class Assembly:
@@ -38,7 +39,9 @@ class Assembly:
         layers = [self._layer(f"model.layers.{index}.") for index in range(shape.layers)]
         head = embed if shape.tied else self.weights.get("lm_head.weight", shape.vocab, shape.hidden)
         matrix, gain = self._gained(head.double(), "model.norm")
-        return Parts(layers, self._embedding(embed), self._head(matrix), gain)
+        last = self.weights.get("model.norm.weight", shape.hidden).double() * shape.hidden**0.5
+        last = last.to(self.device, self.wide)
+        return Parts(layers, self._embedding(embed), self._head(matrix), gain, last)
 
     def _layer(self, prefix: str) -> Layer:
         """One block: q, k and v as one matrix, gate and up as one."""

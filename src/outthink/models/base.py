@@ -66,6 +66,10 @@ class Model(Protocol):
         """Logits `[len(batch.wanted), vocab]`; writes keys and values of every row into its slot."""
         ...
 
+    def states(self, batch: Batch, store: Store) -> torch.Tensor:
+        """The same pass, but the outputs of the last norm, gain included: `[len(batch.wanted), hidden]`."""
+        ...
+
 
 @dataclass(frozen=True)
 class Loaded:

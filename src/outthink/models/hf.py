@@ -99,6 +99,22 @@ class TransformersModel:
         """Logits of the wanted rows, [len(wanted), vocab]; keys and values of all rows go into slots."""
         if not len(batch):
             return torch.empty(0, self.config.vocab, dtype=self.wide, device=self.device)
+        wanted = torch.tensor(batch.wanted or [0], device=self.device)
+        logits = self._run(self.network, batch, store, {"logits_to_keep": wanted} if self.keeps else {}).logits[0]
+        if not self.keeps:
+            logits = logits.index_select(0, wanted)
+        return logits[: len(batch.wanted)].to(self.wide)
+
+    @torch.inference_mode()
+    def states(self, batch: Batch, store: Store) -> torch.Tensor:
+        """What the head is given of the wanted rows [len(wanted), hidden]: the body's last hidden state."""
+        wanted = torch.tensor(batch.wanted, dtype=torch.long, device=self.device)
+        out = self._run(self.network.base_model, batch, store, {})
+        states: torch.Tensor = out.last_hidden_state[0].index_select(0, wanted).to(self.wide)
+        return states
+
+    def _run(self, network: Any, batch: Batch, store: Store, more: Any) -> Any:
+        """Run the network, or its body alone, over a batch that is not empty."""
         position = max(batch.positions)
         if position >= self.config.max_positions:
             raise ModelError(
@@ -113,25 +129,20 @@ class TransformersModel:
             [batch.tokens, batch.positions, batch.slots], device=self.device
         )
         step = _Pass(attention, query, store.layers, slots, position)
-        wanted = torch.tensor(batch.wanted or [0], device=self.device)
-        logits = _run(self.network, tokens, positions, step, {"logits_to_keep": wanted} if self.keeps else {})
-        if not self.keeps:
-            logits = logits.index_select(0, wanted)
-        return logits[: len(batch.wanted)].to(self.wide)
+        return _run(network, tokens, positions, step, more)
 
 
 def _run(
     network: Any, tokens: torch.Tensor, positions: torch.Tensor, step: _Pass | _Probe, more: Any
 ) -> torch.Tensor:
-    """Logits [rows, vocab] of packed rows."""
-    out = network(
+    """What the network returns for packed rows [1, rows, ...]."""
+    return network(
         input_ids=tokens.unsqueeze(0),
         position_ids=positions.unsqueeze(0),
         use_cache=False,
         outthink_pass=step,
         **more,
     )
-    return out.logits[0]
 
 
 def load_transformers(

@@ -36,7 +36,7 @@ class LeanModel:
 
     def __init__(self, shape: Shape, config: ModelConfig, parts: Parts) -> None:
         self.shape, self.config = shape, config
-        self.layers, self.embed, self.head, self.gain = parts
+        self.layers, self.embed, self.head, self.gain, self.last_gain = parts
         self.dtype, self.device = self.embed.dtype, self.embed.device
         self.wide = torch.float64 if self.dtype == torch.float64 else torch.float32
         self.floor = torch.tensor([(shape.hidden * shape.eps) ** 0.5], dtype=self.wide, device=self.device)
@@ -56,18 +56,29 @@ class LeanModel:
     @torch.inference_mode()
     def forward(self, batch: Batch, store: Store) -> torch.Tensor:
         """Logits of the wanted rows, [len(wanted), vocab]; keys and values of all rows go into slots."""
-        rows = len(batch)
-        if not rows:
+        if not len(batch):
             return torch.empty(0, self.shape.vocab, dtype=self.wide, device=self.device)
+        return self._logits(self._stream(batch, store), batch.wanted)
+
+    @torch.inference_mode()
+    def states(self, batch: Batch, store: Store) -> torch.Tensor:
+        """The outputs of the last norm of the wanted rows [len(wanted), hidden], in a pass without logits."""
+        if not batch.wanted:
+            self._stream(batch, store)
+            return torch.empty(0, self.shape.hidden, dtype=self.wide, device=self.device)
+        wanted = torch.tensor(batch.wanted, dtype=torch.long, device=self.device)
+        x = self._stream(batch, store).index_select(0, wanted)
+        return x / vector_norm(x, 2, -1, True).hypot(self.floor) * self.last_gain
+
+    def _stream(self, batch: Batch, store: Store) -> torch.Tensor:
+        """The stream [rows, hidden] behind the last layer, of a batch that is not empty."""
         table = self._turns(max(batch.positions))
-        if rows == 1 and store.data.dtype == self.dtype:
+        if len(batch) == 1 and store.data.dtype == self.dtype:
             attention = Attention(plan(batch, self.costs), store, self.row.rows.query)
             cells = store.data[:, batch.slots[0]].unbind(0)
             turns = table[batch.positions[0]]
-            x = self.row.run(self.embed[batch.tokens[0]], turns, cells, attention)
-        else:
-            x = self._many_rows(batch, store, table)
-        return self._logits(x, batch.wanted)
+            return self.row.run(self.embed[batch.tokens[0]], turns, cells, attention)
+        return self._many_rows(batch, store, table)
 
     def _many_rows(self, batch: Batch, store: Store, table: torch.Tensor) -> torch.Tensor:
         """The stream [rows, hidden] behind the last layer."""

@@ -188,6 +188,10 @@ class NativeModel:
         )  # fmt: skip
         return out
 
+    def states(self, batch: Batch, store: Store) -> torch.Tensor:
+        """The outputs of the last norm of the wanted rows [len(wanted), hidden], in a pass without logits."""
+        return self.forward(batch, store, hidden=True)
+
     def variant(self, variant: Variant) -> NativeVariant:
         """The same weights with layers left out; raises ModelError for 8 bits, which these kernels lack."""
         if variant.is_int8 or variant.layers is None:

@@ -5,6 +5,7 @@ from outthink.verify.combine import Combine
 from outthink.verify.exact import Exact
 from outthink.verify.judge import Judge
 from outthink.verify.likelihood import Likelihood
+from outthink.verify.prm import Prm
 from outthink.verify.recorded import Recorded
 from outthink.verify.reward_model import RewardModel
 from outthink.verify.self_eval import SelfEval
@@ -17,6 +18,7 @@ __all__ = [
     "Exact",
     "Judge",
     "Likelihood",
+    "Prm",
     "Recorded",
     "RewardModel",
     "SelfEval",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from outthink.core.errors import BadInput
@@ -17,14 +17,13 @@ class Steps:
     """The share of a solution's steps that are right; a missing final answer counts as a wrong step.
 
     value = mean over lines of verdict_i, where each verdict is flipped with probability `noise`: a verifier
-    with known imperfection. The flips are a function of seed, branch and line (of problem, place and
-    text, where there is no branch), so that copies of one text are judged anew. With `by="text"` they are a
-    function of the problem and the text up to and with the line: the same words get the same verdict on every
-    branch, live and recorded, and a wrong one stays as the text goes on, as with a trained model.
+    with known imperfection. As a reward model would, it says the same whenever it reads the same: a flip is a
+    function of `seed` (none: the run's own; 0 where there is no run), the problem, and the text up to the end
+    of the line.
     """
 
     noise: float = 0.0
-    by: str = "branch"
+    seed: int | None = None
     records = ()
     remote_safe = True
     __repr__ = show
@@ -32,8 +31,6 @@ class Steps:
     def __post_init__(self) -> None:
         if not 0 <= self.noise <= 1:
             raise ValueError(f"noise={self.noise}: give a probability from 0 to 1")
-        if self.by not in ("branch", "text"):
-            raise ValueError(f"by={self.by!r}: give 'branch' or 'text'")
 
     async def __call__(self, candidates: Sequence[Candidate], /) -> list[Score]:
         return [self._one(c) for c in candidates]
@@ -46,21 +43,12 @@ class Steps:
         verdicts = task.check_steps(candidate.problem, steps)
         if candidate.final is None:
             verdicts = [*verdicts, False]
-        flips = self._by_text(candidate, steps) if self.by == "text" else self._by_branch(candidate)
-        heard = [v != flips(i) for i, v in enumerate(verdicts)]
+        heard = [v != self._is_flipped(candidate, steps, i) for i, v in enumerate(verdicts)]
         return Score(sum(heard) / len(heard), tuple(map(float, heard)), all(heard))
 
-    def _by_branch(self, candidate: Candidate) -> Callable[[int], bool]:
-        """Whether the verdict on line i is flipped, for one branch or one recorded sample."""
-        if candidate.branch is not None:
-            chance = candidate.branch.chance("verdict")
-        else:
-            place = candidate.sampled.place if candidate.sampled is not None else 0
-            chance = Chance(digest(candidate.problem.id, place, candidate.text))
-        return lambda i: chance.flip(self.noise, index=i)
-
-    def _by_text(self, candidate: Candidate, steps: Sequence[str]) -> Callable[[int], bool]:
-        """The same for a text, whoever wrote it. Line len(steps) is the missing answer."""
-        lines = [step.strip() for step in steps]
+    def _is_flipped(self, candidate: Candidate, steps: Sequence[str], line: int) -> bool:
+        """Whether the verdict on a line is wrong; line len(steps) is the missing answer after them all."""
+        seed = candidate.branch.run.seed if candidate.branch is not None else 0
         name = candidate.problem.id or candidate.problem.prompt
-        return lambda i: Chance(digest("verdict", name, i, *lines[: i + 1])).flip(self.noise)
+        key = digest("verdict", name, line, *(step.strip() for step in steps[: line + 1]))
+        return Chance(key).flip(self.noise, index=seed if self.seed is None else self.seed)
