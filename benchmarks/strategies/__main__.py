@@ -40,6 +40,7 @@ from benchmarks.strategies import (
 from benchmarks.strategies.settings import FAMILIES, MULTIPLES, PROBLEMS, SEEDS, Unit, cells, measure_unit
 
 if TYPE_CHECKING:
+    from outthink.bench.replay.estimate import Replay
     from outthink.engine.engine import Engine
 
 HERE = Path(__file__).resolve().parents[1]
@@ -115,7 +116,7 @@ def replay(given: argparse.Namespace) -> None:
     todo = {family: cells(family, given.problems) for family in given.families}
     for family, pooled in replaying.load(given.out / "pool.jsonl", todo).items():
         for entry in chosen(given, parts.replayed(given.head)):
-            ready: dict[str, replaying.Replay] = {}
+            ready: dict[str, Replay] = {}
             for multiple in given.multiples:
                 group = live.Group(family, entry, multiple)
                 if group.key() not in have:

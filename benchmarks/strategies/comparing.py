@@ -75,7 +75,7 @@ def needed(curve: Sequence[tuple[float, float]], target: float) -> float:
     for more, accuracy in curve[1:]:
         if accuracy >= target:
             share = (target - best) / (accuracy - best)
-            return spent * (more / spent) ** share
+            return float(spent * (more / spent) ** share)
         if accuracy > best:
             spent, best = more, accuracy
     return math.inf

@@ -101,10 +101,10 @@ def run(engine: Engine, group: Group, unit: Unit, cells: Sequence[Cell]) -> line
     concurrency = max(1, min(len(requests), ROWS // group.multiple))
     found = {done.request.tag: _told(done) for done in engine.map(requests, concurrency=concurrency)}
     seconds = time.process_time() - began
-    columns = {
+    columns: lines.Line = {
         name: [found[c][name] for c in cells] for name in ("right", "written", "verified", "positions")
     }
-    head = {"family": group.family, "strategy": entry.strategy, "verifier": entry.verifier}
+    head: lines.Line = {"family": group.family, "strategy": entry.strategy, "verifier": entry.verifier}
     head |= {"multiple": group.multiple, "cap": cap, "config": config}
     cut = sum(found[c]["cut"] for c in cells)
     errors = sorted({found[c]["error"] for c in cells} - {""})

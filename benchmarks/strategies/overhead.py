@@ -72,7 +72,7 @@ class Cost(NamedTuple):
 
 def configs(step: int = 24) -> dict[str, str]:
     """Every strategy of the sweep with 16 texts side by side."""
-    found = {}
+    found: dict[str, str] = {}
     for entries, verifier in ((ALONE, NONE), (SEARCHES, ORACLES[0])):
         at = At(BRANCHES, BRANCHES, TOKENS, step, verifier)
         found |= {name: config(at) for name, config in entries.items()}

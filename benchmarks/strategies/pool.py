@@ -44,7 +44,7 @@ class Pool:
             [score] = await judge(self.verifier, [branch.candidate(answer)])
             return replace(answer, score=score.value)
 
-        answers = await ot.gather(*map(one, root.fork(self.n)))
+        answers: list[Answer] = await ot.gather(*map(one, root.fork(self.n)))
         return replace(answers[0], others=tuple(answers[1:]))
 
 
@@ -65,7 +65,7 @@ def record(engine: Engine, path: Path, todo: list[Cell], size: int = SIZE, head:
 def _line(cell: Cell, answer: Answer, seconds: float, head: str) -> lines.Line:
     """In the format of `outthink replay`, and what else is needed here."""
     samples = [_sample(one, head) for one in (answer, *answer.others)]
-    name = {"family": cell.family, "seed": cell.seed, "task": cell.family, "index": cell.index}
+    name = {"family": cell.family, "seed": cell.seed, "task": cell.family, "index": cell.number}
     return name | {"id": cell.problem().id, "cpu_seconds": seconds, "samples": samples}
 
 

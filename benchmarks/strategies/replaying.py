@@ -111,7 +111,7 @@ def run(pooled: Pooled, group: Group, unit: Unit, ready: dict[str, Replay], draw
     ]
     written = [fmean(spent.written for spent in row) for row in found]
     calls = [fmean(spent.used for spent in row) if entry.verifier else 0.0 for row in found]
-    head = {"family": group.family, "strategy": entry.strategy, "verifier": entry.verifier}
+    head: lines.Line = {"family": group.family, "strategy": entry.strategy, "verifier": entry.verifier}
     head |= {"multiple": group.multiple, "cap": cap, "config": config, "draws": draws}
     return head | {
         "right": [round(fmean(spent.right for spent in row), 4) for row in found],

@@ -32,14 +32,14 @@ class Cell(NamedTuple):
 
     family: str
     seed: int
-    index: int
+    number: int  # of the test problem
 
     def problem(self) -> Problem:
-        return tasks.load(self.family).problem("test", self.index)
+        return tasks.load(self.family).problem("test", self.number)
 
     def key(self) -> int:
         """The seed of its requests: the same for every strategy and budget."""
-        return seed_of(self.seed, self.problem(), Pair(self.family, "", self.index))
+        return seed_of(self.seed, self.problem(), Pair(self.family, "", self.number))
 
 
 def cells(family: str, problems: int = PROBLEMS, seeds: Sequence[int] = SEEDS) -> list[Cell]:

@@ -72,7 +72,7 @@ def test_every_configuration_can_be_read() -> None:
 
 def test_no_two_seeds_share_a_problem_and_all_strategies_share_a_seed() -> None:
     found = [cell for family in FAMILIES for cell in cells(family)]
-    assert len({(cell.family, cell.index) for cell in found}) == len(found) == len({c.key() for c in found})
+    assert len({(cell.family, cell.number) for cell in found}) == len(found) == len({c.key() for c in found})
     assert Cell("steps", 3, 24).key() == Cell("steps", 3, 24).key() != Cell("steps", 4, 24).key()
 
 
