@@ -180,8 +180,8 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rollouts", type=Path, nargs="+", required=True)
     parser.add_argument("--model", default="pocket")
-    parser.add_argument("--hidden", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--hidden", type=int, default=192)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--decay", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=0)
@@ -204,8 +204,8 @@ def main() -> None:
             torch.save(tuple(rows), opts.states)
     net, state = train(rows, opts)
     save(net, engine, opts.out)
-    state |= {"problems": len(records), "samples": sum(len(r["right"]) for r in records), "seed": opts.seed}
-    opts.out.with_suffix(".training.json").write_text(json.dumps(state, indent=1) + "\n")
+    state |= {"epochs": opts.epochs, "problems": len(records), "samples": sum(len(r["right"]) for r in records), "seed": opts.seed}
+    (opts.out / "training.json").write_text(json.dumps(state, indent=1) + "\n")
 
 
 if __name__ == "__main__":
