@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from benchmarks.strategies.comparing import (
     FAILS,
-    HOLDS,
-    OPEN,
     Point,
     Ratio,
     Results,
@@ -157,8 +155,6 @@ def _gap(gap: tuple[float, float, float]) -> str:
 
 
 def _ratio(ratio: Ratio) -> str:
-    value, low, high = ("more than was run" if math.isinf(v) else f"{v:.1f}x" for v in ratio)
-    return f"{value} the tokens [{low}, {high}]"
-
-
-__all__ = ["FAILS", "HOLDS", "OPEN", "Finding", "findings"]
+    middle = f"more than {ratio.least:.1f}x" if math.isinf(ratio.value) else f"{ratio.value:.1f}x"
+    high = "more than was run" if math.isinf(ratio.high) else f"{ratio.high:.1f}x"
+    return f"{middle} the tokens [{ratio.low:.1f}x, {high}]"

@@ -82,27 +82,36 @@ def needed(curve: Sequence[tuple[float, float]], target: float) -> float:
 
 
 class Ratio(NamedTuple):
-    """How many times as much the rival spends, and a 95 % interval; inf: its largest budget was too small."""
+    """How many times as much the rival spends, and a 95 % interval.
+
+    Where its largest budget does not suffice, `value` and `high` are infinite, and `low` and `least` say by
+    how much that budget is larger: the ratio is above.
+    """
 
     value: float
     low: float
     high: float
+    least: float  # of `value`, as far as the rival was run
 
 
 def token_ratio(own: Point, rival: Sequence[Point], seed: int = 0, resamples: int = 400) -> Ratio:
     """Tokens that a rival needs for the accuracy of `own`, divided by what `own` spent; cells resampled."""
     n, chance = len(own.right), random.Random(seed)
 
-    def ratio(take: Sequence[int]) -> float:
+    def ratio(take: Sequence[int]) -> tuple[float, float]:
         def mean(values: Sequence[float]) -> float:
             return math.fsum(values[i] for i in take) / len(take)
 
         curve = [(mean(point.spent), mean(point.right)) for point in rival]
-        return needed(curve, mean(own.right)) / mean(own.spent)
+        found = needed(curve, mean(own.right))
+        return found / mean(own.spent), min(found, curve[-1][0]) / mean(own.spent)
 
-    drawn = sorted(ratio(chance.choices(range(n), k=n)) for _ in range(resamples))
+    drawn = [ratio(chance.choices(range(n), k=n)) for _ in range(resamples)]
     cut = round(0.025 * (resamples - 1))
-    return Ratio(ratio(range(n)), drawn[cut], drawn[-1 - cut])
+    low = sorted(least for _, least in drawn)[cut]
+    high = sorted(value for value, _ in drawn)[-1 - cut]
+    value, least = ratio(range(n))
+    return Ratio(value, low, high, least)
 
 
 Verdict = Callable[[float, float], str]
@@ -117,7 +126,7 @@ def no_worse(low: float, high: float) -> str:
 
 def better(low: float, high: float) -> str:
     """A claim that a difference is above zero."""
-    return HOLDS if low > 0 else FAILS if high <= 0 else OPEN
+    return HOLDS if low > 0 else FAILS if high < 0 else OPEN
 
 
 def at_least(bound: float) -> Verdict:

@@ -204,7 +204,7 @@ def _check(compared: Sequence[Line]) -> str:
         return "Not done."
     same = sum(line["same"] for line in compared)
     configs = len({line["config"].split("(")[0] for line in compared})
-    told = f"""{same} of {len(compared)} answers and token counts of {configs} selectors, at 8x and 32x on one
+    told = f"""{same} of {len(compared)} answers and token counts of {configs} selectors, at 8x on one
 problem of each family and seed, are the same live, with as many samples and the same seed, as replayed."""
     bad = [
         f"- `{line['config']}` {line['cell']}: {line['replayed']}, live {line['live']}" for line in compared

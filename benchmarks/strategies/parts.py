@@ -96,6 +96,11 @@ def _weight(at: At) -> str:
     return "exp" if at.verifier in FREE else "value"
 
 
+def _recorded(at: At) -> str:
+    """A verifier under replay: one that needs the model was asked when the pool was recorded."""
+    return at.verifier if at.verifier in (*ORACLES, *FREE) else f"recorded({at.verifier!r})"
+
+
 # Live, with a verifier that judges steps.
 SEARCHES: dict[str, Config] = {
     "beam": _stepwise("beam", "width"),
@@ -151,9 +156,9 @@ SELECTORS: dict[str, Config] = {
     "short, m=3": lambda at: "short(m=3, k=1000)",
 }
 JUDGED: dict[str, Config] = {
-    "best_of_n": lambda at: f"best_of_n(verifier={at.verifier})",
-    "weighted_vote": lambda at: f"weighted_vote(verifier={at.verifier}, weight={_weight(at)!r})",
-    "best_of_majority": lambda at: f"best_of_majority(verifier={at.verifier})",
+    "best_of_n": lambda at: f"best_of_n(verifier={_recorded(at)})",
+    "weighted_vote": lambda at: f"weighted_vote(verifier={_recorded(at)}, weight={_weight(at)!r})",
+    "best_of_majority": lambda at: f"best_of_majority(verifier={_recorded(at)})",
 }
 
 PROMPTED = (

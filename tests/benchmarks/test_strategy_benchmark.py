@@ -150,9 +150,8 @@ def test_a_rival_of_half_the_speed_needs_twice_the_tokens() -> None:
     own = Point(tuple(right[1]), (2.0,) * 40)
     ratio = comparing.token_ratio(own, rival)
     assert ratio.value == pytest.approx(2.0) and ratio.low <= 2.0 <= ratio.high
-    assert comparing.token_ratio(Point((1.0,) * 40, (2.0,) * 40), rival) == Ratio(
-        math.inf, math.inf, math.inf
-    )
+    beyond = comparing.token_ratio(Point((1.0,) * 40, (2.0,) * 40), rival)
+    assert beyond == Ratio(math.inf, 8.0, math.inf, 8.0)  # its largest budget is 8 times as large
 
 
 def test_differences_are_paired_and_averaged_over_budgets() -> None:
