@@ -72,6 +72,7 @@ def _panel(panel: Axes, title: str, lines: Sequence[Curve]) -> None:
     panel.set_axisbelow(True)
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)
+    panel.tick_params(labelbottom=True)
     for line in lines:
         at = SHOWN.index(line.name)
         is_base = line.name in BASE
