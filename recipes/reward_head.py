@@ -2,9 +2,9 @@
 
 python recipes/reward_head.py --rollouts A.jsonl B.jsonl --model pocket --out src/outthink/weights/pocket/prm
 
-Input: what `prm()` looks at (hidden state and log-probabilities) after each step, at the prompt's end, and at one
-token inside each sample. Label: whether that very sample ended right, one Monte Carlo rollout a prefix; over many problems the
-logistic loss then tends to P(right | prefix). 1 problem of 10 is held out; the epoch of least held-out loss stays.
+Input: what `prm()` looks at after each step, at the prompt's end, and at one token inside each sample. Label:
+whether that very sample ended right, one Monte Carlo rollout a prefix; over many problems the least logistic
+loss is P(right | prefix). 1 problem of 10 is held out; the epoch of least held-out loss stays.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ class States:
             steps = stops(branch, branch.text(), SEPARATOR)
             cut = [*(s for s in steps if s.end < inside), Stop(inside, inside)]
             found = [(s, row) for s, row in zip(steps, likelihoods(branch.logps, steps), strict=True)]
-            found += [(Stop(0, 0), likelihoods((), [Stop(0, 0)])[0]), (cut[-1], likelihoods(branch.logps, cut)[-1])]
+            found += [
+                (Stop(0, 0), likelihoods((), [Stop(0, 0)])[0]),
+                (cut[-1], likelihoods(branch.logps, cut)[-1]),
+            ]
             states = await branch.hidden([stop.at for stop, _ in found])
             return [(*state, *row) for state, (_, row) in zip(states, found, strict=True)]
 
@@ -204,7 +207,12 @@ def main() -> None:
             torch.save(tuple(rows), opts.states)
     net, state = train(rows, opts)
     save(net, engine, opts.out)
-    state |= {"epochs": opts.epochs, "problems": len(records), "samples": sum(len(r["right"]) for r in records), "seed": opts.seed}
+    state |= {
+        "epochs": opts.epochs,
+        "problems": len(records),
+        "samples": sum(len(r["right"]) for r in records),
+        "seed": opts.seed,
+    }
     (opts.out / "training.json").write_text(json.dumps(state, indent=1) + "\n")
 
 

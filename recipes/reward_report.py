@@ -2,10 +2,10 @@
 
 python recipes/reward_report.py --head src/outthink/weights/pocket/prm --problems 100
 
-Eight samples a problem at temperature 0.8, every family at its default level. By family: how well the last step's
-value tells right samples from wrong ones (AUC; of all pairs, and of pairs from one problem), how well it is
-calibrated (ECE: mean gap of mean value and share right over ten bins of equal width, by size), and what selecting
-by it gives beside a vote. Intervals are 95 %: Wilson for shares, bootstrap over problems for the rest.
+Eight samples a problem at temperature 0.8, every family at its default level. By family: how well the last
+step's value tells right samples from wrong ones (AUC; of all pairs, and of pairs from one problem), how well
+it is calibrated (ECE: mean gap of mean value and share right over ten bins of equal width, by size), and what
+selecting by it gives beside a vote. Intervals are 95 %: Wilson for shares, else bootstrap over problems.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class Judged:
     async def __call__(self, root: ot.Branch, /) -> ot.Answer:
         answers = await ot.gather(*(write(branch, root.sampling) for branch in root.fork(self.n)))
         scores = await judge(Prm(self.head), [root.candidate(answer) for answer in answers])
-        kept = [ot.Answer(a.text, a.final, s.value, a.finish, a.tokens, a.logprob) for a, s in zip(answers, scores, strict=True)]
+        kept = [
+            ot.Answer(a.text, a.final, s.value, a.finish, a.tokens, a.logprob)
+            for a, s in zip(answers, scores, strict=True)
+        ]
         return ot.Answer("", others=tuple(kept))
 
 
@@ -86,23 +89,32 @@ def flat(groups: Sequence[Sequence[Pair]]) -> list[Pair]:
 
 def measure(engine: Engine, family: str, opts: argparse.Namespace) -> dict[str, Any]:
     """One family at its default level."""
-    task = load(family)
+    task, part = load(family), Judged(str(opts.head), opts.n)
     sampling = ot.Sampling(temperature=0.8, max_tokens=400)
-    asked = [Request(Judged(str(opts.head), opts.n), task.problem("test", i), seed=opts.seed, sampling=sampling, tag=i)
-             for i in range(opts.problems)]  # fmt: skip
+    asked = [
+        Request(part, task.problem("test", i), seed=opts.seed, sampling=sampling, tag=i)
+        for i in range(opts.problems)
+    ]
     groups: dict[int, Sequence[ot.Answer]] = {}
     for done in engine.map(asked):
         if done.error is not None:
             raise done.error
         groups[done.request.tag] = done.answer.others
     answers = [groups[i] for i in range(opts.problems)]
-    right = [[task.check(request.problem, a.final) for a in some] for request, some in zip(asked, answers, strict=True)]
-    by_head = [[(a.score, r) for a, r in zip(some, rs, strict=True)] for some, rs in zip(answers, right, strict=True)]
+    right = [
+        [task.check(request.problem, a.final) for a in some]
+        for request, some in zip(asked, answers, strict=True)
+    ]
+    by_head = [
+        [(a.score, r) for a, r in zip(some, rs, strict=True)] for some, rs in zip(answers, right, strict=True)
+    ]
     by_likelihood = [[(a.logprob / a.tokens, r) for a, r in zip(some, rs, strict=True)]
                      for some, rs in zip(answers, right, strict=True)]  # fmt: skip
 
     def chosen(pick: Callable[[Sequence[ot.Answer]], ot.Answer]) -> list[float]:
-        return [float(task.check(q.problem, pick(some).final)) for q, some in zip(asked, answers, strict=True)]
+        return [
+            float(task.check(q.problem, pick(some).final)) for q, some in zip(asked, answers, strict=True)
+        ]
 
     picks = {
         "vote": chosen(elect),
@@ -124,7 +136,11 @@ def measure(engine: Engine, family: str, opts: argparse.Namespace) -> dict[str, 
         "mean": round(sum(map(sum, right)) / (count * opts.n), 4),
         "any": round(sum(map(any, right)) / count, 4),
         "share": {name: [sum(p) / count, *map(float, wilson(sum(p), count))] for name, p in picks.items()},
-        "minus_vote": {name: list(map(float, paired_bootstrap(p, picks["vote"]))) for name, p in picks.items() if name != "vote"},
+        "minus_vote": {
+            name: list(map(float, paired_bootstrap(p, picks["vote"])))
+            for name, p in picks.items()
+            if name != "vote"
+        },
     }
 
 
@@ -140,11 +156,14 @@ def plain(three: Sequence[float]) -> str:
 
 def card(records: Sequence[dict[str, Any]], training: dict[str, Any]) -> str:
     """The model card."""
-    telling = [[r["family"], *(plain(r[k]) for k in ("auc", "auc_likelihood", "auc_within", "auc_likelihood_within", "ece"))]
-               for r in records]  # fmt: skip
+    figures = ("auc", "auc_likelihood", "auc_within", "auc_likelihood_within", "ece")
     names = ("vote", "best_of_n", "weighted_vote", "best_of_n by likelihood")
-    choosing = [[r["family"], f"{100 * r['mean']:.0f}", f"{100 * r['any']:.0f}", *(percent(r["share"][n]) for n in names),
-                 percent(r["minus_vote"]["best_of_n"]), percent(r["minus_vote"]["weighted_vote"])] for r in records]  # fmt: skip
+    telling, choosing = [], []
+    for r in records:
+        telling.append([r["family"], *(plain(r[name]) for name in figures)])
+        shares = [percent(r["share"][name]) for name in names]
+        gaps = [percent(r["minus_vote"][name]) for name in ("best_of_n", "weighted_vote")]
+        choosing.append([r["family"], f"{100 * r['mean']:.0f}", f"{100 * r['any']:.0f}", *shares, *gaps])
     return CARD.read_text().format(
         telling="\n".join("| " + " | ".join(row) + " |" for row in telling),
         choosing="\n".join("| " + " | ".join(row) + " |" for row in choosing),

@@ -3,8 +3,9 @@
 python recipes/rollouts.py --model pocket --minutes 6 --out ROLLOUTS.jsonl
 
 One line a problem: the prompt's tokens, the tokens of each sample, and whether each sample's answer is right.
-Problems go round the families and their levels, the default level twice as often as its neighbours; a problem's
-split is a hash of its content, so no test problem occurs. Stops after so many minutes, at a whole round.
+Problems go round the families and their levels, the default level twice as often as its neighbours; a
+problem's split is a hash of its content, so no test problem occurs. Stops after so many minutes, at a whole
+round.
 """
 
 from __future__ import annotations

@@ -25,12 +25,18 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_reward_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of tiny random models: outcome (one label), outcome2 (two), process, and causal."""
+    """A folder of tiny random models: outcome (one label), outcome2 (two), process, and causal; and of a
+    reward head for scripted models."""
+    from heads import save_head
+
+    from outthink.testing.scripted import VOCAB
+
     root = tmp_path_factory.mktemp("rewards")
     make_llama(root / "outcome", "SequenceClassification", 1)
     make_llama(root / "outcome2", "SequenceClassification", 2)
     make_llama(root / "process", "TokenClassification", 2)
     make_llama(root / "causal", "CausalLM", 2)
+    save_head(root / "head", "scripted", "scripted", VOCAB)
     return root
 
 

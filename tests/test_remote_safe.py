@@ -30,7 +30,9 @@ class Reader:
 
 def marked() -> list[type]:
     kinds = [spec.find(name, family) for family in FAMILIES for name in spec.names(family)]
-    return [kind for kind in kinds if getattr(kind, "remote_safe", False)]
+    return [
+        kind for kind in kinds if getattr(kind, "remote_safe", False) is True
+    ]  # not: it depends on fields
 
 
 def test_unmarked_parts_are_refused_wherever_they_are() -> None:

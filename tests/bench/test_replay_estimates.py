@@ -253,7 +253,9 @@ def test_a_noisy_checker_errs_by_text(tmp_path: Path) -> None:
     [own] = read(written(tmp_path, lines))
     heard = [judge_recorded(parse("steps(noise=0.3)", "verify"), [(s, own)])[0].steps for s in own.samples]
     plain = judge_recorded(parse("steps()", "verify"), [(own.samples[0], own)])[0].steps
-    flipped = sum(a != b for steps in heard[:200] for a, b in zip(steps, plain, strict=True)) / 200 / len(plain)
+    flipped = (
+        sum(a != b for steps in heard[:200] for a, b in zip(steps, plain, strict=True)) / 200 / len(plain)
+    )
     assert abs(flipped - 0.3) < 0.08 and len(set(heard)) > 2
     assert heard[:200] == heard[200:]
 

@@ -1,9 +1,8 @@
-"""A head as potential and as twist, enumerated: the weights of texts are the model's times what the head says."""
+"""A head as potential and as twist, enumerated: a text weighs what the model and the head say together."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,8 @@ def probabilities(prefix: tuple[int, ...]) -> np.ndarray:
 
 
 def value(text: str, head: dict[str, np.ndarray]) -> float:
-    """What the head says of a text after the prompt "aa", by the definitions alone: a toy's hidden state is its
-    distribution, and a text without a newline is one step."""
+    """What the head says of a text after the prompt "aa", by the definitions alone: a toy's hidden state is
+    its distribution, and a text without a newline is one step."""
     prompt, tokens = (1, 1), tuple(ALPHABET.index(c) for c in text)
     logps = [math.log(probabilities((*prompt, *tokens[:i]))[t]) for i, t in enumerate(tokens)] or [0.0]
     likely = [sum(logps), min(logps)] * 2 + [sum(logps) / len(logps), 1.0 if tokens else 0.0]

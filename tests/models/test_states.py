@@ -1,4 +1,4 @@
-"""Hidden states are those of transformers, for every family and kernel, and their passes write the same cache."""
+"""Hidden states are those of transformers, for every family and kernel; their passes write the cache."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def lm() -> Engine:
 
 @dataclass(frozen=True)
 class Scored:
-    """Samples, and what a verifier says of each: alone, or all in one call; tokens and scores go into `heard`."""
+    """Samples, and what a verifier says of each: alone, or all in one call; both go into `heard`."""
 
     verifier: Any
     n: int = 4
@@ -69,7 +69,8 @@ def by_hand(tokens: Sequence[int], origin: int, place: Path) -> list[float]:
     written = [float(logps[i - 1, tokens[i]]) for i in range(origin, len(tokens))]
     newline = transformers.AutoTokenizer.from_pretrained(WEIGHTS / "pocket").encode("\n")[-1]
     head = load_file(place / "model.safetensors")
-    found, begin = [], 0
+    found: list[float] = []
+    begin = 0
     for end in (i for i, token in enumerate(tokens[origin:]) if token == newline):
         own, all_ = written[begin : end + 1], written[: end + 1]
         likely = [sum(own), min(own), sum(all_), min(all_), sum(all_) / len(all_), len(found) + 1]
@@ -83,7 +84,9 @@ def by_hand(tokens: Sequence[int], origin: int, place: Path) -> list[float]:
 @pytest.mark.parametrize("kernels", ["auto", "torch"])
 def test_it_is_the_head_on_the_states_that_transformers_computes(kernels: str) -> None:
     part = Scored(Prm())
-    Engine.run(ot.load("pocket", threads=1, kernels=kernels), Request(part, PROBLEM, sampling=SAMPLING, seed=2))
+    Engine.run(
+        ot.load("pocket", threads=1, kernels=kernels), Request(part, PROBLEM, sampling=SAMPLING, seed=2)
+    )
     assert len({tuple(tokens) for tokens, *_ in part.heard}) > 2
     for tokens, origin, score in part.heard:
         expected = by_hand(tokens, origin, SHIPPED)
@@ -144,7 +147,9 @@ def costs(lm_options: dict[str, Any], strategy: Any) -> ot.Receipt:
     return answer.receipt
 
 
-@pytest.mark.parametrize("kind", [lambda v: BestOfN(v, n=4), lambda v: Beam(v, width=3)], ids=["best", "beam"])
+@pytest.mark.parametrize(
+    "kind", [lambda v: BestOfN(v, n=4), lambda v: Beam(v, width=3)], ids=["best", "beam"]
+)
 def test_a_step_costs_one_position_once(kind: Any) -> None:
     heard = Told(source=Prm())
     paid = costs({}, kind(heard))
@@ -158,7 +163,9 @@ def test_a_step_costs_one_position_once(kind: Any) -> None:
     flops = sum(cost.flops for name, cost in paid.by_scope.items() if name.endswith("verify"))
     head = load_file(SHIPPED / "model.safetensors")
     read = flops / (2.0 * (head["first.weight"].size + head["second.weight"].size))
-    assert read in range(steps, sum(text.count("\n") for text in heard.asked) + 1)  # equal texts may end at once
+    assert read in range(
+        steps, sum(text.count("\n") for text in heard.asked) + 1
+    )  # equal texts may end at once
 
 
 def test_a_budget_of_positions_is_kept(lm: Engine) -> None:
@@ -190,7 +197,7 @@ def test_passes_for_states_leave_every_other_pass_to_others() -> None:
     assert all(not (a and b) for a, b in zip(both, both[1:], strict=False))
 
 
-# ------------------------------------------------------------------------------------ texts that are not there
+# ----------------------------------------------------------------------------------- texts that are not there
 
 
 @dataclass(frozen=True)
@@ -205,7 +212,9 @@ class Given:
 
     async def __call__(self, root: ot.Branch, /) -> ot.Answer:
         await root.extend(self.on, Want() if self.want else None)
-        self.heard.extend(await judge(self.verifier, [Candidate(t, root.problem, branch=root) for t in self.texts]))
+        self.heard.extend(
+            await judge(self.verifier, [Candidate(t, root.problem, branch=root) for t in self.texts])
+        )
         return ot.Answer("")
 
 
@@ -268,14 +277,16 @@ def test_broken_weights_are_refused(lm: Engine, tmp_path: Path) -> None:
     assert "cannot be read" in refused(lm, Prm(str(place)))
     (place / "model.safetensors").unlink()
     assert "cannot be read" in refused(lm, Prm(str(place)))
-    save_head(place, "pocket", json.loads((SHIPPED / "config.json").read_text())["fingerprint"], 256, fill=math.nan)
+    save_head(
+        place, "pocket", json.loads((SHIPPED / "config.json").read_text())["fingerprint"], 256, fill=math.nan
+    )
     assert "not finite" in refused(lm, Prm(str(place)))
 
 
 def test_the_head_of_another_model_is_refused_by_name(lm: Engine) -> None:
     mini = ot.load("pocket-mini", threads=1)
     message = refused(mini, Prm(str(SHIPPED)))
-    assert "was made for pocket " in message and "not for pocket-mini" in message
+    assert "is of pocket " in message and "not for pocket-mini" in message
     assert "no reward head comes with pocket-mini" in refused(mini, Prm())
 
 

@@ -280,7 +280,7 @@ class Branch:
         return dist
 
     async def hidden(self, lengths: Sequence[int]) -> list[tuple[float, ...]]:
-        """The hidden states [len(lengths)][width] behind so many tokens after the prompt; 0 is the prompt's end.
+        """The hidden states [len(lengths)][width] behind so many tokens after the prompt; 0: its own end.
 
         The output of the model's last norm, gain included. One position each is evaluated (again, where the
         token had cache). Raises BadInput for a length that the branch has not, CannotDo for an endpoint.

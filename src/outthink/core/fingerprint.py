@@ -11,13 +11,14 @@ from pathlib import Path
 BLOCK, BLOCKS = 2**20, 16  # a file of weights up to 16 MiB is read whole; of a larger one, so many blocks
 SHAPE = (
     "architectures", "model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "head_dim", "intermediate_size", "rope_theta", "rms_norm_eps", "tie_word_embeddings",
+    "num_key_value_heads", "head_dim", "intermediate_size", "rope_theta", "rms_norm_eps",
+    "tie_word_embeddings",
 )  # fmt: skip
 
 
 @lru_cache(maxsize=16)
 def fingerprint(directory: str) -> str:
-    """sha256 over the shape in config.json and over the safetensors files of a model directory: 32 hex digits.
+    """sha256 over the shape in config.json and the safetensors files of a model directory: 32 hex digits.
 
     Of a file over 16 MiB its size and 16 blocks of 1 MiB count, evenly spaced, first and last among them.
     Raises OSError where there is no config.json.

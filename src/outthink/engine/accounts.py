@@ -30,7 +30,10 @@ def reading_demand(work: Reading) -> dict[str, float]:
     rows = run.pending(branch, min(branch.cursor.length, longest))
     rows += sum({id(a.cursor): a.cursor.length - branch.cursor.length for a in asks}.values())
     prices = branch.place.prices
-    return {"positions": rows, "flops": prices.rows(longest - rows, longest) + _heads(work) * prices.flops_head}
+    return {
+        "positions": rows,
+        "flops": prices.rows(longest - rows, longest) + _heads(work) * prices.flops_head,
+    }
 
 
 def _heads(work: Reading) -> int:

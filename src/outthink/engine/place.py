@@ -189,13 +189,14 @@ class Place:
         return flight
 
     def _turns_to_hidden(self) -> bool:
-        """Whether the next pass is for hidden states: at once where any are wanted, but not twice running while
-        other work waits."""
+        """Whether the next pass is for hidden states: at once where any are wanted, but not twice running
+        while other work waits."""
         kinds = {_wants_hidden(work) for work in self.works}
         return True in kinds and not (self.was_hidden and False in kinds)
 
     def _ordered(self) -> tuple[list[Work], list[Work]]:
-        """What waits for this kind of pass, in its order: decode steps, and work that must read a prompt first."""
+        """What waits for this kind of pass, in its order: decode steps, and work that must read a prompt
+        first."""
         works = self._urgent([work for work in self.works if _wants_hidden(work) == self.was_hidden])
         if self.is_tight:
             return [works[i] for i in first_come(list(map(_waiting, works)))], []

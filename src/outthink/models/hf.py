@@ -100,7 +100,9 @@ class TransformersModel:
         if not len(batch):
             return torch.empty(0, self.config.vocab, dtype=self.wide, device=self.device)
         wanted = torch.tensor(batch.wanted or [0], device=self.device)
-        logits = self._run(self.network, batch, store, {"logits_to_keep": wanted} if self.keeps else {}).logits[0]
+        logits = self._run(
+            self.network, batch, store, {"logits_to_keep": wanted} if self.keeps else {}
+        ).logits[0]
         if not self.keeps:
             logits = logits.index_select(0, wanted)
         return logits[: len(batch.wanted)].to(self.wide)

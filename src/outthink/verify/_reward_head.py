@@ -20,11 +20,12 @@ from outthink.text import split_steps
 KIND = "process_reward_head"
 FOLDER = "prm"  # of the head that comes with a model, in the model's directory
 FEATURES = 6  # of `likelihoods`
+LEAST = -30.0  # a log-probability counts as this much at least: a forced text may have probability 0
 TENSORS = ("first.weight", "first.bias", "second.weight", "second.bias")
 
 
 class Head(NamedTuple):
-    """P(right | text) = sigmoid(second . relu(first x + bias) + offset), x a hidden state and `likelihoods`."""
+    """P(right | text) = sigmoid(second . relu(first x + bias) + offset), x a hidden state, `likelihoods`."""
 
     first: Any  # [hidden, width + FEATURES], float64 as all of it
     bias: Any  # [hidden]
@@ -68,8 +69,8 @@ def load(path: str, name: str, made_for: str) -> Head:
     config = _config(Path(path))
     if config["fingerprint"] != made_for:
         raise BadInput(
-            f"prm(): the head in {path} was made for {config['model']} (weights {config['fingerprint'][:12]}), not "
-            f"for {name} (weights {made_for[:12]}); train one for it with recipes/reward_head.py"
+            f"prm(): the head in {path} is of {config['model']} (weights {config['fingerprint'][:12]}), "
+            f"not for {name} (weights {made_for[:12]}); train one for it with recipes/reward_head.py"
         )
     first, bias, second, offset = _tensors(Path(path) / "model.safetensors")
     width, hidden = config["width"], config["hidden"]
@@ -87,12 +88,18 @@ def _config(path: Path) -> dict[str, Any]:
     except OSError:
         raise BadInput(f"prm(): {path} has no config.json; give the directory of a reward head") from None
     except ValueError as error:
-        raise BadInput(f"prm(): {path}/config.json is broken ({error}); copy or train the head again") from None
+        raise BadInput(
+            f"prm(): {path}/config.json is broken ({error}); copy or train the head again"
+        ) from None
     if not isinstance(config, dict) or config.get("kind") != KIND:
-        raise BadInput(f"prm(): {path} holds no reward head; for a reward model use reward_model({str(path)!r})")
+        raise BadInput(
+            f"prm(): {path} holds no reward head; for a reward model use reward_model({str(path)!r})"
+        )
     bad = [key for key, kind in kinds.items() if not isinstance(config.get(key), kind) or not config[key]]
     if bad:
-        raise BadInput(f"prm(): {path}/config.json says nothing usable of {', '.join(bad)}; train the head again")
+        raise BadInput(
+            f"prm(): {path}/config.json says nothing usable of {', '.join(bad)}; train the head again"
+        )
     return config
 
 
@@ -140,11 +147,13 @@ def stops(branch: Branch, text: str, separator: str) -> list[Stop] | None:
 
 
 def likelihoods(logps: Sequence[float], found: Sequence[Stop]) -> list[tuple[float, ...]]:
-    """What is known of each step without a pass, [steps, FEATURES], from the log-probabilities of the tokens:
+    """What the log-probabilities of the tokens say of each step, [steps, FEATURES]; none is below LEAST here.
 
-    sum and least of the step's own; sum, least and mean of all up to its end; how many steps there are so far.
+    Sum and least of the step's own; sum, least and mean of all up to its end; how many steps so far.
     """
-    rows, begin = [], 0
+    rows: list[tuple[float, ...]] = []
+    begin = 0
+    logps = [max(p, LEAST) for p in logps]
     for i, stop in enumerate(found):
         own, all_ = logps[begin : stop.end] or (0.0,), logps[: stop.end] or (0.0,)
         count = i + 1 if stop.end else 0

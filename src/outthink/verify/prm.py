@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -16,7 +16,12 @@ from outthink.core.types import Can, Candidate, Cost, Score, Want
 from outthink.spec import show
 from outthink.verify._reward_head import Head, Stop, head_of, likelihoods, stops
 
-JOIN = {"last": lambda steps: steps[-1], "min": min, "product": math.prod, "mean": fmean}
+JOIN: dict[str, Callable[[Sequence[float]], float]] = {
+    "last": lambda steps: steps[-1],
+    "min": min,
+    "product": math.prod,
+    "mean": fmean,
+}
 Known = dict[tuple[Any, ...], float]
 _known: WeakKeyDictionary[Any, Known] = WeakKeyDictionary()  # by run: what is known of texts
 
@@ -42,16 +47,18 @@ class Lack(NamedTuple):
 class Prm:
     """How likely a solution is to end right, step by step, as a small trained head reads it off the model.
 
-    v_i = sigmoid(W2 relu(W1 [h_i, l_i] + b1) + b2): h_i is the output of the model's last norm at the last token
-    of step i's content, l_i six sums and least values of the log-probabilities of what is written up to its
-    end (`_reward_head.likelihoods`). value = the last, min, product or mean of v, as `step` says; a text without
-    a step is judged at the end of its prompt. `path` is a head's directory; empty: the one that comes with the
-    model in use (for pocket, one is in the package). A head judges only the weights that it was trained on.
+    v_i = sigmoid(W2 relu(W1 [h_i, l_i] + b1) + b2): h_i is the output of the model's last norm at the last
+    token of step i's content, l_i six sums and least values of the log-probabilities of what is written up to
+    its end (`_reward_head.likelihoods`). value = the last, min, product or mean of v, as `step` says; a text
+    without a step is judged at the end of its prompt. `path` is a head's directory; empty: the one that comes
+    with the model in use (for pocket, one is in the package). A head judges only the weights that it was
+    trained on.
 
     A step costs one position, once: its token is evaluated for its hidden state (again, where it had cache),
     and what is known of a text is remembered for the run. A text that its branch does not say, or whose
-    log-probabilities are not known there, is put after the same prompt and read as a whole. Wang et al., "Math-Shepherd: Verify and Reinforce LLMs
-    Step-by-step without Human Annotations"; Lightman et al., "Let's Verify Step by Step", arXiv 2305.20050.
+    log-probabilities are not known there, is put after the same prompt and read as a whole. Wang et al.,
+    "Math-Shepherd: Verify and Reinforce LLMs Step-by-step without Human Annotations"; Lightman et al., "Let's
+    Verify Step by Step", arXiv 2305.20050.
 
     Raises BadInput for a directory that holds no head, a broken one, or one of another model.
     """
@@ -90,7 +97,7 @@ def _branch(candidate: Candidate) -> Branch:
 
 
 async def _text(candidate: Candidate, head: Head) -> Text:
-    """The text on its own branch, or put after the same prompt where that does not say it, or not how likely."""
+    """The text on its own branch, or after the same prompt where that does not say it, or not how likely."""
     branch = _branch(candidate)
     found = stops(branch, candidate.text, head.separator)
     if found is not None and None not in branch.logps[: found[-1].end]:
@@ -100,7 +107,9 @@ async def _text(candidate: Candidate, head: Head) -> Text:
     await opened.extend(candidate.text, Want())
     found = stops(opened, candidate.text, head.separator)
     if found is None:
-        raise BadInput(f"prm(): the tokenizer of {branch.place.name} does not give back {candidate.text[:40]!r}")
+        raise BadInput(
+            f"prm(): the tokenizer of {branch.place.name} does not give back {candidate.text[:40]!r}"
+        )
     return Text(opened, found, True)
 
 
