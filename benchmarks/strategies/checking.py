@@ -63,6 +63,7 @@ def _with_samples(config: str, n: int) -> str:
     name, inside = config.removesuffix(")").split("(", 1)
     if name == "semantic_entropy":
         return config  # it ended by itself
-    size = f"{'k' if name == 'short' else 'n'}={n}"
+    most = min([n, *(int(part[2:]) for part in inside.split(", ") if part.startswith("n="))])
+    size = f"{'k' if name == 'short' else 'n'}={most}"
     kept = [part for part in inside.split(", ") if part and not part.startswith(("n=", "k="))]
     return f"{name}({', '.join([*kept, size])})"
