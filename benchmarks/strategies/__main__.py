@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.machine import describe
-from benchmarks.report import table as markdown
 from benchmarks.strategies import (
     checking,
     claims,
@@ -140,48 +139,46 @@ def check(given: argparse.Namespace) -> None:
     say(f"{sum(one.is_same for one in found)} of {len(found)} are the same")
 
 
-def results(given: argparse.Namespace) -> comparing.Results:
-    """All that was run. The committed data stands for raw results that are not there."""
-    found = [*lines.read_all(given.out, "replayed.jsonl"), *lines.read_all(given.out, "live*.jsonl")]
-    size = units(given)
-    means = {family: unit.mean for family, unit in size.items()}
-    return comparing.Results({live.key_of(line): line for line in found}, tuple(given.families), means)
-
-
 def report(given: argparse.Namespace) -> None:
-    """The page, its plots and its data."""
-    found = results(given)
-    lines.write(HERE / "strategies.jsonl", found.lines.values())
+    """The page, its plots and its data, from raw results or, where there are none, from what is committed."""
+    facts = gathered(given)
+    raw = [*lines.read_all(given.out, "replayed.jsonl"), *lines.read_all(given.out, "live*.jsonl")]
+    data = [comparing.compact(line) for line in raw] or lines.read(HERE / "strategies.jsonl")
+    means = {family: unit.mean for family, unit in facts.units.items()}
+    found = comparing.Results({live.key_of(line): line for line in data}, tuple(means), means)
+    lines.write(HERE / "strategies.jsonl", data)
+    _plots(found)
+    page_path = HERE / "STRATEGIES.md"
+    page_path.write_text(page.render(found, claims.findings(found, given.head), facts))
+    say(f"written to {page_path}")
+
+
+def gathered(given: argparse.Namespace) -> page.Facts:
+    """What is known of the run beside its results; kept, so that parts of it can be measured anew."""
+    path = HERE / "strategies.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    now = [*describe()[:2], f"{time.strftime('%Y-%m-%d')}."]
+    if (given.out / "units.json").exists():
+        known |= {"units": json.loads((given.out / "units.json").read_text()), "machine": now}
+        known |= {"problems": given.problems, "remarks": given.remark}
+    if compared := lines.read(given.out / "check.jsonl"):
+        known["check"] = checking.summary(compared)
+    if costs := lines.read(given.out / "overhead.jsonl"):
+        known |= {"overhead": costs, "overhead_machine": now}
+    path.write_text(json.dumps(known, indent=1) + "\n")
+    units = {family: Unit(**unit) for family, unit in known.pop("units").items()}
+    outside = [overhead.Cost(**cost) for cost in known.pop("overhead", [])]
+    return page.Facts(units, seeds=SEEDS, overhead=outside, **known)
+
+
+def _plots(found: comparing.Results) -> None:
     verifiers = sorted({key[2] for key in found.lines} - set(parts.FREE) - {""})
     panels = {"without a verifier": plots.curves(found, "")}
     panels |= {name: plots.curves(found, name) for name in verifiers}
-    plots.draw(HERE / "strategies.png", panels)
-    middle = parts.ORACLES[0]
+    plots.draw(HERE / page.PLOTS[0], panels)
     alone = {family: dataclasses.replace(found, families=(family,)) for family in found.families}
-    plots.draw(
-        HERE / "strategies_families.png", {name: plots.curves(own, middle) for name, own in alone.items()}
-    )
-    facts = page.Facts(
-        units(given),
-        given.problems,
-        SEEDS,
-        describe(),
-        given.remark,
-        lines.read(given.out / "check.jsonl"),
-        _overhead_table(given.out / "overhead.jsonl"),
-        {
-            "strategies.png": "Accuracy against tokens written, a panel for each verifier",
-            "strategies_families.png": f"The same for each family, with {middle}",
-        },
-    )
-    (HERE / "STRATEGIES.md").write_text(page.render(found, claims.findings(found, given.head), facts))
-    say(f"written to {HERE / 'STRATEGIES.md'}")
-
-
-def _overhead_table(path: Path) -> list[str]:
-    """What `overhead` measured, if it was run."""
-    costs = [overhead.Cost(**line) for line in lines.read(path)]
-    return [markdown(*overhead.table(costs))] if costs else []
+    by_family = {name: plots.curves(own, parts.ORACLES[0]) for name, own in alone.items()}
+    plots.draw(HERE / page.PLOTS[1], by_family)
 
 
 def measure_overhead(given: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmarks.strategies.lines import Line
 from benchmarks.strategies.live import Group
 from benchmarks.strategies.parts import At
 from benchmarks.strategies.replaying import Pooled, Spent, orders, spend
@@ -51,6 +52,22 @@ def compare(
         said = (raw.samples[spent.choice.picks[0]].final, spent.written)
         found.append(Compared(config, cell, said, (answer.final, answer.receipt.logical.written)))
     return found
+
+
+def summary(compared: Sequence[Line]) -> dict[str, Any]:
+    """How many are the same, and those that are not, of written comparisons."""
+    differ = [
+        f"`{line['config']}` on {line['cell']}: {line['replayed']}, live {line['live']}"
+        for line in compared
+        if not line["same"]
+    ]
+    selectors = len({line["config"].split("(")[0] for line in compared})
+    return {
+        "same": len(compared) - len(differ),
+        "of": len(compared),
+        "selectors": selectors,
+        "differ": differ,
+    }
 
 
 def _is_cut(selector: Any, spent: Spent) -> bool:

@@ -15,6 +15,12 @@ from outthink.stats import Difference, Interval, paired_bootstrap, wilson
 RESAMPLES = 2000
 
 
+def compact(line: Line) -> Line:
+    """A line without what is needed in the mean alone."""
+    means = {name: round(fmean(line[name]), 2) for name in ("verified", "positions") if name in line}
+    return line | means
+
+
 class Point(NamedTuple):
     """One strategy at one budget on the cells of all families: right or not, and tokens in samples."""
 

@@ -50,14 +50,13 @@ def _order(group: Group) -> int:
     largest budgets, then the rest."""
     name, verifier, multiple = group.entry.strategy, group.entry.verifier, group.multiple
     is_claimed, is_middle = name in CLAIMED, verifier == ORACLES[0]
-    if is_claimed or not verifier:
-        if multiple in (4, 8, 16):
-            return 1 if multiple == 8 else 0
-        if multiple >= 32 and (is_middle or name == "set_cover"):
-            return 3
-    if is_middle and multiple in (4, 8, 16):
+    if multiple in (4, 8, 16) and (is_claimed or not verifier):
+        return 1 if multiple == 8 else 0
+    if is_middle and multiple in (4, 16):
         return 2
-    return 4 if multiple in (2, 4, 16) else 5
+    if is_claimed and multiple >= 32 and (is_middle or not verifier):
+        return 3 if multiple == 64 else 4
+    return 5 if multiple in (2, 4, 8, 16) else 6
 
 
 def key_of(line: lines.Line) -> tuple[str, str, str, int]:

@@ -11,43 +11,52 @@ from benchmarks.report import table
 from benchmarks.strategies.claims import Finding
 from benchmarks.strategies.comparing import Point, Results, difference
 from benchmarks.strategies.lines import Line
-from benchmarks.strategies.parts import PROMPTED
+from benchmarks.strategies.overhead import Cost
+from benchmarks.strategies.overhead import table as overhead_table
+from benchmarks.strategies.parts import ORACLES, PROMPTED
 from benchmarks.strategies.settings import STRIDE, TEMPERATURE, Unit
 
 DETAIL = 16  # the budget of the detailed tables
+PLOTS = ("strategies.png", "strategies_families.png")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the head of the report says of the run."""
+    """What the report says of the run beside its results."""
 
     units: dict[str, Unit]
     problems: int
     seeds: Sequence[int]
     machine: Sequence[str]
     remarks: Sequence[str] = ()
-    compared: Sequence[Line] = ()  # of the check: a line for each cell
-    overhead: Sequence[str] = ()  # header and rows of a table, ready
-    plots: dict[str, str] = field(default_factory=dict)  # by file name: what it shows
+    check: dict[str, Any] = field(default_factory=dict)  # of `checking.summary`
+    overhead: Sequence[Cost] = ()
+    overhead_machine: Sequence[str] = ()
 
 
 def render(results: Results, found: Sequence[Finding], facts: Facts) -> str:
     """The whole document."""
     parts = [_head(facts), *(f"**{remark}**" for remark in facts.remarks), "## How", _how(facts)]
     parts += ["## What published claims came to", CLAIMS, _claims(found)]
-    parts += [f"![{what}]({name})" for name, what in facts.plots.items()]
+    parts += [
+        f"![Accuracy against tokens written, a panel for each verifier]({PLOTS[0]})",
+        f"![The same for each family, with {ORACLES[0]}]({PLOTS[1]})",
+    ]
     parts += ["## Accuracy at equal budgets", BUDGETS, *_ladders(results)]
     parts += [f"## What it takes, at {DETAIL} samples' tokens", COSTS, *_details(results)]
-    parts += ["## Recorded against live", _check(facts.compared)]
+    parts += ["## Recorded against live", _check(facts.check)]
     if facts.overhead:
-        parts += ["## Time outside the forward, and positions", OVERHEAD, *facts.overhead]
+        machine = "\n".join(f"- {line}" for line in facts.overhead_machine)
+        rows = table(*overhead_table(facts.overhead))
+        parts += ["## Time outside the forward, and positions", OVERHEAD, machine, rows]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
 CLAIMS = """Differences are paired (same problem, same seed), in points of accuracy, with 95 % bootstrap
 intervals. *holds* and *does not hold* are said where the whole interval is on that side (for "no worse": not
 worse by more than 2 points); else it is undecided at this number of problems. A ratio of tokens compares with
-the budget at which the rival's curve reaches the same accuracy."""
+the budget at which the rival's curve reaches the same accuracy; where that was not run, the largest run says
+at least how much. Likely reasons are in [the log](../docs/LOG.md)."""
 
 BUDGETS = """Percent of right answers, mean of the four families, at a cap of so many times the mean sample's
 tokens. In brackets the paired difference to the reference (`best_of_n` with the same verifier; without a
@@ -180,7 +189,7 @@ def _detail(results: Results, strategy: str, verifier: str) -> list[str]:
         f"{100 * point.accuracy:.0f} [{100 * low:.0f}, {100 * high:.0f}]",
         *(_against(point, other) for other in against),
         f"{fmean(point.spent):.1f}",
-        f"{fmean(fmean(line['verified']) for line in whole):.0f}",
+        f"{fmean(line['verified'] for line in whole):.0f}",
         _positions(results, whole),
         f"{fmean(line['cpu_seconds'] for line in whole):.2f}",
     ]
@@ -196,20 +205,15 @@ def _against(point: Point, other: Point | None) -> str:
 def _positions(results: Results, whole: Sequence[Line]) -> str:
     if any("positions" not in line for line in whole):
         return ""
-    return f"{fmean(fmean(line['positions']) / results.means[line['family']] for line in whole):.1f}"
+    return f"{fmean(line['positions'] / results.means[line['family']] for line in whole):.1f}"
 
 
-def _check(compared: Sequence[Line]) -> str:
-    if not compared:
+def _check(check: dict[str, Any]) -> str:
+    if not check:
         return "Not done."
-    same = sum(line["same"] for line in compared)
-    configs = len({line["config"].split("(")[0] for line in compared})
-    told = f"""{same} of {len(compared)} answers and token counts of {configs} selectors, at 8x on one
-problem of each family and seed, are the same live, with as many samples and the same seed, as replayed."""
-    bad = [
-        f"- `{line['config']}` {line['cell']}: {line['replayed']}, live {line['live']}" for line in compared
-    ]
-    return "\n".join([told, *(text for text, line in zip(bad, compared, strict=True) if not line["same"])])
+    told = f"""{check["same"]} of {check["of"]} answers and token counts, of {check["selectors"]} selectors at 8x on
+one problem of each family and seed, are the same live, with as many samples and the same seed, as replayed."""
+    return "\n".join([told, *(f"- {line}" for line in check["differ"])])
 
 
 def _reference(verifier: str) -> str:
