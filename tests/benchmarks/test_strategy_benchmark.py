@@ -189,6 +189,14 @@ def test_a_point_is_all_families_or_none() -> None:
     assert results.point("vote", "", 1) is None and not results.curve("vote", "")
 
 
+def test_the_committed_data_keeps_every_cell(engine: Any) -> None:
+    """What pairs need stays; what is needed in the mean alone does not take a value a cell."""
+    line = live.run(engine, live.Group("paths", parts.live()[0], 1), UNITS["paths"], FIRST)
+    kept = comparing.compact(line)
+    assert kept["right"] == line["right"] and kept["written"] == line["written"] and len(kept["right"]) == 2
+    assert kept["positions"] == sum(line["positions"]) / 2
+
+
 # -------------------------------------------------------------------------------------------- positions
 
 # Written texts read again: what `cot_decode` does to see by how much each token of an answer was ahead.
