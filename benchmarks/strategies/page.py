@@ -211,8 +211,9 @@ def _positions(results: Results, whole: Sequence[Line]) -> str:
 def _check(check: dict[str, Any]) -> str:
     if not check:
         return "Not done."
-    told = f"""{check["same"]} of {check["of"]} answers and token counts are the same live, with as many
-samples and the same seed, as replayed: {check["selectors"]} selectors at 8x on one problem of each family and seed."""
+    same = f"{check['same']} of {check['of']} answers and token counts"
+    where = f"{check['selectors']} selectors at 8x on one problem of each family and seed"
+    told = f"{same} are the same live, with as many samples and the same seed, as replayed: {where}."
     return "\n".join([told, *(f"- {line}" for line in check["differ"])])
 
 
