@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +103,15 @@ def test_a_draw_takes_what_the_cap_pays_for(pooled: tuple[Path, replaying.Pooled
 
 
 def test_what_killing_early_saves_buys_samples(pooled: tuple[Path, replaying.Pooled]) -> None:
+    """One long sample, then short ones: it is killed one token after these end, as ties would be its own."""
     ready = replaying.prepare("short", parse("short(m=1, k=1000)", "strategy"), pooled[1].problems, "x")
-    for own in ready.problems:
-        tokens = [sample.tokens for sample in own.samples]
-        cap = 8 * min(tokens)
-        found = replaying.spend(ready, own, range(8), cap)
-        assert found.written <= cap and sum(tokens[: found.drawn]) >= found.written
-        assert found.drawn == 8 or replaying._spent(ready, own, range(8), found.drawn + 1).written > cap
+    own = ready.problems[0]
+    tokens = [40, 10, 10, 10, 10, 10, 10, 10]
+    samples = tuple(replace(s, tokens=n) for s, n in zip(own.samples, tokens, strict=True))
+    told = own.__class__(own.id, own.problem, samples, own.right, own.lines)
+    spent = {cap: replaying.spend(ready, told, range(8), cap) for cap in (50, 60, 61, 10**6)}
+    assert {cap: found.drawn for cap, found in spent.items()} == {50: 4, 60: 5, 61: 6, 10**6: 8}
+    assert [found.written for found in spent.values()] == [41, 51, 61, 81]
 
 
 # --------------------------------------------------------------------------------------- files, resuming
