@@ -18,10 +18,12 @@ class Steps:
 
     value = mean over lines of verdict_i, where each verdict is flipped with probability `noise`: a verifier
     with known imperfection. As a reward model would, it says the same whenever it reads the same: a flip is a
-    function of the run's seed (0 where there is no run), the problem, and the text up to the end of the line.
+    function of `seed` (none: the run's own; 0 where there is no run), the problem, and the text up to the end
+    of the line.
     """
 
     noise: float = 0.0
+    seed: int | None = None
     records = ()
     remote_safe = True
     __repr__ = show
@@ -41,12 +43,12 @@ class Steps:
         verdicts = task.check_steps(candidate.problem, steps)
         if candidate.final is None:
             verdicts = [*verdicts, False]
-        heard = [v != self._is_flipped(candidate, steps[: i + 1], i) for i, v in enumerate(verdicts)]
+        heard = [v != self._is_flipped(candidate, steps, i) for i, v in enumerate(verdicts)]
         return Score(sum(heard) / len(heard), tuple(map(float, heard)), all(heard))
 
     def _is_flipped(self, candidate: Candidate, steps: Sequence[str], line: int) -> bool:
         """Whether the verdict on a line is wrong; line len(steps) is the missing answer after them all."""
         seed = candidate.branch.run.seed if candidate.branch is not None else 0
-        problem = candidate.problem
-        key = digest("verdict", seed, problem.id, problem.prompt, "".join(steps).rstrip())
-        return Chance(key).flip(self.noise, index=line)
+        name = candidate.problem.id or candidate.problem.prompt
+        key = digest("verdict", name, line, *(step.strip() for step in steps[: line + 1]))
+        return Chance(key).flip(self.noise, index=seed if self.seed is None else self.seed)
