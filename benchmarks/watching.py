@@ -80,7 +80,7 @@ class Watched:
 @contextmanager
 def watching(backend: LocalBackend) -> Iterator[Watched]:
     """Watch a backend on a lean model."""
-    from outthink.models import llama
+    from outthink.models import attention
 
     seen = Watched()
     with ExitStack() as patches:
@@ -88,7 +88,7 @@ def watching(backend: LocalBackend) -> Iterator[Watched]:
         for owner, name, watched in (
             (backend.model, "forward", seen.forward.around(backend.model.forward)),
             (backend, "draw", draw),
-            (llama, "plan", seen.plan.around(llama.plan)),
+            (attention, "plan", seen.plan.around(attention.plan)),
         ):
             patches.enter_context(mock.patch.object(owner, name, watched))
         if hasattr(
