@@ -67,10 +67,13 @@ class Watched:
             found = write(batch, *args)
             _, steps, drawing = found
             whole = time.perf_counter() - began
-            for calls, seconds in ((self.forward, whole - drawing), (self.draw, drawing)):
+            sizes = len(batch), len(args[1])
+            for calls, size, seconds in zip(
+                (self.forward, self.draw), sizes, (whole - drawing, drawing), strict=True
+            ):
                 calls.begins.append(began)
                 calls.seconds.append(seconds)
-                calls.sizes.append(len(batch))
+                calls.sizes.append(size)
                 calls.steps.append(len(steps))
             return found
 

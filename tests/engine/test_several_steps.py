@@ -13,7 +13,7 @@ from outthink.backends.toy import hashed, toy
 from outthink.core.jobs import PassResult
 from outthink.core.types import Answer, Budget, Sampling
 from outthink.engine import steady
-from outthink.engine.ends import Ends
+from outthink.engine.ends import MOST, Ends
 from outthink.engine.engine import Engine
 from outthink.engine.flight import Flight
 from outthink.engine.place import Place
@@ -173,3 +173,19 @@ def test_a_job_ends_before_its_time_is_over() -> None:
     step.rows, step.speculators = [Row()], Counter({Sleeper(): 4})  # type: ignore[list-item, dict-item]
     step.rows[0].count = 3
     assert step.steps() == 3, "ten questions are those of two passes more"
+
+
+def test_tables_of_ends_are_bounded() -> None:
+    """Strangers choose stop texts: what is remembered of them must not grow."""
+    ends = Ends(toy(vocab=16).tokenizer, 16)
+
+    class Text:
+        eos = frozenset[int]()
+
+        def __init__(self, token: int) -> None:
+            self.sampling = Sampling(stop_tokens=(token,))
+
+    for token in range(3 * MOST):
+        found = ends.of([Text(token)])  # type: ignore[list-item]
+        assert found is not None and sum(found) == (token < 16)
+    assert len(ends._tables) == MOST

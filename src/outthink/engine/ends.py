@@ -9,12 +9,13 @@ if TYPE_CHECKING:
     from outthink.engine.stretch import Stretch
 
 LARGE = 16384  # tokens of a vocabulary that is not looked through for stop texts
+MOST = 64  # tables that are kept
 
 Key = tuple[frozenset[int], tuple[int, ...], tuple[str, ...]]
 
 
 class Ends:
-    """For one tokenizer: by token, whether a text may end with it. Tables are kept."""
+    """For one tokenizer: by token, whether a text may end with it. The latest tables are kept."""
 
     def __init__(self, tokenizer: Any, vocab: int) -> None:
         self.tokenizer, self.vocab = tokenizer, vocab
@@ -25,6 +26,8 @@ class Ends:
         """The tokens that may end one of these texts; None if that cannot be told by the token."""
         keys = frozenset((s.eos, s.sampling.stop_tokens, s.sampling.stop) for s in stretches)
         if keys not in self._tables:
+            if len(self._tables) >= MOST:
+                del self._tables[next(iter(self._tables))]
             self._tables[keys] = self._table(keys)
         return self._tables[keys]
 
