@@ -255,7 +255,7 @@ def document(
     errors = [error for r in rounds for error in r.tally.errors]
     grown = max(growth(r.tally.memory) for r in rounds)
     median, most = _waits([first for r in rounds for first in r.tally.firsts])
-    command = " ".join(sys.argv[1:])
+    command = " ".join(Path(word).name if "/" in word else word for word in sys.argv[1:])  # of any machine
     parts = [
         "# Serving",
         f"Written by `python -m benchmarks.serving {command}`: {given.clients} clients at a time for "
