@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,3 +171,13 @@ def test_run_takes_a_name() -> None:
     assert (by_name.text, by_name.final) == (by_part.text, by_part.final)
     with pytest.raises(ot.BadInput, match="vote"):
         ot.run("vot(n=3)", "ab", lm)
+
+
+def test_a_model_that_is_moved_writes_the_same(tmp_path: Path) -> None:
+    """By seed, whatever the path to its directory."""
+    texts = []
+    for place in ("here", "there"):
+        moved = shutil.copytree(ot.embedded()["pocket-mini"], tmp_path / place / "mini")
+        lm = ot.load(str(moved), threads=1)
+        texts.append(ot.run("sample", "2 + 2?", lm, sampling=ot.Sampling(max_tokens=20), seed=3).text)
+    assert texts[0] == texts[1] != ""

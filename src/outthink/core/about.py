@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import NamedTuple
 
 
@@ -34,6 +35,11 @@ class About(NamedTuple):
     prices: Prices
     layers: int = 1
     directory: str = ""  # where its weights are; empty for a model without any
+
+    @property
+    def label(self) -> str:
+        """What chance knows of it: a model that is moved to another place writes the same."""
+        return PurePath(self.name).name if self.name == self.directory else self.name
 
     @property
     def kept_rows(self) -> int:

@@ -77,6 +77,7 @@ class Place(Protocol):
     """One model as branches see it."""
 
     name: str
+    label: str  # the same, but for where a directory lies
     tree: Tree
     tokenizer: Any
     vocab: int
@@ -367,7 +368,7 @@ class Branch:
             )
         path, key = self._next_key()
         if place is not self.place:
-            key = rng.child(key, rng.digest(place.name))
+            key = rng.child(key, rng.digest(place.label))
         branch = Branch(self.run, place, place.tree.open(tokens), path, key)
         branch.sampling = self.sampling
         current().scope.charge(Cost(read=len(tokens)))

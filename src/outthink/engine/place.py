@@ -38,7 +38,7 @@ class Place:
     def __init__(self, backend: Backend, slots: int, max_batch: int, max_rows: int) -> None:
         about = backend.about
         self.backend = backend
-        self.name = about.name
+        self.name, self.label = about.name, about.label
         self.vocab = about.vocab
         self.eos = about.eos
         self.context = about.context

@@ -50,7 +50,7 @@ class RemotePlace:
     def __init__(self, backend: Backend) -> None:
         about = backend.about
         self.backend: Any = backend
-        self.name = about.name
+        self.name, self.label = about.name, about.label
         self.vocab = about.vocab
         self.eos = about.eos
         self.context = about.context
