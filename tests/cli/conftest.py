@@ -63,7 +63,8 @@ def _tokenizer() -> tokenizers.Tokenizer:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The directory of the model."""
-    path = tmp_path_factory.mktemp("bytes-model")
+    path = tmp_path_factory.mktemp("models") / "bytes-model"  # chance knows this name
+    path.mkdir()
     (path / "config.json").write_text(json.dumps(CONFIG))
     save_file(_tensors(), path / "model.safetensors", metadata={"format": "pt"})
     _tokenizer().save(str(path / "tokenizer.json"))

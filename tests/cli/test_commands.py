@@ -41,11 +41,11 @@ def test_solve_prints_the_answer_and_its_receipt(outthink: Run, model: str) -> N
 
 def test_solve_as_json_is_one_object(outthink: Run, model: str) -> None:
     ran = outthink(
-        "solve", "2 + 2?", "--model", model, "--strategy", "vote(n=3)", "--seed", "5", "--json", *SHORT
+        "solve", "2 + 2?", "--model", model, "--strategy", "vote(n=3)", "--seed", "1", "--json", *SHORT
     )
     assert list(ran.json) == ["text", "final", "score", "finish", "estimates", "receipt"]
     receipt = ran.json["receipt"]
-    assert (receipt["config"], receipt["seed"]) == ("vote(n=3)", 5)
+    assert (receipt["config"], receipt["seed"]) == ("vote(n=3)", 1)
     assert receipt["logical"]["written"] == 36
 
 
