@@ -39,11 +39,11 @@ class Model:
     def engine(self, speculate: str = "none") -> Engine:
         """An engine with a cache of its own on the shared weights; models that draft get the same threads."""
         engine = Engine(self._twin(), slots=SLOTS)
-        for name in models_of(None if speculate == "none" else spec.parse(speculate, "speculate")):
-            engine.add(load_backend(name, threads=self.threads))
+        for needed in models_of(None if speculate == "none" else spec.parse(speculate, "speculate")):
+            backend = load_backend(needed.model, needed.dtype or "float32", threads=self.threads)
+            backend.about = backend.about._replace(name=needed.place)
+            engine.add(backend)
         engine.speculate = ot.drafter_of(speculate, engine)
-        if getattr(engine.speculate, "is_choosy", False):
-            engine.main.curve()  # what passes take is measured now, not in the first round
         return engine
 
     def prompts(self, task: str = "steps") -> Prompts:
