@@ -110,9 +110,9 @@ def take_apart(model: Model, name: str, texts: Sequence[Work]) -> Steps:
             wall += engine.clock() - began
             assert answer.receipt is not None
             written += answer.receipt.actual.written - 1  # the first by the prompt's pass
-    steps = len(seen.forward.sizes) - len(firsts)
+    steps = seen.forward.count() - len(firsts)  # several may be one call; a prompt's is always alone
     prompt = sum(seen.forward.seconds[i] for i in firsts)
-    rows = sum(seen.forward.sizes) - sum(seen.forward.sizes[i] for i in firsts)
+    rows = seen.forward.total() - sum(seen.forward.sizes[i] for i in firsts)
     small = sum(sum(calls.seconds) for one in drafting for calls in (one.forward, one.draw))
     found = (written, rows, wall - prompt, sum(seen.forward.seconds) - prompt, sum(seen.draw.seconds), small)
     parts = {part: clocks.seconds.get(part, 0.0) / steps for part in PARTS}
