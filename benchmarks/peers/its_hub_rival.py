@@ -134,7 +134,7 @@ def _best(one: Recorded) -> Both:
 
     by_text = {s.text: score for s, score in zip(one.samples, one.scores, strict=True)}
 
-    class Known(AbstractOutcomeRewardModel):
+    class Known(AbstractOutcomeRewardModel):  # `score` is abstract, and not called by the async way
         async def ascore(self, conversations: Any, **given: Any) -> list[float]:
             return [by_text[messages[-1].content] for messages in conversations]
 
@@ -159,7 +159,7 @@ def _infer(algorithm: Any, one: Recorded) -> Any:
 
     texts = iter([s.text for s in one.samples])
 
-    class Replay(AbstractLanguageModel):
+    class Replay(AbstractLanguageModel):  # abstract methods that its_hub does not call here refuse
         async def agenerate_single(self, *args: Any, **given: Any) -> dict[str, str]:
             return {"role": "assistant", "content": next(texts)}
 

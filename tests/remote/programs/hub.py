@@ -23,7 +23,7 @@ def goodness(text: str) -> float:
     return sum(c in "02468" for c in text) / (1 + len(text))
 
 
-class Orm(AbstractOutcomeRewardModel):
+class Orm(AbstractOutcomeRewardModel):  # `score` is abstract, and not called by the async way; so below
     async def ascore(self, conversations: Any, **kwargs: Any) -> list[float]:
         return [goodness(messages[-1].content) for messages in conversations]
 
