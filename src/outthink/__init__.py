@@ -2,7 +2,8 @@
 
 import outthink as ot
 lm = ot.load("pocket")
-answer = ot.run(ot.strategy.Vote(n=8), "What is 12 + 30?", lm, budget=ot.Budget(written=2000))
+question = "Mia buys 3 bags of 6 coins. Mia finds 14 more. How many coins does Mia have in the end?"
+answer = ot.run(ot.strategy.Vote(n=8), question, lm, budget=ot.Budget(written=2000))
 print(answer.text, answer.receipt)
 """
 
@@ -17,6 +18,7 @@ from outthink.core.errors import BadInput, OutthinkError
 from outthink.core.problem import Problem
 from outthink.core.tasks import gather, offload, race
 from outthink.core.types import Answer, Budget, Candidate, Cost, Draft, Receipt, Sampling, Score, Want
+from outthink.strategy.once import read_off
 
 if TYPE_CHECKING:
     from outthink.core.drafting import AcceptRule, Drafter
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from outthink.engine.trace import Trace
 
 __version__ = "0.1.0.dev0"
+_MOST_THREADS = 256  # more than that, and threads cannot be made
 
 __all__ = [
     "Answer",
@@ -44,6 +47,7 @@ __all__ = [
     "load",
     "offload",
     "race",
+    "read_off",
     "run",
     "speculate",
     "strategy",
@@ -76,13 +80,13 @@ def load(
     `max_batch` pieces of work and `max_rows` rows go into a pass; `cache` is the most memory for keys and
     values, in GiB. `speculate` names who drafts, where a run does not say ("auto", "copy(n=8)"): the same
     text, sooner; with `warm` drafters go on from what earlier runs have taught them. `kernels` is "torch",
-    "native" (C, on CPUs; no float64) or "auto", native where
-    it can be; None is what the environment variable OUTTHINK_KERNELS says, else auto; the `machine` of a
-    receipt says which ran. `deterministic` promises the same bits, and so the same text, in any batch, in any
-    type, and says so on the receipt: native kernels keep it for nothing, torch's are run a fixed number of
-    rows at a time, which is slow. Of endpoints: `prices` are dollars a million tokens as "INPUT,OUTPUT",
-    `tokenizer` is the directory of the model's tokenizer if there is one here, `api` "chat" or "completions",
-    `concurrency` the most requests at a time to each. Raises BadInput with one line that says what to do.
+    "native" (C, on CPUs; no float64) or "auto", native where it can be; None is what the environment variable
+    OUTTHINK_KERNELS says, else auto; the `machine` of a receipt says which ran. `deterministic` promises the
+    same bits, and so the same text, in any batch, in any type, and says so on the receipt: native kernels
+    keep it for nothing, torch's are run a fixed number of rows at a time, which is slow. Of endpoints:
+    `prices` are dollars a million tokens as "INPUT,OUTPUT", `tokenizer` is the directory of the model's
+    tokenizer if there is one here, `api` "chat" or "completions", `concurrency` the most requests at a time
+    to each. Raises BadInput with one line that says what to do.
     """
     from outthink.engine.engine import Engine
 
@@ -96,8 +100,8 @@ def load(
         return Engine(connect(name, prices=prices, tokenizer=tokenizer, api=api, concurrency=concurrency))
     from outthink.backends.load import load_backend
 
-    if threads is not None and threads < 1:
-        raise BadInput(f"threads={threads}: give at least 1, or leave it out to have it measured")
+    if threads is not None and not 1 <= threads <= _MOST_THREADS:
+        raise BadInput(f"threads={threads}: give 1 to {_MOST_THREADS}, or leave it out to have it measured")
     if not cache > 0:
         raise BadInput(f"cache={cache}: give the GiB that keys and values may take, more than 0")
     backend = load_backend(name, dtype, device, threads, trust_remote_code, kernels, deterministic)
@@ -112,7 +116,7 @@ def run(
     problem: Problem | str,
     lm: Engine,
     *,
-    budget: Budget | None = None,
+    budget: Budget | str | None = None,
     seed: int = 0,
     sampling: Sampling | None = None,
     speculate: Drafter | str | None = None,
@@ -123,24 +127,28 @@ def run(
     """Run a strategy on a problem until it has its answer or the budget ends; the receipt is on the answer.
 
     The strategy is a part or any coroutine function of a branch, or what the command line would be given:
-    "vote(n=8)".
-    The same strategy, seed and sampling give the same answer, but for close draws where torch computes in
-    float32 or bfloat16 and another batch changes the last bits of a logit. `speculate` names who drafts
-    (None: as the model was loaded, "none": nobody), `accept` the accept rule, by default `match`, which
-    leaves the text as it is; `warm` lets drafters go on from earlier runs (None: as the model was loaded),
-    which changes neither the text nor the logical cost. Raises what the strategy raises.
+    "vote(n=8)"; so may the budget be, "written=4000,seconds=10". The same strategy, seed and sampling give
+    the same answer, but for close draws where torch computes in float32 or bfloat16 and another batch
+    changes the last bits of a logit. `speculate` names who drafts (None: as the model was loaded, "none":
+    nobody), `accept` the accept rule, by default `match`, which leaves the text as it is; `warm` lets
+    drafters go on from earlier runs (None: as the model was loaded), which changes neither the text nor the
+    logical cost. Threads that share an engine take turns. Raises what the strategy raises.
     """
     from outthink.engine.request import Request
     from outthink.engine.trace import Trace
 
-    before, lm.trace = lm.trace, trace or Trace()
-    try:
-        drafter = None if speculate is None else drafter_of(speculate, lm) or "none"
-        part = spec.parse(strategy) if isinstance(strategy, str) else strategy
-        request = Request(part, problem, budget or Budget(), seed, sampling or Sampling())
-        return lm.run(replace(request, speculate=drafter, accept=accept, warm=warm))
-    finally:
-        lm.trace = before
+    if not hasattr(lm, "places"):
+        raise BadInput(f"lm={lm!r} is no engine: give ot.load({lm!r})")
+    part = spec.parse(strategy) if isinstance(strategy, str) else strategy
+    caps = Budget() if budget is None else spec.parse_budget(budget) if isinstance(budget, str) else budget
+    request = Request(part, problem, caps, seed, Sampling() if sampling is None else sampling)
+    with lm.alone:
+        before, lm.trace = lm.trace, trace or Trace()
+        try:
+            drafter = None if speculate is None else drafter_of(speculate, lm) or "none"
+            return lm.run(replace(request, speculate=drafter, accept=accept, warm=warm))
+        finally:
+            lm.trace = before
 
 
 def drafter_of(named: Drafter | str, lm: Engine) -> Drafter | None:

@@ -7,13 +7,17 @@ import os
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from conftest import Run
+from rich.console import Console
 
+import outthink as ot
 from outthink.bench.summary import Row
-from outthink.cli.output import headlines, safe
+from outthink.cli.output import headlines, receipt_table, results_table, safe
+from outthink.core.types import Cost, Receipt
 
 SHORT = ("--max-tokens", "12")
 
@@ -31,6 +35,44 @@ def test_help_names_every_command(outthink: Run) -> None:
 def test_every_command_has_help_and_json(outthink: Run, command: str) -> None:
     ran = outthink(command, "--help")
     assert ran.code == 0 and "--json" in ran.out
+
+
+def test_help_says_defaults_that_are_no_values(outthink: Run) -> None:
+    said = outthink("bench", "--help").out
+    assert "[default: steps]" in said and "[default: 0.8]" in said and "[default: measured]" in said
+
+
+def test_the_version(outthink: Run) -> None:
+    assert outthink("--version").out.split() == ["outthink", ot.__version__]
+
+
+RECEIPT = Receipt(
+    Cost(written=340, read=36, positions=300, flops=2.89e9, discarded=12, verified=8),
+    Cost(
+        written=340, positions=300, passes=265, flops=2.89e9, seconds=0.0921, verified=8, cache_bytes=1.84e6
+    ),
+    by_scope={"run/verify": Cost(verified=8)},
+)
+
+
+@pytest.mark.parametrize("width", [44, 60, 80, 120])
+def test_no_number_of_a_receipt_is_cut(width: int) -> None:
+    out = Console(file=StringIO(), width=width)
+    out.print(receipt_table(RECEIPT, width))
+    shown = out.file.getvalue().split()  # type: ignore[attr-defined]
+    wanted = ["written", "positions", "discarded", "verified", "asked", "2.89G", "1.84MB", "0.0921"]
+    assert [word for word in wanted if word not in shown] == []
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_narrow_table_of_results_has_fewer_columns(width: int) -> None:
+    strategy = "best_of_n(n=8, verifier=steps())"
+    row = Row("steps()", strategy, 200, 0.625, 0.55, 0.69, 340, 300, 265, 0.1, 2.89e9, 0)
+    out = Console(file=StringIO(), width=width)
+    out.print(results_table([row], (), width))
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    assert "62.5 %" in text and "55 to 69" in text
+    assert ("2.89G" in text and "vs first" in text) == (width >= 80)
 
 
 def test_solve_prints_the_answer_and_its_receipt(outthink: Run, model: str) -> None:
@@ -125,7 +167,11 @@ def test_methods(outthink: Run) -> None:
     by_name = {entry["name"]: entry for entry in found["strategies"]}
     assert by_name["vote"]["fields"][0] == "n=8" and by_name["vote"]["paper"] == "arXiv:2203.11171"
     assert {"exact", "steps", "likelihood", "certainty"} <= {entry["name"] for entry in found["verifiers"]}
-    assert "best_of_n" in outthink("methods").out
+    assert {"copy", "auto"} <= {entry["name"] for entry in found["drafters"]}
+    assert {"match", "block"} <= {entry["name"] for entry in found["accept_rules"]}
+    listed = outthink("methods").out
+    assert "best_of_n" in listed and "prompt=..." in listed and "Here is a question" not in listed
+    assert "Here is a question" in outthink("methods", "judge").out
     assert "argmax" in outthink("methods", "vote").out
 
 

@@ -54,6 +54,26 @@ class Log(Trace):
         self.events.append("ended")
 
 
+class Counted(Sequence[Waiting]):
+    """Waiting work that counts how often it is looked at."""
+
+    def __init__(self, waiting: list[Waiting]) -> None:
+        self.waiting, self.looks = waiting, 0
+
+    def __len__(self) -> int:
+        return len(self.waiting)
+
+    def __getitem__(self, i: Any) -> Any:
+        self.looks += 1
+        return self.waiting[i]
+
+
+def test_ordering_a_thousand_branches_looks_at_each_a_few_times() -> None:
+    waiting = Counted([Waiting(0, 1, (i,)) for i in range(1000)])
+    assert fair(waiting, {}) == list(range(1000))
+    assert waiting.looks < 10 * len(waiting)
+
+
 def engine(**options: Any) -> Engine:
     return Engine(toy(hashed(4, seed=1), 4, context=400), **options)
 

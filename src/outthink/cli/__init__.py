@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from io import TextIOWrapper
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from outthink import __version__
 from outthink.cli.bench import bench
 from outthink.cli.certify import certify
 from outthink.cli.demo import demo
@@ -35,7 +36,7 @@ HELP = """Spend compute at inference time: the best answer that a budget can buy
 \b
 [bold]One question[/bold]
   outthink solve --task steps --strategy "vote(n=16)" --budget written=4000
-  outthink solve "Mia has 14 coins. She buys 3 bags of 6. How many coins?"
+  outthink solve "Mia buys 3 bags of 6 coins. Mia finds 14 more. How many coins does Mia have in the end?"
   outthink explain --task steps --strategy "best_of_n(n=8, verifier=steps())"
 
 \b
@@ -82,6 +83,22 @@ COMMANDS = (solve, bench, map, serve, probe, certify, diagnose, replay, explain,
 for command in COMMANDS:
     app.command(command.__name__)(command)
 app.add_typer(store, name="store")
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"outthink {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def outthink(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Say which version this is.", callback=_tell_version, is_eager=True),
+    ] = False,
+) -> None:
+    """What comes before a command."""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -43,6 +43,10 @@ def run_bench(options: Benching, load: Callable[[], Engine]) -> Conclusion:
 
     if options.concurrency < 1:
         raise BadInput(f"concurrency={options.concurrency}: give at least 1")
+    if options.resume and options.overwrite:
+        raise BadInput("--resume goes on with a run, --overwrite begins it anew: give one of them")
+    if not options.out:
+        raise BadInput("--out is empty: name the folder for results, plot and report")
     plan, folder, told = plan_of(options), Path(options.out), console(as_json=True)
     with Results(folder, plan, options.resume, options.overwrite) as results:
         if results.is_complete:
@@ -71,7 +75,7 @@ def as_json(found: Conclusion, options: Benching) -> dict[str, Any]:
 def show(found: Conclusion) -> None:
     """The table of a run, and where its plot and report are."""
     out = console()
-    out.print(results_table(found.rows, found.compared))
+    out.print(results_table(found.rows, found.compared, out.width))
     out.print("[dim]means per problem; vs first in points, * where zero is outside its 95 %[/]")
     for sentence in headlines(found.rows):
         out.print(sentence, markup=False)

@@ -22,7 +22,7 @@ class Certifying(Running):
     """The options of `certify`."""
 
     speculate: Annotated[str, Option(help="The drafter to certify.", metavar="auto")] = "auto"
-    task: Annotated[list[str] | None, Option(help="Repeatable. [default: steps]")] = None
+    task: Annotated[list[str] | None, Option(help="Repeatable. \\[default: steps]")] = None
     strategies: Annotated[str, Option(help="A list parted by ;")] = "once; vote(n=8)"
     n: Annotated[int, Option("--n", "-n", help="Test problems of each task.")] = 50
     level: Annotated[int | None, Option(help="How hard the tasks are.")] = None

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from outthink import spec
-from outthink.cli.options import Running, one_task, takes
+from outthink.cli.options import Running, one_strategy, one_task, takes
 from outthink.cli.output import console, emit, table
 from outthink.core.errors import BadInput
 
@@ -83,7 +82,7 @@ def _requests(options: Diagnosing) -> list[Request]:
         raise BadInput(f"n={options.n}: give at least 1")
     if options.model.startswith(("http://", "https://")):
         raise BadInput("an endpoint drafts on its own side, if it does: diagnose a model that runs here")
-    task, strategy = one_task(options.task, options.level), spec.parse_one(options.strategy)
+    task, strategy = one_task(options.task, options.level), one_strategy(options.strategy)
     budget, sampling = options.caps(), options.sampling()
     return [
         Request(

@@ -128,25 +128,34 @@ def _show_card(place: Path) -> None:
     console().print(Markdown(re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)))
 
 
-FOLDERS = {"strategies": "strategy", "verifiers": "verify"}
+FOLDERS = {
+    "strategies": "strategy",
+    "verifiers": "verify",
+    "drafters": "speculate",
+    "accept rules": "speculate.rules",
+}
+LONG_FIELD = 24  # characters; a longer default, a prompt for instance, is shown with the method
 
 
 @takes(Naming)
 def methods(options: Naming) -> None:
-    """The strategies and verifiers; with a name, what it does in full."""
+    """The strategies, verifiers and drafters; with a name, what it does in full."""
     if options.name is not None:
         _show_method(options.name, options.json)
         return
     found = {
         title: [_method(name, family) for name in spec.names(family)] for title, family in FOLDERS.items()
     }
+    from rich.text import Text
+
     if options.json:
-        emit(found)
+        emit({title.replace(" ", "_"): entries for title, entries in found.items()})
         return
     for title, entries in found.items():
         made = table(title, "what it does", "fields", "paper", left=range(4))
         for entry in entries:
-            made.add_row(entry["name"], entry["summary"], ", ".join(entry["fields"]), entry["paper"])
+            taken = ", ".join(map(_brief, entry["fields"]))
+            made.add_row(Text(entry["name"]), Text(entry["summary"]), Text(taken), entry["paper"])
         console().print(made)
         console().print()
 
@@ -156,11 +165,17 @@ def _method(name: str, family: str) -> dict[str, Any]:
     return {"name": name, "summary": about.summary, "fields": list(about.fields), "paper": about.paper}
 
 
+def _brief(field: str) -> str:
+    """`name=default` where that is short."""
+    name, equals, default = field.partition("=")
+    return field if len(default) <= LONG_FIELD else f"{name}{equals}..."
+
+
 def _show_method(name: str, as_json: bool) -> None:
-    """One strategy or verifier: its whole docstring; a name may be both."""
+    """One method: its whole docstring; a name may be several."""
     folders = [family for family in FOLDERS.values() if name in spec.names(family)]
     if not folders:
-        raise UnknownName("strategy or verifier", name, {n for f in FOLDERS.values() for n in spec.names(f)})
+        raise UnknownName("method", name, {n for f in FOLDERS.values() for n in spec.names(f)})
     if as_json:
         emit({"methods": [_method(name, family) | {"family": family} for family in folders]})
         return
@@ -170,5 +185,15 @@ def _show_method(name: str, as_json: bool) -> None:
         kind = spec.find(name, family)
         head = f"{name}({', '.join(spec.describe(kind).fields)})"
         console().print(Text.assemble((head, "bold"), (f"   {spec.NOUNS[family]}\n", "dim")))
-        console().print(Text(inspect.getdoc(kind) or ""))
+        console().print(Text(_flowing(inspect.getdoc(kind) or "")))
         console().print()
+
+
+def _flowing(doc: str) -> str:
+    """A docstring whose paragraphs of prose are one line each, for the terminal to break; what is indented or
+    listed stays as it is."""
+    blocks = [block.split("\n") for block in doc.split("\n\n")]
+    return "\n\n".join(
+        "\n".join(lines) if any(re.match(r"\s|[-*\d]", line) for line in lines) else " ".join(lines)
+        for lines in blocks
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from outthink import spec
-from outthink.cli.options import Mapping, takes
+from outthink.cli.options import Mapping, one_strategy, takes
 from outthink.cli.output import console, emit
 from outthink.core.errors import BadInput, UnknownName
 
@@ -51,7 +51,7 @@ def run_map(options: Mapping) -> tuple[Counts, dict[str, Any]]:
     _check_cluster(options)
     if options.parquet:
         need_parquet()
-    strategy = spec.parse_one(options.strategy)
+    strategy = one_strategy(options.strategy)
     dataset = Dataset(options.file, options.prompt, options.reference)
     plan = Plan(strategy.part, strategy.name, dataset, options.caps(), options.sampling(), options.seed)
     for _ in dataset:  # a line that is wrong is said before a token is spent

@@ -12,6 +12,7 @@ from typer import Argument, Option
 
 from outthink import spec
 from outthink.core.errors import BadInput
+from outthink.core.needs import check_counts
 from outthink.core.types import Budget, Sampling
 
 if TYPE_CHECKING:
@@ -50,15 +51,25 @@ class Running(Listing):
         ),
     ] = None
     seed: Annotated[int, Option(help="The same seed gives the same answer.")] = 0
-    temperature: Annotated[float | None, Option(help="0: the likeliest token.", rich_help_panel=WRITING)] = (
-        None
-    )
-    top_p: Annotated[float | None, Option(help="Keep this much probability.", rich_help_panel=WRITING)] = None
-    top_k: Annotated[int | None, Option(help="Keep this many tokens.", rich_help_panel=WRITING)] = None
-    min_p: Annotated[
-        float | None, Option(help="Keep what has this share of the best.", rich_help_panel=WRITING)
+    temperature: Annotated[
+        float | None, Option(help="0: the likeliest token. \\[default: 0.8]", rich_help_panel=WRITING)
     ] = None
-    max_tokens: Annotated[int | None, Option(help="The longest text.", rich_help_panel=WRITING)] = None
+    top_p: Annotated[
+        float | None, Option(help="Keep this much probability. \\[default: all]", rich_help_panel=WRITING)
+    ] = None
+    top_k: Annotated[
+        int | None, Option(help="Keep this many tokens. \\[default: all]", rich_help_panel=WRITING)
+    ] = None
+    min_p: Annotated[
+        float | None,
+        Option(help="Keep what has this share of the best. \\[default: all]", rich_help_panel=WRITING),
+    ] = None
+    max_tokens: Annotated[
+        int | None,
+        Option(
+            help="The longest text of a branch. \\[default: the model's context]", rich_help_panel=WRITING
+        ),
+    ] = None
     stop: Annotated[
         list[str] | None, Option(help="End at this text; repeatable.", rich_help_panel=WRITING)
     ] = None
@@ -70,14 +81,24 @@ class Running(Listing):
         bool, Option("--warm", help="Drafters go on from one problem to the next.", rich_help_panel=RUNNING)
     ] = False
     accept: Annotated[str, Option(help="The accept rule of drafts.", rich_help_panel=RUNNING)] = "match"
-    dtype: Annotated[str, Option(help="float32, bfloat16 or int8.", rich_help_panel=RUNNING)] = "float32"
-    device: Annotated[str | None, Option(help="cpu or cuda.", rich_help_panel=RUNNING)] = None
-    threads: Annotated[int | None, Option(help="CPU threads.", rich_help_panel=RUNNING)] = None
+    dtype: Annotated[str, Option(help="float32, bfloat16, float64 or int8.", rich_help_panel=RUNNING)] = (
+        "float32"
+    )
+    device: Annotated[str | None, Option(help="cpu or cuda. \\[default: cpu]", rich_help_panel=RUNNING)] = (
+        None
+    )
+    threads: Annotated[
+        int | None, Option(help="CPU threads. \\[default: measured]", rich_help_panel=RUNNING)
+    ] = None
     deterministic: Annotated[
         bool, Option("--deterministic", help="The same bits in any batch.", rich_help_panel=RUNNING)
     ] = False
-    max_batch: Annotated[int | None, Option(help="Most branches in a pass.", rich_help_panel=RUNNING)] = None
-    cache: Annotated[float | None, Option(help="GiB for keys and values.", rich_help_panel=RUNNING)] = None
+    max_batch: Annotated[
+        int | None, Option(help="Most branches in a pass. \\[default: 256]", rich_help_panel=RUNNING)
+    ] = None
+    cache: Annotated[
+        float | None, Option(help="GiB for keys and values. \\[default: 1]", rich_help_panel=RUNNING)
+    ] = None
     prices: Annotated[
         str | None,
         Option(help="Dollars a million tokens.", metavar="INPUT,OUTPUT", rich_help_panel=ENDPOINT),
@@ -101,8 +122,6 @@ class Running(Listing):
         """The engine. It takes a moment: check everything else first."""
         import outthink
 
-        if self.threads is not None and self.threads < 1:
-            raise BadInput(f"threads={self.threads}: give at least 1")
         names = ("device", "threads", "max_batch", "cache", "prices", "tokenizer", "api")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         given["deterministic"] = self.deterministic
@@ -130,7 +149,7 @@ class Asking(Running):
     )
     task: Annotated[str | None, Option(help="Take the question from a task; see `outthink tasks`.")] = None
     index: Annotated[int, Option(help="Which of the task's test problems.")] = 0
-    level: Annotated[int | None, Option(help="How hard the task is.")] = None
+    level: Annotated[int | None, Option(help="How hard the task is; 0: all levels, mixed.")] = None
 
     def problem(self) -> Problem:
         """The question, with its task if it came from one."""
@@ -162,7 +181,7 @@ class Mapping(Running):
         str | None, Option(help="Fan out over a cluster: ray (RAY_ADDRESS says which).", metavar="ray")
     ] = None
     workers: Annotated[
-        int | None, Option(help="Engines on the cluster, of --threads cores each. [default: one a node]")
+        int | None, Option(help="Engines on the cluster, of --threads cores each. \\[default: one a node]")
     ] = None
 
 
@@ -170,12 +189,12 @@ class Mapping(Running):
 class Benching(Running):
     """The options of `bench`."""
 
-    task: Annotated[list[str] | None, Option(help="Repeatable, or a list: steps,paths. [default: steps]")] = (
-        None
-    )
+    task: Annotated[
+        list[str] | None, Option(help="Repeatable, or a list: steps,paths. \\[default: steps]")
+    ] = None
     strategies: Annotated[str, Option(help="A list parted by ;")] = "greedy; vote(n=8)"
     n: Annotated[int, Option("--n", "-n", help="Test problems of each task.")] = 100
-    level: Annotated[int | None, Option(help="How hard the tasks are.")] = None
+    level: Annotated[int | None, Option(help="How hard the tasks are; 0: all levels, mixed.")] = None
     out: Annotated[str, Option(help="The folder for results, plot and report.")] = "runs/bench"
     resume: Annotated[bool, Option("--resume", help="Go on with an interrupted run.")] = False
     overwrite: Annotated[bool, Option("--overwrite", help="Begin anew where a run is.")] = False
@@ -217,9 +236,19 @@ def read_prompt(given: str) -> str:
     return given
 
 
+def one_strategy(text: str) -> spec.Named:
+    """The strategy that a text configures."""
+    found = spec.parse_one(text)
+    check_counts(found.part)
+    return found
+
+
 def strategies_of(text: str) -> dict[str, Strategy]:
     """The strategies of a list, by what they were called in it."""
-    return _by_name("strategy", spec.parse_named(text))
+    found = spec.parse_named(text)
+    for named in found:
+        check_counts(named.part)
+    return _by_name("strategy", found)
 
 
 def tasks_of(names: list[str], level: int | None) -> dict[str, Task]:

@@ -66,20 +66,29 @@ def answer_json(answer: Answer) -> dict[str, Any]:
     }
 
 
+GAP = 3  # characters between two columns of a table
 SPENT = ("written", "read", "positions", "passes", "flops", "seconds", "dollars", "discarded", "verified")
 
 
-def receipt_table(receipt: Receipt) -> Table:
-    """Both books side by side, and the logical book of each named block; what nobody spent is left out."""
+def receipt_table(receipt: Receipt, width: int) -> Table:
+    """Both books, a line each, and the logical book of each named block; what nobody spent is left out.
+
+    Where that is wider than the terminal, a column each: numbers are never cut.
+    """
     books = {"asked": receipt.logical, "computed": receipt.actual}
     books |= {name: cost for name, cost in receipt.by_scope.items() if name != "run"}
     spent = [name for name in SPENT if any(getattr(cost, name) for cost in books.values())]
-    made = table("", *(name if name != "flops" else "FLOPs" for name in spent), "cache")
+    grid = [["", *(name if name != "flops" else "FLOPs" for name in spent), "cache"]]
     for name, cost in books.items():
-        cache = f"{amount(cost.cache_bytes)}B" if cost.cache_bytes else ""
-        made.add_row(
-            name, *(amount(getattr(cost, key)) if getattr(cost, key) else "" for key in spent), cache
-        )
+        cells = [amount(getattr(cost, key)) if getattr(cost, key) else "" for key in spent]
+        grid.append([name, *cells, f"{amount(cost.cache_bytes)}B" if cost.cache_bytes else ""])
+    if sum(max(map(len, column)) + GAP for column in zip(*grid, strict=True)) - GAP > width:
+        grid = [list(column) for column in zip(*grid, strict=True)]
+    made = table(*grid[0])
+    for column in made.columns:
+        column.no_wrap = False
+    for row in grid[1:]:
+        made.add_row(*row)
     return made
 
 
@@ -122,7 +131,7 @@ def show_receipt(out: Console, receipt: Receipt) -> None:
     from rich.text import Text
 
     out.print()
-    out.print(receipt_table(receipt))
+    out.print(receipt_table(receipt, out.width))
     for line in speculation_lines(receipt):
         out.print(Text(line, "dim"))
     for less in receipt.degradations:
@@ -141,25 +150,56 @@ def show_receipt(out: Console, receipt: Receipt) -> None:
     out.print(Text("   ".join(told), "dim"))
 
 
-def results_table(rows: Iterable[Row], compared: Iterable[Difference] = ()) -> RenderableType:
-    """The rows of a run, a block for each task; what is best in a block is bold."""
+def results_table(
+    rows: Iterable[Row], compared: Iterable[Difference] = (), width: int = 80
+) -> RenderableType:
+    """The rows of a run, a block for each task; what is best in a block is bold.
+
+    What a narrow terminal has no room for is left out.
+    """
     from rich.padding import Padding
 
     rows, found = list(rows), {(d.task, d.strategy): d for d in compared}
-    made = table("", "right", "95 %", "written", "positions", "FLOPs", "vs first")
-    made.columns[0].no_wrap, made.columns[0].min_width = False, 16
+    titles = _fitting(width)
+    made = table("", *titles)
+    made.columns[0].no_wrap, made.columns[0].min_width = False, NAMES
     for task in dict.fromkeys(row.task for row in rows):
         own = [row for row in rows if row.task == task]
         best = max(row.accuracy for row in own)
         made.add_row(task.removesuffix("()"), style="dim")
         for row in own:
-            share, interval = percent(row.accuracy), span(row.low, row.high, ".0f")
-            spent = (amount(row.written), amount(row.positions), amount(row.flops))
-            points = _points(found.get((task, row.strategy)))
+            cells = {
+                "right": percent(row.accuracy),
+                "95 %": span(row.low, row.high, ".0f"),
+                "written": amount(row.written),
+                "positions": amount(row.positions),
+                "FLOPs": amount(row.flops),
+                "vs first": _points(found.get((task, row.strategy))),
+            }
             style = "bold" if row.accuracy == best else ""
-            made.add_row(Padding(row.strategy, (0, 0, 0, 2)), share, interval, *spent, points, style=style)
+            made.add_row(Padding(row.strategy, (0, 0, 0, 2)), *map(cells.__getitem__, titles), style=style)
         made.add_section()
     return made
+
+
+NAMES = 16  # characters that names of strategies get at least
+COLUMNS = {"right": 7, "95 %": 9, "written": 7, "positions": 9, "FLOPs": 5, "vs first": 8}  # and their widths
+SPARED = (
+    "FLOPs",
+    "positions",
+    "written",
+    "vs first",
+)  # where there is no room for all, the first to go first
+
+
+def _fitting(width: int) -> list[str]:
+    """The columns of results that a terminal has room for."""
+    left = dict(COLUMNS)
+    for title in SPARED:
+        if NAMES + sum(size + GAP for size in left.values()) <= width:
+            break
+        del left[title]
+    return list(left)
 
 
 def headlines(rows: Iterable[Row]) -> list[str]:

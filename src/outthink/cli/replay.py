@@ -30,7 +30,9 @@ class Replaying(Listing):
 
     file: Annotated[str, Argument(help="Recorded samples: JSON lines.", show_default=False)] = ""
     selectors: Annotated[str, Option(help="A list parted by ;", metavar="vote; short(m=3)")] = "vote"
-    k: Annotated[str | None, Option("--k", "-k", help="Numbers of samples. [default: 1,2,4 ... all]")] = None
+    k: Annotated[str | None, Option("--k", "-k", help="Numbers of samples. \\[default: 1,2,4 ... all]")] = (
+        None
+    )
     draws: Annotated[int, Option(help="Subsets drawn of each problem, where they cannot all be counted.")] = (
         200
     )

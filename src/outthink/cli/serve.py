@@ -27,7 +27,7 @@ class Serving:
     keys: Annotated[
         str | None, Option(help="A file of API keys, one a line as name: key.", metavar="FILE")
     ] = None
-    name: Annotated[str | None, Option(help="What clients call the model. [default: its own name]")] = None
+    name: Annotated[str | None, Option(help="What clients call the model. \\[default: its own name]")] = None
     max_written: Annotated[int, Option(help="Tokens.", rich_help_panel=LIMITS)] = 16384
     max_branches: Annotated[int, Option(help="Live branches.", rich_help_panel=LIMITS)] = 256
     max_seconds: Annotated[float, Option(help="Seconds.", rich_help_panel=LIMITS)] = 300.0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from outthink import spec
-from outthink.cli.options import Asking, takes
+from outthink.cli.options import Asking, one_strategy, takes
 from outthink.cli.output import answer_json, console, emit, show_answer, show_receipt
 from outthink.core.types import Answer
 
@@ -19,7 +18,7 @@ def solve(options: Asking) -> None:
     """Answer one question, and say what it cost.
 
     \b
-      outthink solve "Mia has 14 coins. She buys 3 bags of 6. How many coins?"
+      outthink solve "Mia buys 3 bags of 6 coins. Mia finds 14 more. How many coins does Mia have in the end?"
       outthink solve --task steps --strategy "vote(n=16)" --budget written=4000
       cat question.txt | outthink solve - --strategy "vote(n=8)" --json
     """
@@ -73,7 +72,7 @@ def ask(options: Asking, request: Request, trace: Trace) -> Answer:
 def request_of(options: Asking) -> Request:
     """What the options ask. What they get wrong is said before a model is loaded."""
     problem = options.problem()
-    strategy = spec.parse_one(options.strategy)
+    strategy = one_strategy(options.strategy)
     budget, sampling = options.caps(), options.sampling()
     from outthink.engine.request import Request
 

@@ -7,8 +7,8 @@ OutthinkError                an error whose message is meant to be read, without
  |   +- CacheFull            one request alone needs more cache than the engine may use
  |   +- CannotDo             the backend lacks what a strategy needs
  +- VerifierFailed           a verifier raised, or took longer than its time limit
- +- Misuse                   a strategy broke a rule of the engine (awaited a foreign thing, used a closed
- branch) |   +- Deadlock             nothing runnable and nothing in flight
+ +- Misuse                   a strategy broke a rule of the engine (awaited a foreign thing, ...)
+     +- Deadlock             nothing runnable and nothing in flight
 Interrupted (BaseException)  a task is being ended; never swallow it
  +- Cancelled                its result is no longer wanted
  +- BudgetExceeded           the scope it runs in is exhausted
@@ -34,7 +34,7 @@ class UnknownName(BadInput):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1)
+        near = next(filter(None, (difflib.get_close_matches(n, names, 1) for n in (name, name.lower()))), [])
         hint = f"; did you mean {near[0]!r}?" if near else "."
         super().__init__(f"no {kind} named {name!r}{hint} There are: {', '.join(names)}")
 

@@ -23,6 +23,7 @@ def needs_of(part: Any) -> Can:
     return found
 
 
+MOST_TYPED = 1_000_000  # the largest count on a command line: parts make lists of so many
 MOST_REMOTE = 10_000  # the largest count that strangers may give; what comes of it meets the run's caps
 MOST_PLACES = 4  # times that one place may stand in a template of theirs: each is filled with a text
 
@@ -45,6 +46,16 @@ def check_remote(part: Any) -> None:
                 raise BadInput(f"{field.name}: from elsewhere, give each place at most {MOST_PLACES} times")
     for inner in _parts_of(part):
         check_remote(inner)
+
+
+def check_counts(part: Any) -> None:
+    """Raise BadInput where a whole number in a part, or in one inside it, is too large. Seeds may be."""
+    for field in fields(part) if is_dataclass(part) else ():
+        value = getattr(part, field.name)
+        if isinstance(value, int) and value > MOST_TYPED and field.name != "seed":
+            raise BadInput(f"{field.name}={value}: give at most {MOST_TYPED}")
+    for inner in _parts_of(part):
+        check_counts(inner)
 
 
 def _parts_of(part: Any) -> Iterator[Any]:

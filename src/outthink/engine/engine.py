@@ -11,7 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from inspect import isawaitable
 from itertools import islice
+from threading import RLock
 from typing import Any
 
 from outthink.core.branch import Branch
@@ -75,14 +77,28 @@ class Engine:
         self.accept: AcceptRule | None = None  # and by which rule; None is match
         self.memory = Memory()  # what drafters know from request to request
         self.warm = False  # whether that includes texts, where a request does not say
+        self.alone = RLock()  # held while somebody runs: threads take turns
         self._count = 0
         self._flights: dict[int, tuple[Place, Flight]] = {}
+
+    def __repr__(self) -> str:
+        return f"Engine({self.main.name!r}, {self.main.backend.machine})"
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     # ---- what users call
 
     def run(self, request: Request) -> Answer:
-        """Run one request to its end and return the answer. Raises what the strategy raised."""
-        [done] = list(self.map([request]))
+        """Run one request to its end and return the answer. Raises what the strategy raised.
+
+        Another thread that asks meanwhile waits for its turn; `map` is how work goes on side by side.
+        """
+        with self.alone:
+            [done] = list(self.map([request]))
         if done.error is not None:
             raise done.error
         assert done.answer is not None
@@ -326,5 +342,8 @@ class Engine:
 
 async def _as_coroutine(strategy: Any, root: Branch) -> Answer:
     """Call a strategy inside its task, so that whatever goes wrong is the task's error."""
-    answer: Answer = await strategy(root)
+    made = strategy(root)
+    if not isawaitable(made):
+        raise BadInput(f"{strategy!r} returned {type(made).__name__}: a strategy is `async def`")
+    answer: Answer = await made
     return answer

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from outthink.core import rng
 from outthink.core.branch import Branch, Offer
 from outthink.core.drafting import AcceptRule, Drafter
-from outthink.core.errors import Misuse
+from outthink.core.errors import BadInput, Misuse
 from outthink.core.ledger import Distinct, Scope
 from outthink.core.needs import needs_of
 from outthink.core.problem import Problem
@@ -49,6 +50,23 @@ class Request:
     warm: bool | None = (
         None  # whether drafters go on from earlier requests of this share; None: as the engine
     )
+
+    def __post_init__(self) -> None:
+        strategy, problem = self.strategy, self.problem
+        if isinstance(strategy, type):
+            raise BadInput(f"{strategy.__name__} is a class: give {strategy.__name__}(...)")
+        if not callable(strategy):
+            raise BadInput(f"strategy={strategy!r}: give a strategy, such as ot.strategy.Vote(n=8)")
+        if not isinstance(problem, str | Problem):
+            raise BadInput(f"problem={problem!r}: give the question's text, or a Problem")
+        kinds = {
+            "budget": (Budget, "a Budget"),
+            "sampling": (Sampling, "a Sampling"),
+            "seed": (Integral, "an int"),
+        }
+        for name, (kind, said) in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                raise BadInput(f"{name}={getattr(self, name)!r}: give {said}")
 
 
 class Run:
@@ -99,7 +117,7 @@ class Run:
         self.live += 1
         if self.live > self.request.max_branches:
             most = self.request.max_branches
-            raise Misuse(f"more than {most} live branches: close those that are no longer needed")
+            raise Misuse(f"more than {most} live branches: ask for fewer, or close those no longer needed")
         self.engine.trace.born(branch)
 
     def published(self, branch: Branch, length: int) -> None:

@@ -34,8 +34,9 @@ def fair(waiting: Sequence[Waiting], served: Mapping[str, int]) -> list[int]:
     inside: dict[str, list[int]] = {}
     for i in sorted(range(len(waiting)), key=lambda i: (waiting[i].progress, waiting[i])):
         inside.setdefault(share(waiting[i]), []).append(i)
+    arrived = {one: min(waiting[m].run for m in members) for one, members in inside.items()}
     turns = [
-        (served.get(one, 0) + turn, min(waiting[m].run for m in members), i)
+        (served.get(one, 0) + turn, arrived[one], i)
         for one, members in inside.items()
         for turn, i in enumerate(members)
     ]

@@ -98,7 +98,7 @@ def describe(kind: type) -> Description:
     doc = textwrap.dedent(kind.__doc__ or "").strip()
     paper = re.search(r"arXiv[:\s]\s*(\d{4}\.\d{4,5})", doc)
     listed = tuple(f.name + _default(f) for f in _settable(kind))
-    first = re.split(r"(?<=[.!?])\s", " ".join(doc.partition("\n\n")[0].split()))[0]
+    first = re.split(r"(?<=[^.][.!?])\s", " ".join(doc.partition("\n\n")[0].split()))[0]
     return Description(name_of(kind), first, listed, f"arXiv:{paper[1]}" if paper else "")
 
 

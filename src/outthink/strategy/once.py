@@ -10,8 +10,9 @@ from outthink.spec import show
 from outthink.text import final_answer
 
 
-def read_off(branch: Branch, reason: str) -> Answer:
-    """What is written on a branch, as an answer; `reason` says how the text ended."""
+def read_off(branch: Branch, reason: str = "") -> Answer:
+    """What is written on a branch, as an answer: the text, the final answer in it, tokens, log-probability,
+    statistics. `reason` says how the text ended."""
     known = [p for p in branch.logps if p is not None]
     text = branch.text()
     return Answer(
