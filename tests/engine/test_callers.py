@@ -107,3 +107,17 @@ def test_an_engine_goes_on_after_ctrl_c(lm: Engine) -> None:
         ot.run(ot.strategy.BestOfN(n=2, verifier=Halting()), "hi", lm, sampling=ot.Sampling(max_tokens=4))
     assert ot.run("greedy", "hi", lm, budget="written=3").text
     assert not lm.runs
+
+
+class Half:
+    """A drafter whose live half lacks almost everything."""
+
+    def open(self, studio: Any) -> Any:
+        return object()
+
+
+def test_half_a_drafter_is_refused_and_nothing_of_it_stays(lm: Engine) -> None:
+    with pytest.raises(ot.BadInput, match="has no name and no tops and no propose"):
+        ot.run("vote(n=2)", "hi", lm, speculate=Half())
+    assert not lm.runs and not lm.main.works
+    assert ot.run("greedy", "hi", lm, budget="written=3").text

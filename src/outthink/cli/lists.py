@@ -100,7 +100,13 @@ def models(options: Naming) -> None:
     out.print(made)
     for entry in listed:  # not in the table, which would fold them
         out.print(f"{entry['name']}: {entry['directory']}", style="dim", soft_wrap=True, markup=False)
-    out.print(f"forward passes in float32 and bfloat16 on this CPU: {kernels()}", style="dim")
+    here = kernels()
+    why = (
+        "; the native kernels, faster, want a C compiler when outthink is installed"
+        if here == "torch"
+        else ""
+    )
+    out.print(f"forward passes in float32 and bfloat16 on this CPU: {here}{why}", style="dim")
 
 
 def _model(name: str, place: Path) -> dict[str, Any]:

@@ -48,6 +48,8 @@ def run_map(options: Mapping) -> tuple[Counts, dict[str, Any]]:
         raise BadInput(f"concurrency={options.concurrency}: give at least 1")
     if not options.file:
         raise BadInput("give a file of JSON lines: outthink map questions.jsonl --out runs/answers")
+    if not options.out:
+        raise BadInput("--out is empty: name the folder of the journal")
     _check_cluster(options)
     if options.parquet:
         need_parquet()

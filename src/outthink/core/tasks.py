@@ -16,11 +16,12 @@ import time
 import types
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, overload
 
 from outthink.core.errors import BudgetExceeded, Cancelled, Interrupted, Misuse
 from outthink.core.ledger import Scope
 
+T = TypeVar("T")
 SLOW_STEP = 0.05  # seconds of processor time; holding the loop longer than this is reported
 SLOW_WAIT = 0.5  # seconds of any kind: a busy machine alone is no reason to complain
 
@@ -76,6 +77,10 @@ async def offload(
     return await _trap(Offload(function, args, io, timeout))
 
 
+@overload
+async def gather(*coroutines: Coroutine[Any, Any, T], share: None = None) -> list[T]: ...
+@overload
+async def gather(*coroutines: Coroutine[Any, Any, T], share: str | None) -> list[T | None]: ...
 async def gather(*coroutines: Coroutine[Any, Any, Any], share: str | None = None) -> list[Any]:
     """Run all, wait for all; results in order.
 
@@ -89,7 +94,7 @@ async def gather(*coroutines: Coroutine[Any, Any, Any], share: str | None = None
     return result
 
 
-async def race(*coroutines: Coroutine[Any, Any, Any], first: int = 1) -> list[Any]:
+async def race(*coroutines: Coroutine[Any, Any, T], first: int = 1) -> list[T]:
     """The results of the `first` contestants to end, in the order (tokens written, position among the
     contestants).
 

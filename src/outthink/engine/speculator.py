@@ -46,6 +46,9 @@ class Drawings:
         return rows[1]
 
 
+SOURCE = ("name", "tops", "propose", "observe", "end")  # what a source has, whatever else
+
+
 class Speculator:
     """One request's drafter at work."""
 
@@ -55,6 +58,8 @@ class Speculator:
         self.studio = EngineStudio(run, drafter, shares_noise=not self.rule.reads_rows)
         self.is_warm = False  # whether earlier requests have taught it
         self.source: Source = self._open(drafter)
+        if lacking := [name for name in SOURCE if not hasattr(self.source, name)]:
+            raise BadInput(f"{drafter!r}: what its open() gives has no {' and no '.join(lacking)}")
         self._wakes: Callable[[int], bool] | None = getattr(self.source, "wakes", None)
         self.is_asleep = (
             self._wakes is not None

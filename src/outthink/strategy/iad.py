@@ -54,8 +54,8 @@ class Iad:
             question = _prompts.fill(
                 self.improve, problem=root.problem.prompt, attempts=self._shown(attempts)
             )
-            drafts = await gather(*(_prompts.consult(root, question) for _ in range(self.width)))
-            new = [draft for draft in drafts if draft is not None]
+            told = await gather(*(_prompts.consult(root, question) for _ in range(self.width)))
+            new = [draft for draft in told if draft is not None]
             if not new:
                 break
             attempts += await self._scored(root, new)
