@@ -152,6 +152,11 @@ def test_a_full_disk_behind_stdout() -> None:
     assert ran.returncode == 1 and ran.stderr == b"outthink: [Errno 28] No space left on device\n"
 
 
+def test_no_stdout_at_all() -> None:
+    ran = subprocess.run(["sh", "-c", f"{sys.executable} -m outthink tasks >&-"], stderr=subprocess.PIPE)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
 def test_a_closed_pipe_behind_stdout() -> None:
     ran = subprocess.run(
         ["sh", "-c", f"{sys.executable} -m outthink methods --json | true"], stderr=subprocess.PIPE

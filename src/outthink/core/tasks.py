@@ -257,10 +257,15 @@ class Trampoline:
     def run(self) -> None:
         """Step until every task waits. Tasks that are ready together run in the order of their paths."""
         while self.ready:
-            batch, self.ready = self.ready, []
-            for task, value, error in sorted(batch, key=lambda entry: entry[0].path):
-                if not task.is_done:
+            batch, self.ready = sorted(self.ready, key=lambda entry: entry[0].path), []
+            for place, (task, value, error) in enumerate(batch, 1):
+                if task.is_done:
+                    continue
+                try:
                     self._step(task, value, error)
+                except BaseException:  # Ctrl-C: who was to come after still is
+                    self.ready = batch[place:] + self.ready
+                    raise
 
     def race_losers(self) -> list[tuple[Task, int]]:
         """Contestants that have lost but still run."""
@@ -288,10 +293,11 @@ class Trampoline:
         except StopIteration as stop:
             self._end(task, stop.value, None)
             return
+        except KeyboardInterrupt:  # for whoever turns the engine: the parents would raise it a second time
+            self._end(task, None, Cancelled("interrupted from the keyboard"))
+            raise
         except BaseException as raised:  # the task's end, whatever it was: it is handed to whoever waits
             self._end(task, None, raised)
-            if isinstance(raised, KeyboardInterrupt):
-                raise
             return
         finally:
             _current = before
