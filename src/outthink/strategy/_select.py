@@ -103,9 +103,10 @@ def sampled(answer: Answer) -> Sampled:
     )
 
 
-def settle(answers: Sequence[Answer], select: Select) -> Answer:
-    """The answer that a selector picks, with its score; the others behind it, further picks first."""
-    choice = select([sampled(a) for a in answers])
+def settle(answers: Sequence[Answer], select: Select, samples: Sequence[Sampled] | None = None) -> Answer:
+    """The answer that a selector picks, with its score; the others behind it, further picks first. `samples`
+    are the answers as it sees them, where the caller has them."""
+    choice = select([sampled(a) for a in answers] if samples is None else samples)
     rest = [i for i in range(len(answers)) if i not in choice.picks]
     others = tuple(answers[i] for i in (*choice.picks[1:], *rest))
     return replace(answers[choice.picks[0]], score=choice.score, others=others)
@@ -126,12 +127,16 @@ async def sample_and_select(
     """One answer of each inner strategy, all at once; the selector's choice among those that have ended is
     always on offer."""
     ended: dict[int, Answer] = {}
+    seen: dict[int, Sampled] = {}  # there is an offer after every sample: each is looked at once
     if verifier is not None:
         root.record(*verifier.records)
 
     async def one(i: int, branch: Branch) -> Answer:
         ended[i] = await scored(inners[i], verifier, branch)
-        root.offer(settle([ended[k] for k in sorted(ended)], select), rank=len(ended))
+        seen[i] = sampled(ended[i])
+        order = sorted(ended)
+        offer = settle([ended[k] for k in order], select, [seen[k] for k in order])
+        root.offer(offer, rank=len(ended))
         return ended[i]
 
     answers = await gather(*(one(i, branch) for i, branch in enumerate(root.fork(len(inners)))))

@@ -77,16 +77,15 @@ def classes(answers: Sequence[str | None]) -> list[int | None]:
     comparer = _Comparer()
     firsts: list[Value] = []
     known: dict[Value, int] = {}
-    result: list[int | None] = []
+    labels: dict[str | None, int | None] = {None: None}  # by spelling: a vote has few of them
     for answer in answers:
-        value = parse(answer) if answer is not None else None
-        if value is None:
-            result.append(None)
+        if answer is None or answer in labels:
             continue
-        if value not in known:
+        value = parse(answer)
+        if value is not None and value not in known:
             equal = (index for index, first in enumerate(firsts) if comparer.equal(first, value))
             known[value] = next(equal, len(firsts))
             if known[value] == len(firsts):
                 firsts.append(value)
-        result.append(known[value])
-    return result
+        labels[answer] = None if value is None else known[value]
+    return [labels[answer] for answer in answers]
