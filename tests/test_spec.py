@@ -67,7 +67,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(kind, "__module__", module.__name__)
             monkeypatch.setitem(sys.modules, module.__name__, module)
     for place in (families, language):
-        monkeypatch.setattr(place, "names", lambda family: tuple(sorted(PARTS[family])))
+        monkeypatch.setattr(place, "names", lambda family: tuple(sorted(PARTS.get(family, ()))))
 
 
 @pytest.mark.parametrize(

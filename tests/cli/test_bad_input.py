@@ -35,6 +35,8 @@ WRONG = [
         (*SOLVE, "--strategy", "vot(n=8)"),
         "no strategy named 'vot'; did you mean 'vote'? There are: a_star,",
     ),
+    ((*SOLVE, "--strategy", "likelihood"), "no strategy named 'likelihood'; it is a verifier. There are:"),
+    ((*SOLVE, "--speculate", "vote"), "no drafter named 'vote'; it is a strategy. There are: auto,"),
     ((*SOLVE, "--strategy", "vote(m=8)"), "no field of vote named 'm'"),
     ((*SOLVE, "--strategy", "vote(n=0)"), "vote: n=0: give at least 1"),
     ((*SOLVE, "--strategy", "vote(n=-3)"), "vote: n=-3: give at least 1"),

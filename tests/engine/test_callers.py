@@ -122,3 +122,9 @@ def test_half_a_drafter_is_refused_and_nothing_of_it_stays(lm: Engine) -> None:
         ot.run("vote(n=2)", "hi", lm, speculate=Half())
     assert not lm.runs and not lm.main.works
     assert ot.run("greedy", "hi", lm, budget="written=3").text
+
+
+def test_a_receipt_prints_in_one_line(lm: Engine) -> None:
+    receipt = ot.run("vote(n=2)", "hi", lm, seed=7, budget="written=4").receipt
+    assert str(receipt).startswith("vote(n=2), seed 7, on pocket-mini: 4 tokens written, ")
+    assert str(receipt).endswith("; budget: written=4 in run")

@@ -30,12 +30,14 @@ class BadInput(OutthinkError, ValueError):
 
 
 class UnknownName(BadInput):
-    """No such name. `UnknownName("strategy", "vot", names)` names the nearest and all there are."""
+    """No such name. `UnknownName("strategy", "vot", names)` names the nearest and all there are; `elsewhere`
+    says what else has that name."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], elsewhere: str = "") -> None:
         names = sorted(known)
         near = next(filter(None, (difflib.get_close_matches(n, names, 1) for n in (name, name.lower()))), [])
         hint = f"; did you mean {near[0]!r}?" if near else "."
+        hint = f"; it is {elsewhere}." if elsewhere else hint
         super().__init__(f"no {kind} named {name!r}{hint} There are: {', '.join(names)}")
 
 

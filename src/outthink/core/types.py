@@ -323,6 +323,14 @@ class Receipt:
     speculation: Mapping[str, Drafting] = field(default_factory=dict)  # by drafter
     drawn_per_row: float = 1.0  # tokens written per place in a pass: above 1 with speculation
 
+    def __str__(self) -> str:
+        """One line; `as_dict` has all of it."""
+        asked, spent = self.logical, self.actual
+        return (
+            f"{self.config}, seed {self.seed}, on {self.model}: {asked.written} tokens written, "
+            f"{asked.positions} positions, {spent.passes} passes, {self.wall:.2f} s; {self.finish}"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         return {

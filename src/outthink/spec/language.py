@@ -155,7 +155,14 @@ def _kind(name: str, families: tuple[str, ...]) -> type:
         if family in NOUNS and name in names(family):
             return find(name, family)
     known = [n for f in families for n in (names(f) if f in NOUNS else [name_of(RECORDS[f])])]
-    raise UnknownName(" or ".join(NOUNS.get(f, f.lower()) for f in families), name, known)
+    others = [_a(noun) for family, noun in NOUNS.items() if name in names(family)]
+    raise UnknownName(
+        " or ".join(NOUNS.get(f, f.lower()) for f in families), name, known, " and ".join(others)
+    )
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _arguments(node: ast.expr, name: str, known: list[str]) -> Iterator[tuple[str, ast.expr]]:
