@@ -91,6 +91,12 @@ def test_solve_as_json_is_one_object(outthink: Run, model: str) -> None:
     assert receipt["logical"]["written"] == 36
 
 
+def test_a_temperature_that_does_nothing_is_told(outthink: Run, model: str) -> None:
+    hot = ("solve", "2 + 2?", "--model", model, "--temperature", "0.7", *SHORT)
+    assert "greedy has no temperature" in outthink(*hot).err
+    assert outthink(*hot, "--strategy", "vote(n=2)").err == ""
+
+
 def test_the_same_seed_gives_the_same_answer(outthink: Run, model: str) -> None:
     given = ("solve", "2 + 2?", "--model", model, "--strategy", "sample", "--json", *SHORT)
     texts = [outthink(*given, "--seed", seed).json["text"] for seed in ("1", "1", "2")]

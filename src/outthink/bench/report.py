@@ -49,7 +49,7 @@ def _title(plan: Plan) -> str:
 
 
 def _lead(plan: Plan) -> str:
-    tasks = " and ".join(_bare(task) for task in plan.tasks)
+    tasks = ", ".join(_bare(task) for task in plan.tasks)
     return f"{len(plan.strategies)} strategies, {plan.n} test problems each of {tasks}, seed {plan.seed}."
 
 

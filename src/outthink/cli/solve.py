@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from outthink.cli.options import Asking, one_strategy, takes
 from outthink.cli.output import answer_json, console, emit, show_answer, show_receipt
 from outthink.core.types import Answer
+from outthink.strategy.greedy import Greedy
 
 if TYPE_CHECKING:
     from outthink.engine.request import Request
@@ -74,6 +75,8 @@ def request_of(options: Asking) -> Request:
     problem = options.problem()
     strategy = one_strategy(options.strategy)
     budget, sampling = options.caps(), options.sampling()
+    if options.temperature and isinstance(strategy.part, Greedy):
+        console(as_json=True).print("greedy has no temperature; to draw: --strategy sample", style="yellow")
     from outthink.engine.request import Request
 
     return Request(strategy.part, problem, budget, options.seed, sampling, config=strategy.name)
