@@ -83,6 +83,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown model type": (settings(model_type="frobnicate"), "transformers cannot load"),
     "no layers": (settings(num_hidden_layers=None), "num_hidden_layers must be"),
     "layers as text": (settings(num_hidden_layers="3"), "num_hidden_layers must be"),
+    "epsilon as text": (settings(rms_norm_eps="x"), "rms_norm_eps must be a number"),
+    "rope's base as text": (settings(rope_theta="x", rope_parameters=None), "rope_theta must be a number"),
     "heads do not divide": (settings(num_key_value_heads=3), "4 heads, 3 kv heads"),
     "unknown rope": (settings(rope_parameters={"rope_type": "spiral"}), "rope scaling 'spiral'"),
     "rope lacks a number": (

@@ -102,7 +102,7 @@ def parse_shape(config: Mapping[str, Any]) -> Shape:
         intermediate=_count(config, "intermediate_size"),
         max_positions=positions,
         limit=limit,
-        eps=float(config.get("rms_norm_eps", 1e-6)),
+        eps=_number(config, "rms_norm_eps", 1e-6),
         tied=bool(config.get("tie_word_embeddings", False)),
         qkv_bias=bias or family == "qwen2",
         out_bias=bias and family in ("llama", "qwen3"),
@@ -131,6 +131,15 @@ def _count(config: Mapping[str, Any], name: str, default: int | None = None) -> 
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ModelError(f"config.json: {name} must be a positive whole number, not {value!r}")
     return value
+
+
+def _number(config: Mapping[str, Any], name: str, default: float) -> float:
+    """A number of the config above 0."""
+    value = config.get(name)
+    value = default if value is None else value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ModelError(f"config.json: {name} must be a number above 0, not {value!r}")
+    return float(value)
 
 
 def eos_ids(directory: Path, config: Mapping[str, Any]) -> tuple[int, ...]:

@@ -69,7 +69,9 @@ _NEEDS = {
 def parse_rope(config: Mapping[str, Any], dim: int, positions: int) -> Rope:
     """Rope settings of a config.json, in old spelling (rope_theta, rope_scaling) or new (rope_parameters)."""
     options = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
-    base = float(options.pop("rope_theta", None) or config.get("rope_theta") or 10000.0)
+    base = options.pop("rope_theta", None) or config.get("rope_theta") or 10000.0
+    if not isinstance(base, int | float):
+        raise ModelError(f"config.json: rope_theta must be a number, not {base!r}")
     kind = str(options.pop("rope_type", None) or options.pop("type", None) or "default")
     options.pop("type", None)
     if kind not in _NEEDS:
@@ -86,7 +88,7 @@ def parse_rope(config: Mapping[str, Any], dim: int, positions: int) -> Rope:
             config.get("original_max_position_embeddings") or positions
         )
     return Rope(
-        base, dim, positions, kind, tuple(sorted((k, v) for k, v in options.items() if v is not None))
+        float(base), dim, positions, kind, tuple(sorted((k, v) for k, v in options.items() if v is not None))
     )
 
 
