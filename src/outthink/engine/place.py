@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CUT = 32  # slots of a tail that is cut rather than moved when it cannot grow where it is
 LOOKAHEAD = 64  # slots that a growing tail takes at a time, when its length is not known to be shorter
+LEAST = 8  # slots that it takes at least
 
 
 class Place:
@@ -53,6 +54,7 @@ class Place:
         self.works: dict[Work, None] = {}
         self.served: dict[str, int] = {}  # places in crowded passes, by share
         self.passes = 0
+        self.beat = 0  # steps: how often a branch that always was in the pass has written
         self.rows = 1  # the number of the next row of logits that is kept
         self.kept_rows = about.kept_rows
         self._curve: Curve | None = None
@@ -71,6 +73,7 @@ class Place:
         """Put a pass together from what waits, and submit it; with `may_run_on`, several at once where nobody
         needs to look in between. Raises CacheFull: `culprit` can never fit."""
         steady, drafted = self.steady, False
+        self.beat += 1
         if steady is not None and steady.is_valid(self.works, self.tree):
             drafting, drafted = draft(steady.works, self), True
             if not drafting:
@@ -280,10 +283,12 @@ class Place:
         plan.room -= high - low
 
     def _hint(self, work: Work, node: Node, high: int) -> int:
-        """How long a node may soon be: tails that grow take some slots at a time, side by side."""
+        """How long a node may soon be: tails that grow take some slots at a time, side by side, and so many
+        that all of them need more in the same pass, as that pass goes the long way."""
         if not isinstance(work, Stretch) or node is not work.branch.cursor.node or node.children:
             return max(high, len(node.tokens))
-        more = min(LOOKAHEAD, work.cap - work.count)
+        more = LEAST + -(self.beat + LEAST) % LOOKAHEAD
+        more = min(more, work.cap - work.count)
         return len(node.tokens) + max(more, 0)
 
     # ---- when cache is short
