@@ -19,6 +19,8 @@ class Store:
 
     Slots come before key/value so that a row's key and value are neighbours: one pass writes both with one
     copy. Memory starts as zeros, because attention may read (and mask) slots that nobody has written yet.
+    With `by_head` the slots of one head lie together, for kernels that read head after head: a run of slots
+    is then one run of bytes, which processors fetch at two to three times the speed. The shape is the same.
     """
 
     def __init__(
@@ -29,9 +31,12 @@ class Store:
         head_dim: int,
         dtype: torch.dtype,
         device: torch.device | str,
+        by_head: bool = False,
     ) -> None:
-        slots = max(slots, 1)
-        self._hold(_zeros((layers, slots, 2, kv_heads, head_dim), dtype, torch.device(device)), slots)
+        slots, self.by_head = max(slots, 1), by_head
+        self._hold(
+            _zeros((layers, slots, 2, kv_heads, head_dim), dtype, torch.device(device), by_head), slots
+        )
 
     def _hold(self, reserve: torch.Tensor, slots: int) -> None:
         self.reserve = reserve
@@ -76,13 +81,19 @@ class Store:
             return
         layers, old, *rest = self.data.shape
         first = FIRST // (layers * prod(rest) * self.data.element_size()) if lazy else 0
-        reserve = _zeros((layers, max(slots, 2 * reserved, first), *rest), self.data.dtype, self.data.device)
+        shape = (layers, max(slots, 2 * reserved, first), *rest)
+        reserve = _zeros(shape, self.data.dtype, self.data.device, self.by_head)
         reserve[:, :old] = self.data
         self._hold(reserve, min(wanted, reserve.shape[1]) if lazy else reserve.shape[1])
 
 
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+def _zeros(
+    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, by_head: bool = False
+) -> torch.Tensor:
     """Zeros; on a CPU those of the system, memory only once written, aligned to 64 bytes."""
+    if by_head:
+        layers, slots, pair, heads, dim = shape
+        return _zeros((layers, heads, slots, pair, dim), dtype, device).permute(0, 2, 3, 1, 4)
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
     size = prod(shape) * dtype.itemsize
