@@ -198,35 +198,53 @@ INLINE void score(const int m, const int n, const float *q, const int dim, const
         for (int j = 0; j < n; j++) store(&scores[i][at + j * VL], s[i][j]);
 }
 
-/* Scores to weights for one query that sees n of the keys; weights are zero up to `until`. Returns what its
- * earlier output is to be multiplied with. */
-INLINE float weigh(float *scores, int n, int until, float *top, float *sum)
+/* Scores to weights for m queries, side by side, as each is one long chain; query i sees seen[i] of the keys.
+ * Weights are zero up to `until`. `by` is what the earlier outputs are to be multiplied with. */
+INLINE void weigh(const int m, float (*scores)[BLOCK], const int *seen, int until, float *top, float *sum, float *by)
 {
     static const int32_t lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     vi lane;
     memcpy(&lane, lanes, sizeof lane);
-    vf most = splat(-INFINITY);
-    for (int j = 0; j < n; j += VL) {
-        vf s = load(scores + j);
-        if (j + VL > n) {
-            s = choose(lane < n - j, s, splat(-INFINITY));
-            store(scores + j, s);
-        }
-        most = vmax(most, s);
+    vf most[4], total[4];
+    float now[4], change[VL] = {0};
+    int least = BLOCK;
+    UNROLL
+    for (int i = 0; i < m; i++) {
+        most[i] = splat(-INFINITY), total[i] = (vf){0};
+        least = seen[i] < least ? seen[i] : least;
     }
-    float before = *top, now = max_lanes(most);
-    if (now < before) now = before;
-    vf total = {0};
     for (int j = 0; j < until; j += VL) {
-        vf p = {0};
-        if (j < n) p = vexp(load(scores + j) - now);
-        store(scores + j, p);
-        total += p;
+        UNROLL
+        for (int i = 0; i < m; i++) {
+            vf s = load(&scores[i][j]);
+            if (j + VL > least) {
+                s = choose(lane < seen[i] - j, s, splat(-INFINITY));
+                store(&scores[i][j], s);
+            }
+            most[i] = vmax(most[i], s);
+        }
     }
-    float by = exp_one(before - now);
-    *top = now;
-    *sum = *sum * by + sum_lanes(total);
-    return by;
+    UNROLL
+    for (int i = 0; i < m; i++) {
+        now[i] = max_lanes(most[i]);
+        if (now[i] < top[i]) now[i] = top[i];
+        change[i] = top[i] - now[i];
+        top[i] = now[i];
+    }
+    for (int j = 0; j < until; j += VL) {
+        UNROLL
+        for (int i = 0; i < m; i++) {
+            vf p = vexp(load(&scores[i][j]) - now[i]);
+            store(&scores[i][j], p);
+            total[i] += p;
+        }
+    }
+    store(change, vexp(load(change)));
+    UNROLL
+    for (int i = 0; i < m; i++) {
+        by[i] = change[i];
+        sum[i] = sum[i] * by[i] + sum_lanes(total[i]);
+    }
 }
 
 /* Add the weighted values of n keys to m outputs, two vectors of the head at a time. */
@@ -267,7 +285,7 @@ INLINE void block_of(const int m, const Work *w, const int dim, const int *seen,
     if (at + 2 * VL <= until) score(m, 2, q, dim, w->keys, at, scores), at += 2 * VL;
 #endif
     if (at < until) score(m, 1, q, dim, w->keys, at, scores);
-    for (int i = 0; i < m; i++) by[i] = weigh(scores[i], seen[i], until, w->top + query + i, w->sum + query + i);
+    weigh(m, scores, seen, until, w->top + query, w->sum + query, by);
     mix(m, scores, by, w->values, w->wide, most, w->out + query * w->wide);
 }
 

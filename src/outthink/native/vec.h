@@ -114,12 +114,6 @@ INLINE vf vexp(vf x)
     return both((vf)((vi)p + scale), seen);
 }
 
-INLINE float exp_one(float x)
-{
-    vf y = vexp(splat(x));
-    return y[0];
-}
-
 INLINE vf silu(vf x) { return x / (vexp(-x) + 1.0f); }
 
 INLINE float from_half(uint16_t h)
