@@ -153,12 +153,16 @@ def test_a_row_that_is_known_is_read_again_for_nothing() -> None:
         tokens, [reader] = root.tokens, root.fork()
         reader.rewind(1)
         first = await reader.extend(tokens[1:], Want(row=True))
-        again, [one, two] = root.fork()[0], root.fork(2)
+        again, [one, two, three] = root.fork()[0], root.fork(3)
+        three.rewind(4)  # what it draws from is known too
         again.rewind(3)
         two.rewind(0)
         new = [(token + 1) % VOCAB for token in tokens]
-        rows, *_ = await gather(
-            again.extend(tokens[3:], Want(row=True)), one.look(LOOK), two.extend(new, Want(row=True))
+        _, rows, *_ = await gather(
+            three.generate(Sampling(1.0, max_tokens=1)),
+            again.extend(tokens[3:], Want(row=True)),
+            one.look(LOOK),
+            two.extend(new, Want(row=True)),
         )
         assert rows.dists == first.dists[2:]
         return list(first.dists)
