@@ -118,7 +118,8 @@ SEARCHES: dict[str, Config] = {
     "particle_gibbs": _gibbs,
     "metropolis": _metropolis,
     "bidirectional": lambda at: (
-        f"bidirectional(verifier={at.verifier}, n={max(2, at.room // 2)}, tries={max(1, at.room // 2)})"
+        f"bidirectional(verifier={at.verifier}, n={max(2, at.room // 2)}, tries={max(1, at.room // 2)}, "
+        "floor=0.1)"
     ),
 }
 
@@ -138,7 +139,6 @@ ALONE: dict[str, Config] = {
 }
 
 CLAIMED = ("beam", "dvts", "rebase", "a_star", "mcts", "particles", "entropic_particles", "set_cover")
-MOST = {"lattice": 8, "diverse_beam": 8}  # the largest multiple of what is too slow beyond
 
 SIDE_BY_SIDE = ", side by side"  # a name that ends so: only as many samples as searches have texts
 

@@ -70,3 +70,11 @@ def test_what_is_reserved_takes_no_memory() -> None:
     store.grow(100_000)
     store.data[:, :1000] = 1.0
     assert 7 << 20 < resident() - before < 40 << 20
+
+
+def test_moves_that_overlap_are_read_before_they_are_written() -> None:
+    store = Store(layers=2, slots=6, kv_heads=1, head_dim=2, dtype=torch.float32, device="cpu")
+    store.data.copy_(torch.arange(store.data.numel()).view(store.data.shape))
+    before = store.data.clone()
+    store.move([Move(0, 1, 3), Move(4, 0, 1)])
+    assert torch.equal(store.data[:, :4], before[:, [4, 0, 1, 2]])

@@ -97,6 +97,7 @@ class Place:
         batch, where = pack(plan.ranges, plan.wanted)
         self.steady = None if far or drafting or self.is_tight else self._steady(plan, batch, near)
         new = len(batch.wanted)
+        last = new + len(plan.again)
         draws = [stretch.draw(where[(node, upto)], at) for stretch, at, node, upto in plan.draws]
         draws += [stretch.draw(new + i, at) for i, (stretch, at, _) in enumerate(plan.again)]
         tops = [(i, s.speculator.source.tops) for i, (s, *_) in enumerate(plan.draws) if s.speculator]
@@ -104,10 +105,11 @@ class Place:
             batch,
             draws,
             [Read(where[(node, upto)], reading.left[i].want) for reading, i, node, upto in plan.reads]
+            + [Read(last + i, reading.left[at].want) for i, (reading, at, _) in enumerate(plan.heard)]
             + [Read(draws[i].row, Want(top=k)) for i, k in tops if k],
             [moves for moves in plan.moves if moves],
             keep=self.rows if new <= self.kept_rows // 4 and not plan.is_hidden else 0,
-            reuse=[number for _, _, number in plan.again],
+            reuse=[number for *_, number in (*plan.again, *plan.heard)],
             is_hidden=plan.is_hidden,
         )
         self.rows += new
@@ -211,7 +213,7 @@ class Place:
         if isinstance(work, Stretch):
             cursor = work.branch.cursor
             node, offset = cursor.node, cursor.offset
-            if offset and node.rows[offset - 1] > self.rows - 1 - self.kept_rows and node.rows[offset - 1]:
+            if offset and self._is_kept(node.rows[offset - 1]):
                 plan.again.append((work, -1, node.rows[offset - 1]))
                 return
             if node.computed == offset - 1 and 1 < offset <= node.cap and node not in plan.ranges:
@@ -225,11 +227,19 @@ class Place:
             plan.draws.append((work, -1, *row))
             return
         for i, ask in work.left.items():
+            node, offset = _row(ask.cursor, ask.length)
+            if not plan.is_hidden and offset and self._is_kept(node.rows[offset - 1]):
+                plan.heard.append((work, i, node.rows[offset - 1]))
+                continue
             if not self._cover(plan, work, ask.cursor, ask.length):
                 return
             row = _row(ask.cursor, ask.length)
             plan.wanted.add(row)
             plan.reads.append((work, i, *row))
+
+    def _is_kept(self, number: int) -> bool:
+        """Whether the backend still has the row of logits of this number."""
+        return number > max(0, self.rows - 1 - self.kept_rows)
 
     def _add_draft(self, plan: Plan, stretch: Stretch) -> None:
         """Add the rows of a draft that the pass has room for."""
@@ -243,7 +253,7 @@ class Place:
             upto = length + growth.depths[i]
             node, offset = _row(cursor, upto)
             kept = node.rows[offset - 1]
-            if kept and kept > self.rows - 1 - self.kept_rows:
+            if self._is_kept(kept):
                 plan.again.append((stretch, i, kept))
                 continue
             try:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from outthink.core.branch import Branch
@@ -72,36 +71,56 @@ class Graph:
 
     edges: dict[Node, list[Edge]] = field(default_factory=dict)
     states: dict[tuple[int, ...], Node] = field(default_factory=dict)
+    numbers: dict[Node, int] = field(default_factory=dict)
+    above: dict[Node, int] = field(default_factory=dict)  # a bit for every state that leads to this one
+    tails: dict[Node, tuple[int, ...]] = field(default_factory=dict)  # what each state ends in
     merged: int = 0
 
     def add(self, entry: Entry, to: Node) -> None:
         """An edge for a popped entry."""
         self.edges.setdefault(entry.node, []).append(Edge(entry.token, entry.logprob, to))
+        new = self.above.get(entry.node, 0) | 1 << self.number(entry.node)
+        below = [to]
+        while below:
+            node = below.pop()
+            if (known := self.above.get(node, 0)) | new != known:
+                self.above[node] = known | new
+                below += [edge.to for edge in self.edges.get(node, ())]
 
     def reaches(self, start: Node, goal: Node) -> bool:
         """Whether a path leads from one state to the other."""
-        open_, seen = [start], {start}
-        while open_:
-            node = open_.pop()
-            if node is goal:
-                return True
-            fresh = [edge.to for edge in self.edges.get(node, ()) if edge.to not in seen]
-            seen.update(fresh)
-            open_ += fresh
-        return False
+        return start is goal or bool(self.above.get(goal, 0) >> self.number(start) & 1)
+
+    def number(self, node: Node) -> int:
+        """Its bit in `above`."""
+        return self.numbers.setdefault(node, len(self.numbers))
 
     def costs(self) -> dict[Node, float]:
         """For every state that leads to an end: minus the sum of the edges on the best way there."""
-        rest = {edge.to: 0.0 for edges in self.edges.values() for edge in edges if edge.to.ended}
-        while True:
-            better = {}
-            for node, edges in self.edges.items():
-                cost = min((rest[e.to] - e.logprob for e in edges if e.to in rest), default=math.inf)
-                if cost < rest.get(node, math.inf):
-                    better[node] = cost
-            if not better:
-                return rest
-            rest |= better
+        rest: dict[Node, float] = {}
+        for node in self._ends_first():
+            cost = min(
+                (rest[e.to] - e.logprob for e in self.edges.get(node, ()) if e.to in rest), default=None
+            )
+            if node.ended or cost is not None:
+                rest[node] = cost or 0.0
+        return rest
+
+    def _ends_first(self) -> Iterator[Node]:
+        """The states that edges touch, each after all that it leads to."""
+        left = {node: len(edges) for node, edges in self.edges.items()}  # edges to states not given yet
+        above: dict[Node, list[Node]] = {}
+        for node, edges in self.edges.items():
+            for edge in edges:
+                above.setdefault(edge.to, []).append(node)
+        ready = [node for node in above if node not in left]
+        while ready:
+            node = ready.pop()
+            yield node
+            for parent in above.get(node, ()):
+                left[parent] -= 1
+                if not left[parent]:
+                    ready.append(parent)
 
     def paths(self, root: Node) -> Iterator[Path]:
         """The ways from the root to an end, best first by the edges' sum."""
@@ -155,6 +174,7 @@ class Lattice:
     async def __call__(self, root: Branch, /) -> Answer:
         tokens, best, graph = Tokens(root), Best(longest_first), Graph()
         start = tokens.start(root)
+        graph.tails[start] = tuple(root.tokens[-self.ngram :])
         queue = await self._queued(start)
         left, ended = self.expansions, 0
         while queue and left and ended < self.n:
@@ -163,13 +183,13 @@ class Lattice:
             nodes = await self._write(tokens, entries)
             for entry, node in zip(entries, nodes, strict=True):
                 graph.add(entry, node)
+                graph.tails[node] = self._tail(entry, graph)
                 if not node.ended:
-                    graph.states.setdefault(tuple(node.branch.tokens[-self.ngram :]), node)
+                    graph.states.setdefault(graph.tails[node], node)
             ended += sum(bool(node.ended) for node in nodes)
             best.see(nodes)
-            for more in await gather(*(self._queued(node) for node in nodes)):
-                queue += more
-            heapq.heapify(queue)
+            for entry in chain(*await gather(*(self._queued(node) for node in nodes))):
+                heapq.heappush(queue, entry)
         return await self._answer(tokens, best, graph, start)
 
     async def _queued(self, node: Node) -> list[Entry]:
@@ -184,8 +204,7 @@ class Lattice:
         out: list[Entry] = []
         while queue and len(out) < n:
             entry = heapq.heappop(queue)
-            branch = entry.node.branch
-            key = (*branch.tokens, entry.token)[-self.ngram :]
+            key = self._tail(entry, graph)
             state = graph.states.get(key) if self.merge and len(key) == self.ngram else None
             if state is None or graph.reaches(state, entry.node):
                 out.append(entry)
@@ -193,6 +212,10 @@ class Lattice:
                 graph.add(entry, state)
                 graph.merged += 1
         return out
+
+    def _tail(self, entry: Entry, graph: Graph) -> tuple[int, ...]:
+        """The last tokens of a text with the token of an entry."""
+        return (*graph.tails[entry.node], entry.token)[-self.ngram :]
 
     async def _write(self, tokens: Tokens, entries: list[Entry]) -> list[Node]:
         branches = [entry.node.branch.fork()[0] for entry in entries]
