@@ -181,3 +181,23 @@ def test_a_row_that_is_known_is_read_again_for_nothing() -> None:
         assert mine.logprob == pytest.approx(theirs.logprob)
     assert answer.receipt is not None
     assert answer.receipt.actual.positions == answer.receipt.logical.positions
+
+
+def test_what_is_written_after_a_rewind_is_paid_for() -> None:
+    async def script(root: Branch) -> int:
+        await root.generate(Sampling(1.0, max_tokens=3, ignore_eos=True))
+        root.rewind(1)
+        await root.generate(Sampling(1.0, max_tokens=9, ignore_eos=True))
+        return len(root)
+
+    length, answer = play(script)
+    assert length == 10 and answer.receipt is not None
+    logical, actual = answer.receipt.logical, answer.receipt.actual
+    assert logical.written == actual.written == 12
+    assert logical.positions == actual.positions
+    written = [answer.receipt.logical.written]
+    for most in range(4, 12):
+        told = play(script, positions=most)[1].receipt
+        assert told is not None and told.logical.positions <= most
+        written.append(told.logical.written)
+    assert len(set(written)) > 4, "the budget bites"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outthink.core import rng
 from outthink.core.branch import Branch, Offer
@@ -51,6 +51,15 @@ class Request:
     )
 
 
+class Tip(NamedTuple):
+    """How far the tokens of a branch are counted: where that leads in the trie of the run, and the path of
+    the branch then, which is another one after a rewind."""
+
+    at: dict[int, Any]
+    counted: int
+    path: tuple[int, ...]
+
+
 class Run:
     """One request inside an engine."""
 
@@ -70,7 +79,7 @@ class Run:
         self.best: Offer | None = None
         self.partial: tuple[int, tuple[int, ...], str] | None = None
         self.distinct: dict[str, Distinct] = {}
-        self.tips: dict[Branch, tuple[dict[int, Any], int]] = {}  # how far each branch's tokens are counted
+        self.tips: dict[Branch, Tip] = {}  # how far each branch's tokens are counted
         self.degradations: dict[str, Degradation] = {}
         self.estimates: dict[str, str] = {}
         self.needs = needs_of(request.strategy)
@@ -132,18 +141,20 @@ class Run:
         the branch (a draft).
         """
         trie = self.distinct.setdefault(branch.place.name, Distinct())
-        at, counted = self.tips.get(branch, (trie.root, 0))
-        if counted > min(length, branch.cursor.length):
-            at, counted = trie.root, 0
+        at, counted = trie.root, 0
+        tip = self.tips.get(branch)
+        if tip and tip.path == branch.path and tip.counted <= min(length, branch.cursor.length):
+            at, counted = tip.at, tip.counted
         tokens = branch.place.tree.tokens(cursor or branch.cursor, counted)[: length - counted]
         at, fresh = trie.walk(at, tokens)
         if cursor is None or cursor is branch.cursor:
-            self.tips[branch] = (at, length)
+            self.tips[branch] = Tip(at, length, branch.path)
         return fresh
 
     def pending(self, branch: Branch, length: int) -> int:
         """An upper bound of what `demand` would return; counts nothing."""
-        return length - self.tips[branch][1] if branch in self.tips else length
+        tip = self.tips.get(branch)
+        return length - tip.counted if tip and tip.path == branch.path else length
 
     # ---- the end
 
