@@ -197,7 +197,8 @@ def test_a_lattice_has_no_cycles_and_ends() -> None:
     assert found.receipt.logical.written > 4  # type: ignore[union-attr]  # not a, its end, and a circle
 
 
-def test_a_text_is_written_to_its_end_before_another_is_begun() -> None:
+@pytest.mark.parametrize("wave", [1, 4])
+def test_a_text_is_written_to_its_end_before_another_is_begun(wave: int) -> None:
     """Best-first search alone spends its tokens on beginnings: a, b, ac, ad and bc are all likelier than
     ace."""
     table = {"Q": {"a": 0.6, "b": 0.4}}
@@ -205,7 +206,7 @@ def test_a_text_is_written_to_its_end_before_another_is_begun() -> None:
     table |= {x: {".": 1.0} for x in "ef"}
 
     def search(complete: bool) -> Answer:
-        strategy = Lattice(n=2, expansions=4, merge=False, complete=complete, wave=1)
+        strategy = Lattice(n=2, expansions=4, merge=False, complete=complete, wave=wave)
         return run(strategy, backend=lambda: toy(scripted(table, FULL), FULL))
 
     greedy = run(Greedy(), backend=lambda: toy(scripted(table, FULL), FULL)).text
@@ -219,19 +220,33 @@ def test_a_text_is_written_to_its_end_before_another_is_begun() -> None:
 def test_no_answer_of_a_lattice_is_less_probable_than_the_greedy_text(wave: int) -> None:
     """However wrong what merging promises: here the same two tokens mean something else on every path."""
     ended = 0
-    for seed in range(12):
+    for seed in range(30):
         logits, logp, tokens = hashed(4, scale=3.0, seed=seed), 0.0, [1, 2]
         while len(tokens) < 11 and (len(tokens) == 2 or tokens[-1]):  # greedily, on the model's definition
             row = log_softmax(logits(tuple(tokens)))
             tokens.append(max(range(4), key=row.__getitem__))
             logp += row[tokens[-1]]
         request = Request(
-            Lattice(n=3, expansions=120, ngram=1, wave=wave), Problem("ab"), sampling=Sampling(max_tokens=9)
+            Lattice(n=2, expansions=60, ngram=1, wave=wave), Problem("ab"), sampling=Sampling(max_tokens=9)
         )
         found = Engine(toy(logits, 4), slots=4000).run(request)
         ended += tokens[-1] == 0
         assert tokens[-1] or found.score >= logp - 1e-9  # type: ignore[operator]
     assert ended > 3
+
+
+def test_what_merging_promises_is_not_the_answer() -> None:
+    """The state c was written after a, where x is likely; after b and e, which promise more, it is not."""
+    table = {
+        "Q": {"a": 0.4, "b": 0.3, "e": 0.3},
+        "a": {"c": 0.51, "d": 0.49},
+        "b": {"c": 1.0},
+        "e": {"c": 1.0},
+    }
+    table |= {"ac": {"x": 0.9, "y": 0.1}, "bc": {"x": 0.01, "y": 0.99}, "ec": {"x": 0.01, "y": 0.99}}
+    table |= {x: {".": 1.0} for x in "dxy"}
+    found = run(Lattice(n=2, ngram=1), backend=lambda: toy(scripted(table, FULL), FULL))
+    assert found.text == "ad" and found.score == pytest.approx(math.log(0.4 * 0.49))
 
 
 def test_a_lattice_without_an_end_is_written_on_greedily() -> None:

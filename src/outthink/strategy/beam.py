@@ -21,10 +21,11 @@ class Beam:
         children = width * expand samples, shared evenly among the unfinished nodes
         beam = the `width` best of children and ended nodes
 
-    Every round has all its samples, however many nodes have ended or become one. An ended solution stays with its score and is not written on; equal texts below one parent are one; equal
-    scores go by branch path. The answer is the best that ever ended, in the beam or not. A step is text up to
-    and with `step`, cut at `step_tokens` tokens. Snell et al., "Scaling LLM Test-Time Compute Optimally can
-    be More Effective than Scaling Model Parameters", arXiv 2408.03314.
+    Every round has all its samples, however many nodes have ended or become one. An ended solution stays with
+    its score and is not written on; equal texts below one parent are one; equal scores go by branch path. The
+    answer is the best that ever ended, in the beam or not. A step is text up to and with `step`, cut at
+    `step_tokens` tokens. Snell et al., "Scaling LLM Test-Time Compute Optimally can be More Effective than
+    Scaling Model Parameters", arXiv 2408.03314.
     """
 
     verifier: Verifier

@@ -164,9 +164,8 @@ class Lattice:
         going: list[Entry] = []  # what is being written to its end
         left, ended = self.expansions, 0
         while (queue or going) and left and ended < self.n:
-            wave = (
-                self.wave if ended or not self.complete else 1
-            )  # first the greedy text, merged with nothing
+            # The greedy text first, when there is nothing to merge it with.
+            wave = self.wave if ended or not self.complete else 1
             entries = self._unmerged(going, graph)[:left] or self._pop(queue, graph, min(wave, left))
             left -= len(entries)
             nodes = await self._write(tokens, entries)

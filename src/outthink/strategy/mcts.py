@@ -45,8 +45,8 @@ class Mcts:
     out.
 
     The children are what the model happened to write. When nothing is open, all that has not ended is open
-    again, and expanded once more when a walk comes by; equal texts below one parent are one. At temperature 0,
-    where the model would only repeat itself, the search stops there.
+    again, and expanded once more when a walk comes by; equal texts below one parent are one. At temperature
+    0, where the model would only repeat itself, the search stops there.
 
     Kocsis and Szepesvari, "Bandit based Monte-Carlo Planning"
     (UCT); Silver et al., "Mastering the game of Go without human knowledge" (PUCT).
