@@ -146,13 +146,17 @@ class Lattice:
     until `n` texts have ended, or `expansions` tokens are written:
         pop the most probable text of the queue
         if an unended state ends in the same `ngram` tokens and does not lead here: add an edge to it
-        else: write the token, and queue the `top` likeliest tokens after it
+        else: write the token, and queue the `top` likeliest tokens after it;
+            go on with the likeliest of them until the text ends or merges (with complete=False do not)
     the `n` best paths through the lattice are scored exactly; the most probable one is the answer
 
-    Merging is an approximation: what follows a state was written after its first text. With merge=False and
-    wave=1 the texts that end are the most probable ones of all, in order. `wave` texts are popped at a time.
-    Probabilities are the model's own. Xu et al., "Massive-scale Decoding for Text Generation using
-    Lattices", arXiv 2112.07660.
+    The greedy text is written first, so no answer is less probable than that (but with complete=False).
+
+    Merging is an approximation: what follows a state was written after its first text. With complete=False,
+    merge=False and wave=1 the texts that end are the most probable ones of all, in order, but few ever end
+    where texts are long. `wave` texts are popped at a time. Probabilities are the model's own. Xu et al.,
+    "Massive-scale Decoding for Text Generation using Lattices", arXiv 2112.07660 (best-first search with
+    depth-first completion).
     """
 
     n: int = 8
@@ -160,6 +164,7 @@ class Lattice:
     top: int = 4
     ngram: int = 4
     merge: bool = True
+    complete: bool = True
     wave: int = 4
 
     needs = Can.GENERATE | Can.PEEK | Can.SCORE
@@ -176,9 +181,12 @@ class Lattice:
         start = tokens.start(root)
         graph.tails[start] = tuple(root.tokens[-self.ngram :])
         queue = await self._queued(start)
+        going: list[Entry] = []  # what is being written to its end
         left, ended = self.expansions, 0
-        while queue and left and ended < self.n:
-            entries = self._pop(queue, graph, min(self.wave, left))
+        while (queue or going) and left and ended < self.n:
+            # The greedy text first, when there is nothing to merge it with.
+            wave = self.wave if ended or not self.complete else 1
+            entries = self._unmerged(going, graph)[:left] or self._pop(queue, graph, min(wave, left))
             left -= len(entries)
             nodes = await self._write(tokens, entries)
             for entry, node in zip(entries, nodes, strict=True):
@@ -188,7 +196,9 @@ class Lattice:
                     graph.states.setdefault(graph.tails[node], node)
             ended += sum(bool(node.ended) for node in nodes)
             best.see(nodes)
-            for entry in chain(*await gather(*(self._queued(node) for node in nodes))):
+            found = await gather(*(self._queued(node) for node in nodes))
+            going = [more.pop(0) for more in found if more and self.complete]
+            for entry in chain(*found):
                 heapq.heappush(queue, entry)
         return await self._answer(tokens, best, graph, start)
 
@@ -203,7 +213,13 @@ class Lattice:
         """The next n entries that need writing; what can be merged before them is merged."""
         out: list[Entry] = []
         while queue and len(out) < n:
-            entry = heapq.heappop(queue)
+            out += self._unmerged([heapq.heappop(queue)], graph)
+        return out
+
+    def _unmerged(self, entries: list[Entry], graph: Graph) -> list[Entry]:
+        """Those of the entries that need writing; the others are merged."""
+        out: list[Entry] = []
+        for entry in entries:
             key = self._tail(entry, graph)
             state = graph.states.get(key) if self.merge and len(key) == self.ngram else None
             if state is None or graph.reaches(state, entry.node):
@@ -234,7 +250,9 @@ class Lattice:
             return await finish_greedily(tokens, best.node or start)
         branches = [path.last.branch.fork()[0] for path in paths]
         nodes = await gather(*(_scored(path, branch) for path, branch in zip(paths, branches, strict=True)))
-        answers = [node.answer() for node in sorted(nodes, key=standing)]
+        if best.node is not None and best.node.ended and best.node not in nodes:
+            nodes.append(best.node)  # edges of merged paths can promise more than any text keeps
+        answers = [node.answer() for node in sorted(nodes, key=standing)[: self.n]]
         return replace(answers[0], others=tuple(answers[1:]))
 
 
