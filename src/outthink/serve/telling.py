@@ -207,8 +207,10 @@ class Ticket:
         return news
 
     def _tell(self, told: Told, piece: Piece) -> None:
-        index = self.choices.index(told)
-        self.news.add(News(self.order.number, pieces={index: piece}))
+        had = self.news.pieces.setdefault(self.choices.index(told), piece)
+        if had is not piece:
+            had.text += piece.text
+            had.tokens += piece.tokens
         self.has_news = True
 
     def _lane(self, branch: Branch) -> Lane:
