@@ -40,6 +40,16 @@ def test_the_first_byte_comes_long_before_the_end(server: Served) -> None:
     assert early < 0.5 * (time.monotonic() - began)
 
 
+def test_text_comes_while_it_is_written(server: Served) -> None:
+    """The first words are here while the engine is still at work, and the others come bit by bit."""
+    reply = server.post(stream=True, stream_reply=True, max_tokens=700, **LONG)
+    lines = reply.iter_lines(chunk_size=1)
+    has_text = lambda line: b'"content":"' in line and b'"content":""' not in line  # noqa: E731
+    assert next(filter(has_text, lines))
+    assert server.metric("running") == 1
+    assert sum(map(has_text, lines)) > 10
+
+
 def test_branches_are_told_as_they_grow(server: Served) -> None:
     asked: dict[str, Any] = {"model": "pocket+vote(n=3)", "seed": 6}
     told = events(server.post(stream=True, progress=True, stream_reply=True, **asked))
