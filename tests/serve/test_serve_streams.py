@@ -52,7 +52,7 @@ def test_each_piece_is_told_before_the_next_one_is_there() -> None:
         call.hear(ended("14 + 18 = 32", rest=" = 32"))
         return [*seen[2:], contents(await anext(events)), await anext(events)]
 
-    assert asyncio.run(told()) == [["14"], [" + "], ["18"], [" = 32"], DONE]
+    assert asyncio.run(asyncio.wait_for(told(), 20)) == [["14"], [" + "], ["18"], [" = 32"], DONE]
 
 
 def test_silence_is_broken_by_signs_of_life_alone() -> None:
