@@ -341,7 +341,7 @@ def test_a_member_that_is_dead_is_asked_no_more(serve: Made, monkeypatch: pytest
 
 
 def test_choices_that_are_asked_for_one_by_one_have_seeds_of_their_own(serve: Made) -> None:
-    """Else an endpoint that keeps to its seed would give one text n times; the same run asks the same again."""
+    """Else an endpoint that keeps to its seed would give one text n times; the same run asks the same."""
     asked = []
     for _ in range(2):
         endpoint, engine = serve(Powers(n=False))

@@ -72,10 +72,10 @@ def test_branches_are_told_as_they_grow(server: Served) -> None:
     assert not [e for e in quiet if not e["choices"]]
 
 
-def test_who_goes_away_is_not_written_for(server: Served) -> None:
+def test_who_goes_away_is_noticed(server: Served) -> None:
+    """That its work ends at once, and not at its cap, is shown where no clock runs (test_serve_streams)."""
     for kind in ({"stream": True, "stream_reply": True}, {}):
         assert server.settles("live_branches", 0)
-        before = server.metric("engine_written_total")
         gone = server.metric("disconnects_total")
         with socket.create_connection(("127.0.0.1", server.port)) as raw:
             body = {"model": "pocket", "messages": [{"role": "user", "content": QUESTION}], "n": 8, **LONG}
@@ -87,7 +87,6 @@ def test_who_goes_away_is_not_written_for(server: Served) -> None:
             raw.sendall(f"{head}Content-Length: {len(text)}\r\n\r\n".encode() + text)
             assert server.settles("live_branches", 9)
         assert server.settles("live_branches", 0) and server.metric("running") == 0
-        assert server.metric("engine_written_total") - before < 11_900  # of the 12,000 that it could have had
         assert server.metric("disconnects_total") == gone + 1
 
 

@@ -57,12 +57,13 @@ def test_ask_watch_and_pay(server: Served, browser: Browser) -> None:
 
 
 def test_a_newcomer_is_told_what_to_do(server: Served, browser: Browser, capfd: Any) -> None:
-    """Every example works at a click, every strategy is told in a line, and the program does what the page did."""
+    """Every example works at a click, every strategy has its line, the program does what the page did."""
     browser.go(f"{server.url}/?1")
     browser.until("document.body.dataset.model === 'pocket'")
     shoot(browser, "empty")
     assert not browser.js("document.getElementById('guide').hidden")
-    assert browser.js("[...document.querySelectorAll('#strategies option')].every((o) => o.label.length > 15)")
+    labels = browser.js("[...document.querySelectorAll('#strategies option')].map((o) => o.label)")
+    assert all(len(label) > 15 for label in labels)
     count = browser.js("document.querySelectorAll('.chip').length")
     assert count >= 3
     for i in range(count):

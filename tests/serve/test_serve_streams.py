@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -21,11 +22,13 @@ from outthink.serve.bodies import read_body
 from outthink.serve.engine_side import EngineSide
 from outthink.serve.errors import Refused
 from outthink.serve.fields import ChatBody
-from outthink.serve.gateway import Call
+from outthink.serve.gateway import Call, Gateway
+from outthink.serve.line import Line
+from outthink.serve.metrics import Metrics
 from outthink.serve.replies import Form
 from outthink.serve.settings import Settings
 from outthink.serve.streams import ALIVE, DONE, EventStream, Stream, event
-from outthink.serve.wire import Choice, Ended, News, Order, Piece
+from outthink.serve.wire import Choice, Ended, Limits, News, Order, Piece
 from outthink.strategy import Once
 
 FORM = Form(is_chat=True, model="pocket", strategy="once()")
@@ -168,5 +171,37 @@ def test_urgent_orders_are_ended_before_patient_ones() -> None:
         side._end_runs()
         order += sorted(had - set(side.tickets))
     side.engine.close()
-    ours.close(), theirs.close()
+    ours.close()
+    theirs.close()
     assert order[0] == 3 and sorted(order) == [0, 1, 2, 3]
+
+
+def test_a_call_that_is_dropped_ends_in_the_engine_at_once() -> None:
+    """An order of a million tokens: it is gone long before it could have ended by itself."""
+    ours, theirs = socket.socketpair()
+    side = EngineSide(Engine(toy(hashed(4, shortest=40, seed=2), 4), slots=2**21), theirs)
+    thread = threading.Thread(target=side.serve)
+    thread.start()
+    sampling = Sampling(temperature=1.0, max_tokens=10**6, ignore_eos=True)
+    limits = Limits(written=10**6, seconds=3600.0, cache=1.0)
+
+    async def leave() -> dict[str, float]:
+        gateway = Gateway(Line(4, 4), Metrics())
+        ours.setblocking(False)
+        await gateway.connect(ours)
+        call = gateway.call(Order(1, Once(), text="ab", sampling=sampling, is_streamed=True, limits=limits))
+        news = await call.fetch(60.0)
+        assert isinstance(news, News) and not call.ended
+        gateway.drop(call)
+        facts = await gateway.facts(60.0)  # the socket keeps its order: the engine has heard of the other
+        await gateway.close()
+        return dict(facts.values) if facts else {}
+
+    try:
+        facts = asyncio.run(leave())
+    finally:
+        side.is_over = True
+        side.engine.nudge()
+        thread.join(60)
+        theirs.close()
+    assert facts["running"] == facts["live_branches"] == 0 and facts["written"] < 10**6

@@ -46,7 +46,7 @@ def error_body(
 
 
 def invalid(error: ValidationError) -> Refused:
-    """The first thing that is wrong with a body, by the field's path; of alternatives, what got the furthest."""
+    """The first thing that is wrong with a body, by the field's path; of alternatives, what got furthest."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     stem = tuple(takewhile(lambda step: not _is_variant(step), errors[0]["loc"]))
     first = max((e for e in errors if e["loc"][: len(stem)] == stem), key=lambda e: len(e["loc"]))
