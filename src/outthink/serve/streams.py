@@ -36,7 +36,7 @@ async def gone(receive: Receive) -> None:
 
 
 class EventStream(Response):
-    """Sends what an iterator gives until it ends, or the client goes or does not read; then calls `ending`."""
+    """Sends what an iterator gives until it ends or its client goes or does not read; then calls `ending`."""
 
     media_type = "text/event-stream"
 
