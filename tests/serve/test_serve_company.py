@@ -72,6 +72,14 @@ def test_branches_are_told_as_they_grow(server: Served) -> None:
     assert not [e for e in quiet if not e["choices"]]
 
 
+def test_branches_that_a_search_drops_are_told_to_end(server: Served) -> None:
+    asked: dict[str, Any] = {"strategy": "beam(verifier=likelihood(), width=2)", "max_tokens": 60}
+    told = events(server.post(stream=True, progress=True, stream_reply=True, seed=2, **asked))
+    news = [b for e in told for b in e.get("outthink", {}).get("progress", {}).get("branches", [])]
+    ends = {b["branch"]: b["ended"] for b in news if "ended" in b}
+    assert ends.keys() == {b["branch"] for b in news} and set(ends.values()) == {"done", "dropped"}
+
+
 def test_who_goes_away_is_noticed(server: Served) -> None:
     """That its work ends at once, and not at its cap, is shown where no clock runs (test_serve_streams)."""
     for kind in ({"stream": True, "stream_reply": True}, {}):
