@@ -179,7 +179,8 @@ def test_urgent_orders_are_ended_before_patient_ones() -> None:
 def test_a_call_that_is_dropped_ends_in_the_engine_at_once() -> None:
     """An order of a million tokens: it is gone long before it could have ended by itself."""
     ours, theirs = socket.socketpair()
-    side = EngineSide(Engine(toy(hashed(4, shortest=40, seed=2), 4), slots=2**21), theirs)
+    model = toy(hashed(4, shortest=40, seed=2), 4, context=2**20)
+    side = EngineSide(Engine(model, slots=2**20), theirs)
     thread = threading.Thread(target=side.serve)
     thread.start()
     sampling = Sampling(temperature=1.0, max_tokens=10**6, ignore_eos=True)
