@@ -101,6 +101,7 @@ class RunLike(Protocol):
     def offer(self, offer: Offer) -> None: ...
     def now(self) -> float: ...
     def born(self, branch: Branch) -> None: ...
+    def closed(self, branch: Branch, why: str) -> None: ...
     def published(self, branch: Branch, length: int) -> None: ...
     def degrade(self, what: str, why: str) -> None: ...
 
@@ -222,6 +223,11 @@ class Branch:
             return
         if self._busy:
             raise Misuse(f"{self} is closed while something is computed on it")
+        self._close("dropped")
+
+    def _close(self, why: str) -> None:
+        """Give it up, and say why: "done" or "killed" with its task, or "dropped" by its strategy."""
+        self.run.closed(self, why)
         self.is_closed = True
         if self.owner is not None:
             self.owner.branches.pop(self, None)

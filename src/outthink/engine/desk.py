@@ -232,9 +232,8 @@ class Desk:
 
     def close(self, branch: Branch, why: str) -> None:
         """Close a branch that its task has not."""
-        self.engine.trace.closed(branch, why)
         branch._busy = False
-        branch.close()
+        branch._close(why)
 
     # ---- the end of a run
 

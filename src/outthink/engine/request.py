@@ -111,6 +111,9 @@ class Run:
             raise Misuse(f"more than {most} live branches: close those that are no longer needed")
         self.engine.trace.born(branch)
 
+    def closed(self, branch: Branch, why: str) -> None:
+        self.engine.trace.closed(branch, why)
+
     def published(self, branch: Branch, length: int) -> None:
         self.engine.trace.published(branch, length)
 
