@@ -267,6 +267,7 @@ def document(
                 ["errors", "0", f"{len(errors)} {' '.join(errors[:2])}".strip()],
                 ["tokens a second, share of the engine alone", "0.85", f"{clock:.2f}"],
                 ["the same per second of the engine's processor time", "", f"{work:.2f}"],
+                ["processor time a token: HTTP, engine, engine alone", "", _costs(rounds)],
                 ["memory, growth in the second half", "flat", f"{grown / 2**20:+.2f} MiB/s"],
                 ["first text, median", "", f"{1000 * median:.0f} ms"],
                 ["first text, p99", "", f"{1000 * most:.0f} ms"],
@@ -282,6 +283,14 @@ def document(
         serving_theirs.told(theirs, statistics.median(r.speed for r in rounds), median, most),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _costs(rounds: list[Round]) -> str:
+    """Microseconds of processor time for a token, medians over the rounds."""
+    http = statistics.median(r.tally.http / max(r.tally.written, 1) for r in rounds)
+    engine = statistics.median(r.tally.engine / max(r.tally.written, 1) for r in rounds)
+    alone = statistics.median(2 / (r.before[1] + r.after[1]) for r in rounds)
+    return ", ".join(f"{1e6 * seconds:.0f} us" for seconds in (http, engine, alone))
 
 
 def _row(one: Round) -> list[str]:

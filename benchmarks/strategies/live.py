@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import outthink as ot
 from benchmarks.strategies import lines
-from benchmarks.strategies.parts import CLAIMED, MOST, ORACLES, At, Entry
+from benchmarks.strategies.parts import CLAIMED, ORACLES, At, Entry
 from benchmarks.strategies.settings import Cell, Unit, sampling
 from outthink.bench import tasks
 from outthink.engine.request import Request
@@ -40,7 +40,6 @@ def groups(entries: Sequence[Entry], families: Sequence[str], multiples: Iterabl
         for multiple in sorted(multiples)
         for entry in entries
         for family in families
-        if multiple <= MOST.get(entry.strategy, multiple)
     ]
     return sorted(found, key=_order)
 

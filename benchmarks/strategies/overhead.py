@@ -1,20 +1,24 @@
 """What a strategy costs beside the model: time outside the forward, and rows evaluated a distinct token.
 
 Everything is counted around the model, by wrappers, and not by what the receipt says: rows and seconds of
-`model.forward`, seconds of the draw and of the verifier; distinct tokens in a trie of what branches wrote.
+`model.forward`, seconds of the draw and of the verifier; distinct tokens in a trie of what branches wrote or
+were given.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
+from unittest import mock
 
 from benchmarks.positions import Paths
 from benchmarks.strategies.parts import ALONE, NONE, ORACLES, SEARCHES, At
 from benchmarks.strategies.settings import sampling
 from benchmarks.watching import watching
 from outthink.bench import tasks
+from outthink.core.branch import Branch, Rows
 from outthink.core.types import Candidate, Score
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
@@ -47,7 +51,7 @@ class Cost(NamedTuple):
     strategy: str
     config: str
     rows: int  # that the model evaluated
-    distinct: int  # tokens of the prompt and of all branches, each distinct one once
+    distinct: int  # tokens of the prompt and of all branches, given ones too, each distinct one once
     wall: float
     forward: float
     draw: float
@@ -90,15 +94,30 @@ def cost(backend: Any, name: str, config: str, family: str, problems: int) -> Co
         request = Request(
             strategy, tasks.load(family).problem("test", index), seed=index, sampling=sampling()
         )
-        with watching(backend) as seen:
+        with watching(backend) as seen, given_too(paths):
             began = time.perf_counter()
             engine.run(request)
             wall += time.perf_counter() - began
-        rows, passes = rows + sum(seen.forward.sizes), passes + len(seen.forward.sizes)
+        rows, passes = rows + seen.forward.total(), passes + seen.forward.count()
         distinct += len(paths.nodes)
         forward, draw = forward + sum(seen.forward.seconds), draw + sum(seen.draw.seconds)
     verifier = sum(clock.seconds_spent for clock in clocks)
     return Cost(name, config, rows, distinct, wall, forward, draw, verifier, rows / passes)
+
+
+@contextmanager
+def given_too(paths: Paths) -> Iterator[None]:
+    """Text that a strategy gives a branch, to have it scored, is on the paths too: the trace hears only of
+    what is written."""
+    extend = Branch.extend
+
+    async def heard(branch: Branch, *args: Any, **kwargs: Any) -> Rows:
+        rows = await extend(branch, *args, **kwargs)
+        paths.wrote(branch, ())
+        return rows
+
+    with mock.patch.object(Branch, "extend", heard):
+        yield
 
 
 def _time(strategy: Any) -> list[Timed]:

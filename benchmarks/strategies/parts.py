@@ -108,9 +108,12 @@ SEARCHES: dict[str, Config] = {
     "lookahead": _stepwise("lookahead", "width", share=2),
     "rebase": lambda at: f"rebase(verifier={at.verifier}, n={at.room}, step_tokens={at.step})",
     "a_star": _until_cap("a_star", "expansions", 16),
-    "tot": lambda at: _until_cap("tot", "expansions", 16, f", order='depth', solutions={at.room}")(at),
+    "a_star, anytime": _until_cap("a_star", "expansions", 16, ", enough=1.0"),
+    "tot": lambda at: _until_cap("tot", "expansions", 16, f", order='depth', solutions={16 * at.multiple}")(
+        at
+    ),
     "mcts": _until_cap("mcts", "simulations", 16),
-    "ab_mcts": _until_cap("ab_mcts", "simulations", 16),
+    "ab_mcts": lambda at: _until_cap("ab_mcts", "simulations", 16, f", wave={min(4, at.room)}")(at),
     "particles": _particles("particles"),
     "entropic_particles": _particles("entropic_particles", ", reset=True"),
     "entropic_particles, unbiased": _particles("entropic_particles"),
@@ -118,7 +121,8 @@ SEARCHES: dict[str, Config] = {
     "particle_gibbs": _gibbs,
     "metropolis": _metropolis,
     "bidirectional": lambda at: (
-        f"bidirectional(verifier={at.verifier}, n={max(2, at.room // 2)}, tries={max(1, at.room // 2)})"
+        f"bidirectional(verifier={at.verifier}, n={max(2, at.room // 2)}, tries={max(1, at.room // 2)}, "
+        "floor=0.1)"
     ),
 }
 
@@ -128,17 +132,16 @@ ALONE: dict[str, Config] = {
     "sample": lambda at: "sample()",
     "race": lambda at: "race(strategies=(greedy(), sample()))",
     "temperatures": lambda at: f"temperatures(n={at.room})",
-    "set_cover": lambda at: f"set_cover(n={at.room})",
+    "set_cover": lambda at: f"set_cover(n={at.room}, every=16)",
     "fractured": lambda at: f"fractured(n={max(1, 2 * at.room // 3)}, m=1, depths=2, answer=12)",
     "cot_decode": lambda at: f"cot_decode(k={at.room})",
     "diverse_beam": _diverse,
-    "lattice": lambda at: f"lattice(n={at.room}, expansions={at.cap})",
+    "lattice": lambda at: f"lattice(n={at.room}, expansions={at.cap}, wave={min(4, at.room)})",
     "phi": _stepwise("phi", "width", share=3),
     "mits": _stepwise("mits", "width"),
 }
 
 CLAIMED = ("beam", "dvts", "rebase", "a_star", "mcts", "particles", "entropic_particles", "set_cover")
-MOST = {"lattice": 8, "diverse_beam": 8}  # the largest multiple of what is too slow beyond
 
 SIDE_BY_SIDE = ", side by side"  # a name that ends so: only as many samples as searches have texts
 
@@ -149,7 +152,7 @@ SELECTORS: dict[str, Config] = {
     "perplexity_consistency": lambda at: "perplexity_consistency()",
     "perplexity_consistency, unpruned": lambda at: "perplexity_consistency(pruned=False)",
     "complexity_vote": lambda at: "complexity_vote()",
-    "semantic_entropy": lambda at: f"semantic_entropy(n={max(1, at.multiple // 4)}, rounds=4, prompt='')",
+    "semantic_entropy": lambda at: f"semantic_entropy(n={max(2, at.multiple // 4)}, rounds=4, prompt='')",
     "adaptive_vote": lambda at: f"adaptive_vote(n={at.multiple})",
     "deep_conf": lambda at: f"deep_conf(n=1000, warmup={max(1, at.multiple // 4)})",
     "short, m=1": lambda at: "short(m=1, k=1000)",

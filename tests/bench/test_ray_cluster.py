@@ -26,8 +26,8 @@ from outthink.testing.endpoint import Endpoint, Powers, writes
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = ["--cluster", "ray", "--workers", "2", "--threads", "1", "--concurrency", "4"]
 
-PATIENCE = 240  # seconds: Ray starts a dozen processes, and the machine may be busy
-TRIES = 3  # a node that is not up after 30 seconds gives itself up
+PATIENCE = 600  # seconds: Ray starts a dozen processes, and the machine may be busy
+TRIES = 6  # a node that is not up after 30 seconds gives itself up
 # Named, so that the node need not wait for its agents to find some: it gives that up after 15 seconds.
 PORTS = [
     "dashboard-agent-listen-port",
@@ -40,7 +40,7 @@ pytestmark = [
     pytest.mark.skipif(
         importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'outthink[ray]'"
     ),
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(3600),
 ]
 
 
@@ -90,6 +90,8 @@ def cluster() -> Iterator[Cluster]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_gcs_server_port_wait_time_s": str(PATIENCE),
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nothing is left on it when it ends
         "PYTHONUNBUFFERED": "1",
     }
     for _ in range(TRIES):
@@ -97,14 +99,24 @@ def cluster() -> Iterator[Cluster]:
         assert process.stdout is not None
         if any("Ray runtime started" in line for line in process.stdout):
             break
-        process.wait()
+        _end(process)
     else:
         pytest.fail(f"Ray did not start in {TRIES} tries: the machine may be too busy for it")
     yield Cluster(given | {"RAY_ADDRESS": address}, process)
-    process.terminate()
-    process.wait(60)
-    process.stdout.close()
+    _end(process)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a node with all that it has started, at the latest by force."""
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
 
 
 def _head(folder: str, environment: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
@@ -115,7 +127,14 @@ def _head(folder: str, environment: dict[str, str]) -> tuple[subprocess.Popen[st
     words += [f"--{name}={port}" for name, port in zip(PORTS, others, strict=True)]
     words += ["--object-store-memory=100000000"]
     command, nowhere = [sys.executable, "-m", *words], subprocess.DEVNULL
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=nowhere, text=True)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=nowhere,
+        text=True,
+        start_new_session=True,  # a group of its own, to be ended whole
+    )
     return process, f"127.0.0.1:{port}"
 
 
@@ -131,7 +150,7 @@ def _until(is_so: Callable[[], bool], seconds: float) -> None:
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end, "it takes too long"
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 def write_dataset(path: Path, count: int) -> Path:

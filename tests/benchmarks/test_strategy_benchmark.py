@@ -202,14 +202,10 @@ def test_the_committed_data_keeps_every_cell(engine: Any) -> None:
 
 # -------------------------------------------------------------------------------------------- positions
 
-# Written texts read again: what `cot_decode` does to see by how much each token of an answer was ahead.
-SEARCHES = ("beam", "dvts", "lookahead", "rebase", "a_star", "tot", "mcts", "ab_mcts")
-PARTICLES = ("particles", "entropic_particles", "entropic_particles, unbiased", "twisted", "metropolis")
 
-
-@pytest.mark.parametrize("name", (*SEARCHES, *PARTICLES, "phi", "mits", "set_cover", "diverse_beam"))
+@pytest.mark.parametrize("name", [*parts.ALONE, *parts.SEARCHES])
 def test_each_distinct_token_is_evaluated_once(engine: Any, name: str) -> None:
-    """Rows counted at the model, tokens in a trie of what branches wrote: nothing that the engine says."""
-    config = overhead.configs()[name]
-    cost = overhead.cost(engine.main.backend, name, config, "paths", problems=1)
-    assert cost.distinct > 60 and cost.rows <= 1.05 * cost.distinct
+    """Rows counted at the model, steps of one call each; tokens in a trie of what branches wrote or were
+    given: nothing that the engine says. The last token of a text is not evaluated."""
+    cost = overhead.cost(engine.main.backend, name, overhead.configs()[name], "paths", problems=1)
+    assert cost.distinct > 60 and 0.8 * cost.distinct < cost.rows <= 1.05 * cost.distinct

@@ -89,9 +89,14 @@ from outthink.verify import (
 )
 
 STRATEGIES: dict[str, list[Any]] = {
-    "a_star": [AStar(Exact(), expand=2, expansions=6, step="b"), AStar(Exact(), weight=0.0, step="c")],
+    "a_star": [
+        AStar(Exact(), expand=2, expansions=6, step="b"),
+        AStar(Exact(), weight=0.0, step="c"),
+        AStar(Exact(), expansions=6, enough=1.0, step="b"),
+    ],
     "ab_mcts": [
         AbMcts(Exact(), simulations=8, step="b"),
+        AbMcts(Exact(), simulations=8, step="b", rollout=False),
         AbMcts(Likelihood(), simulations=9, wave=2, posterior="gaussian", step="b", step_tokens=2),
     ],
     "adaptive_vote": [AdaptiveVote(n=7, wave=2), AdaptiveVote(n=3, wave=5, confidence=0.6)],
@@ -135,7 +140,10 @@ STRATEGIES: dict[str, list[Any]] = {
         Dvts(Likelihood(), trees=2, expand=2, step="b"),
         Dvts(Exact(), trees=3, expand=1, select="vote", step_tokens=3),
     ],
-    "lattice": [Lattice(n=3, expansions=12, ngram=1), Lattice(n=2, merge=False, wave=1, expansions=7)],
+    "lattice": [
+        Lattice(n=3, expansions=12, ngram=1),
+        Lattice(n=2, merge=False, complete=False, wave=1, expansions=7),
+    ],
     "lookahead": [
         Lookahead(Likelihood(), width=2, expand=2, step="b"),
         Lookahead(Exact(), width=2, expand=2, k=3, step_tokens=1),
@@ -275,6 +283,7 @@ WRONG_FIELDS: list[tuple[type, dict[str, Any], str]] = [
     (ModelSwitch, {"agree": 0.0}, "above 0"),
     (PerplexityConsistency, {"per": "x"}, "'token' or 'text'"),
     (Race, {"strategies": ()}, "at least one"),
+    (SemanticEntropy, {"n": 1}, "always agrees with itself"),
     (SemanticEntropy, {"rounds": 0}, "at least 1"),
     (SemanticEntropy, {"prompt": "{question}"}, "{answers}"),
     (SetCover, {"every": 0}, "at least 1"),
@@ -283,6 +292,7 @@ WRONG_FIELDS: list[tuple[type, dict[str, Any], str]] = [
     (WeightedVote, {"verifier": Exact(), "power": -1.0}, "power"),
     (AbMcts, {"verifier": Exact(), "posterior": "x"}, "'beta' or 'gaussian'"),
     (AStar, {"verifier": Exact(), "weight": -1.0}, "0 or more"),
+    (AStar, {"verifier": Exact(), "enough": 1.5}, "from 0 to 1"),
     (Beam, {"verifier": Exact(), "width": 0}, "at least 1"),
     (Beam, {"verifier": Exact(), "step": ""}, "text that ends a step"),
     (DiverseBeam, {"width": 3, "groups": 2}, "groups divide"),

@@ -39,11 +39,11 @@ class TreeMachine(RuleBasedStateMachine):
         self.paths[self.tree.fork(cursor)] = list(self.paths[cursor])
 
     @precondition(lambda self: self.paths)
-    @rule(n=st.integers(0, 99))
-    def close(self, n: int) -> None:
+    @rule(n=st.integers(0, 99), keep=st.booleans())
+    def close(self, n: int, keep: bool) -> None:
         cursor = self.pick(n)
         del self.paths[cursor]
-        self.tree.close(cursor)
+        self.tree.close(cursor, keep)
 
     @precondition(lambda self: self.paths)
     @rule(n=st.integers(0, 99), share=st.floats(0, 1))
@@ -95,6 +95,25 @@ def test_samples_that_begin_alike_are_one_node_until_they_part() -> None:
             tree.append(cursor, token)
     assert sum(len(n.tokens) for n in tree.nodes()) == 3 + 2 + 1 + 1 + 1
     assert one.node.parent is two.node.parent and one.node is not two.node
+
+
+def test_what_is_closed_to_be_kept_is_found_again_until_room_is_needed() -> None:
+    tree = Tree(8)
+    root = tree.open([1, 2])
+    kept, gone = tree.fork(root), tree.fork(root)
+    for cursor, tokens in ((kept, [3, 4]), (gone, [5])):
+        tree.extend(cursor, tokens)
+        for node, _, high in tree.missing(cursor):
+            tree.reserve(node, high)
+            tree.mark(node, high)
+    tree.close(kept, keep=True)
+    tree.close(gone)
+    assert tree.filled == 4
+    again = tree.open([1, 2, 3, 4])
+    assert [(s.low, s.high) for s in tree.missing(again)] == [(1, 2)]  # its row alone
+    tree.close(again)
+    tree.reserve(tree.open([6] * 6).node, 6)
+    assert tree.filled == 2
 
 
 def test_missing_is_the_tip_and_what_has_no_cache() -> None:

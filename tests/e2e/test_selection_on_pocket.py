@@ -19,7 +19,7 @@ STRATEGIES: list[Any] = [
     ot.strategy.ComplexityVote(n=6),
     ot.strategy.Temperatures(n=6),
     ot.strategy.DeepConf(n=6, warmup=2),
-    ot.strategy.SetCover(n=6),
+    ot.strategy.SetCover(n=6, every=16),
     ot.strategy.SemanticEntropy(n=3),
     ot.strategy.Fractured(n=2),
     ot.strategy.CotDecode(k=6),

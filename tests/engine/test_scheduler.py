@@ -18,8 +18,10 @@ from outthink.engine.engine import Engine
 from outthink.engine.request import Request, Run
 from outthink.engine.scheduler import PATIENCE, Waiting, fair, first_come, urgent
 from outthink.engine.trace import PassInfo, Trace, Traces
+from outthink.strategy.beam import Beam
 from outthink.strategy.once import Once
 from outthink.strategy.vote import Vote
+from outthink.verify.likelihood import Likelihood
 
 LONG = Sampling(temperature=1.0, max_tokens=12, ignore_eos=True)
 
@@ -150,6 +152,17 @@ def test_events_come_in_order_and_to_every_listener() -> None:
     assert one.events[:4] == ["born ()", "started", "born (0,)", "born (1,)"]
     assert one.events.count("offered") == 2 and one.events[-2:] == ["ended", "closed () done"]
     assert {e for e in one.events if e.startswith("closed (")} >= {"closed (0,) done", "closed (1,) done"}
+
+
+def test_every_branch_that_is_born_is_told_to_end_once() -> None:
+    """Those that their strategy drops, too: whoever watches would take them for branches that still write."""
+    log = Log()
+    lm = engine(trace=log)
+    lm.run(Request(Beam(Likelihood(), width=2, expand=3, step_tokens=3), "ab", sampling=LONG))
+    born = [e.removeprefix("born ") for e in log.events if e.startswith("born ")]
+    ends = [e.removeprefix("closed ").rsplit(" ", 1) for e in log.events if e.startswith("closed ")]
+    assert sorted(path for path, _ in ends) == sorted(born) and len(born) == len(set(born)) > 8
+    assert {why for _, why in ends} == {"done", "dropped"}
 
 
 def test_the_urgent_go_first_and_now_and_then_all() -> None:

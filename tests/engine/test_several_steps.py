@@ -12,7 +12,7 @@ from scripted import STRATEGIES, ask, engine, told
 from outthink.backends.toy import hashed, toy
 from outthink.core.jobs import PassResult
 from outthink.core.types import Answer, Budget, Sampling
-from outthink.engine import steady
+from outthink.engine import place, steady
 from outthink.engine.ends import MOST, Ends
 from outthink.engine.engine import Engine
 from outthink.engine.flight import Flight
@@ -189,3 +189,22 @@ def test_tables_of_ends_are_bounded() -> None:
         found = ends.of([Text(token)])  # type: ignore[list-item]
         assert found is not None and sum(found) == (token < 16)
     assert len(ends._tables) == MOST
+
+
+def test_tails_need_more_slots_in_the_same_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Branches that part at different times go the long way for slots together, not one after another."""
+    seen: set[int] = set()
+    after = Steady.after
+
+    def listen(*args: Any) -> Steady | None:
+        made = after(*args)
+        if made is not None:
+            seen.update(
+                (one.main.beat + node.cap - len(node.tokens)) % place.LOOKAHEAD for node in made.nodes
+            )
+        return made
+
+    monkeypatch.setattr(Steady, "after", listen)
+    one = Engine(toy(hashed(6, seed=2), 6, context=500))
+    answer = one.run(Request(Vote(n=12), "ab", sampling=Sampling(max_tokens=300, ignore_eos=True), seed=4))
+    assert answer.tokens > 200 and len(seen - {0}) <= 1, "all at once; before the end of a text less is taken"

@@ -253,9 +253,9 @@ def test_a_wrong_resampling_is_caught(wrong: Any, monkeypatch: pytest.MonkeyPatc
 def test_dropping_those_that_have_ended_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     right = smc.buried
 
-    def wrong(particles: Any) -> Any:
-        going = [p for p in right(particles) if not p.finish]
-        return going or right(particles)
+    def wrong(particles: Any, keep: bool) -> Any:
+        going = [p for p in right(particles, keep) if not p.finish]
+        return going or right(particles, keep)
 
     monkeypatch.setattr(smc, "buried", wrong)
     assert not same(WORLD.weighted(per_token(threshold=1.0)), WORLD.target())

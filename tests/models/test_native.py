@@ -19,6 +19,7 @@ from outthink.backends.load import embedded, load_backend
 from outthink.core.batch import Batch, Segment
 from outthink.core.jobs import Draw, Drawn
 from outthink.core.types import Sampling
+from outthink.kv.store import Store
 from outthink.models import Model, ModelError, load
 from outthink.models.loader import load_model
 from outthink.models.native import NativeModel, Panels, _native, draw_plain
@@ -289,6 +290,15 @@ def test_bad_batches_are_refused(save_tiny: Any, change: dict[str, Any], message
     batch = Batch(**{**good, "segments": [Segment(-1, 0, 2)], **change})
     with pytest.raises((ValueError, OverflowError), match=message):
         model.forward(batch, model.new_store(8))
+
+
+def test_a_cache_that_lies_otherwise_is_refused(save_tiny: Any) -> None:
+    model = load_model(save_tiny("llama"), kernels="native")
+    assert isinstance(model, NativeModel)
+    shape = model.shape
+    other = Store(shape.layers, 9, shape.kv_heads, shape.head_dim, model.dtype, "cpu")
+    with pytest.raises(ValueError, match="use its new_store"):
+        model.forward(Batch([1], [0], [0], [0], [1], [0], [Segment(-1, 0, 1)]), other)
 
 
 def test_positions_beyond_the_model_are_refused(save_tiny: Any) -> None:

@@ -59,12 +59,13 @@ def test_a_product_is_that_of_rounded_numbers(
         assert ((made.double() - exact).abs() <= room).all()
 
 
-def test_a_pass_is_as_close_as_bfloat16_throughout(save_tiny: Any) -> None:
+@pytest.mark.parametrize("head_dim", [8, 32, 64])
+def test_a_pass_is_as_close_as_bfloat16_throughout(save_tiny: Any, head_dim: int) -> None:
     """Nearer to the exact pass than one that rounds every step to bfloat16."""
-    path = save_tiny("llama", dtype="bfloat16")
+    path = save_tiny("llama", dtype="bfloat16", head_dim=head_dim)
     exact, fast = load_model(path, "float64"), load_model(path, "bfloat16", kernels=PAIRS)
     wide = load_model(path, "bfloat16", kernels="torch")
-    n = 40
+    n = 75  # more than a block of keys
     counted = list(range(n))
     batch = Batch(
         [(7 * i) % 90 for i in counted], counted, counted, [0] * n, [i + 1 for i in counted], counted,

@@ -11,15 +11,24 @@ import torch
 from outthink.core.batch import Move
 from outthink.kv.store import Store
 
+LAYOUTS = pytest.mark.parametrize("by_head", [False, True])
 
-def filled(slots: int) -> Store:
-    store = Store(2, slots, 1, 2, torch.float32, "cpu")
+
+def filled(slots: int, by_head: bool = False) -> Store:
+    store = Store(2, slots, 3, 2, torch.float32, "cpu", by_head)
     store.data.copy_(torch.arange(store.data.numel()).view(store.data.shape))
     return store
 
 
-def test_moves_copy_all_layers_at_once() -> None:
-    store = filled(10)
+@pytest.mark.parametrize(("by_head", "strides"), [(False, (12, 6, 2)), (True, (4, 2, 40))])
+def test_slots_of_a_head_lie_together_if_asked(by_head: bool, strides: tuple[int, ...]) -> None:
+    store = filled(10, by_head)
+    assert store.data.shape == (2, 10, 2, 3, 2) and store.data.stride()[1:4] == strides
+
+
+@LAYOUTS
+def test_moves_copy_all_layers_at_once(by_head: bool) -> None:
+    store = filled(10, by_head)
     before = store.data.clone()
     store.move([Move(0, 7, 2), Move(3, 5, 1), Move(4, 6, 0)])
     expected = before.clone()
@@ -27,8 +36,9 @@ def test_moves_copy_all_layers_at_once() -> None:
     assert torch.equal(store.data, expected)
 
 
-def test_growth_keeps_contents_in_small_steps() -> None:
-    store = filled(64)
+@LAYOUTS
+def test_growth_keeps_contents_in_small_steps(by_head: bool) -> None:
+    store = filled(64, by_head)
     before, size = store.data.clone(), store.bytes
     store.grow(60)
     assert store.slots == 64
@@ -60,3 +70,11 @@ def test_what_is_reserved_takes_no_memory() -> None:
     store.grow(100_000)
     store.data[:, :1000] = 1.0
     assert 7 << 20 < resident() - before < 40 << 20
+
+
+def test_moves_that_overlap_are_read_before_they_are_written() -> None:
+    store = Store(layers=2, slots=6, kv_heads=1, head_dim=2, dtype=torch.float32, device="cpu")
+    store.data.copy_(torch.arange(store.data.numel()).view(store.data.shape))
+    before = store.data.clone()
+    store.move([Move(0, 1, 3), Move(4, 0, 1)])
+    assert torch.equal(store.data[:, :4], before[:, [4, 0, 1, 2]])

@@ -137,9 +137,10 @@ def test_eight_votes_on_our_own_server_cost_one_prompt(engine: Engine) -> None:
         return float(re.findall(r"^outthink_engine_rows_total (\S+)$", text, re.MULTILINE)[0])
 
     question = "Leo has 31 shells. He finds 12 more. How many shells does Leo have?"
+    sampling = ot.Sampling(temperature=1.5, max_tokens=80)  # hot enough for eight texts to differ
     before, texts = rows(), []
     for _ in range(2):
-        answer = ot.run(strategy.Vote(n=8), question, engine, seed=3, sampling=ot.Sampling(max_tokens=80))
+        answer = ot.run(strategy.Vote(n=8), question, engine, seed=3, sampling=sampling)
         assert answer.receipt is not None
         cost = rows() - before
         texts.append([a.text for a in (answer, *answer.others)])

@@ -19,7 +19,7 @@ from outthink.core.needs import needs_of
 from outthink.core.problem import Problem, Secret
 from outthink.core.types import Can
 from outthink.engine.request import Request
-from outthink.testing.endpoint import Powers
+from outthink.testing.endpoint import Powers, Refusal
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 from cases import STRATEGIES  # noqa: E402
@@ -321,3 +321,32 @@ def test_a_fleet_shares_the_work_and_loses_a_member(serve: Made) -> None:
     later = list(engine.map([Request(strategy.Once(), p) for p in problems]))
     assert [d.error for d in later] == [None] * 24 and len(first.texts) == 24
     told(engine)
+
+
+def test_a_member_that_is_dead_is_asked_no_more(serve: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three failures in a row it is out; only what was on its way by then reaches it."""
+    from outthink.backends.remote import fleet
+
+    monkeypatch.setattr(fleet, "AWAY", 1000.0)
+    first, _ = serve()
+    second, _ = serve()
+    _, engine = serve(url=f"{first.spec},{second.spec}")
+    first.log.clear(), second.log.clear()
+    second.fail = lambda served: Refusal(502, "nobody is behind this door")
+    problems = [Problem(f"What is {i} + 1?") for i in range(40)]
+    done = list(engine.map([Request(strategy.Once(), p) for p in problems], concurrency=4))
+    assert [d.error for d in done] == [None] * 40 and len(first.texts) == 40
+    assert 3 <= len(second.log) <= 3 + 4  # about 20 of the prompts rank it first
+    told(engine)
+
+
+def test_choices_that_are_asked_for_one_by_one_have_seeds_of_their_own(serve: Made) -> None:
+    """Else an endpoint that keeps to its seed would give one text n times; the same run asks the same."""
+    asked = []
+    for _ in range(2):
+        endpoint, engine = serve(Powers(n=False))
+        answer = ot.run(strategy.Vote(n=8), QUESTION, engine, seed=3)
+        assert len({a.text for a in (answer, *answer.others)}) > 1
+        asked.append(sorted(served.body["seed"] for served in endpoint.texts))
+        told(engine)
+    assert len(set(asked[0])) == 8 and asked[0] == asked[1]

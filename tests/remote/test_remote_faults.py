@@ -72,6 +72,23 @@ def test_one_fault_changes_nothing_but_the_receipt(through: Any, fault: str, pow
     told(engine)
 
 
+@pytest.mark.parametrize("fault", ["429", "503", "drop", "drop_late", "500", "cut", "mute"])
+def test_a_prompt_that_is_sent_again_is_paid_again(through: Any, fault: str) -> None:
+    """At a dollar a token read, what may be billed twice is in the dollars, and nothing else is."""
+    paid = []
+    for name in ("", fault):
+        endpoint, proxy, engine = through(prices="1000000,0.001")
+        proxy.plan = lambda number, path, name=name: name if number == 1 else ""
+        answer = ot.run(strategy.Once(), QUESTION, engine, sampling=GREEDY)
+        assert answer.receipt is not None
+        paid.append(answer.receipt.actual.dollars)
+        told(engine)
+    prompt = answer.receipt.logical.read
+    once, twice = paid
+    assert once == pytest.approx(endpoint.texts[0].prompt, abs=0.01)
+    assert twice - once == pytest.approx(0, abs=0.01) if fault in UNBILLED else twice - once >= prompt - 0.01
+
+
 def test_what_has_arrived_is_continued_not_written_again(through: Any) -> None:
     endpoint, proxy, engine = through()
     proxy.plan = lambda number, path: "cut" if number <= 2 else ""

@@ -68,7 +68,7 @@ def serve(ours: socket.socket, numbers: Iterator[int]) -> None:
 def test_nothing_is_kept_of_requests_that_are_over(side: tuple[EngineSide, socket.socket]) -> None:
     made, ours = side
     numbers, seen = count(1), []
-    for _ in range(4):
+    for _ in range(8):
         serve(ours, numbers)
         until = time.monotonic() + 20
         while (made.tickets or made.engine.runs) and time.monotonic() < until:
@@ -76,4 +76,5 @@ def test_nothing_is_kept_of_requests_that_are_over(side: tuple[EngineSide, socke
         gc.collect()
         seen.append(len(gc.get_objects()))
     assert not made.tickets and not made.engine.runs
-    assert seen[3] - seen[1] < BATCH / 2, f"objects after each batch of {BATCH}: {seen}"
+    early, late = min(seen[1:4]), min(seen[4:])  # what is on its way at the moment comes and goes
+    assert late - early < BATCH / 2, f"objects after each batch of {BATCH}: {seen}"

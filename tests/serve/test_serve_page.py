@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import Browser
-from served import Served
+from served import QUESTION, Served
 
 SHOTS = os.environ.get("OUTTHINK_SHOTS")  # a folder, to look at the pages
 
@@ -32,9 +33,8 @@ def test_ask_watch_and_pay(server: Served, browser: Browser) -> None:
     browser.go(server.url)
     browser.until("document.body.dataset.model === 'pocket'")
     assert browser.js("document.querySelectorAll('#strategies option').length") >= 8
-    browser.js(
-        "document.getElementById('strategy').value = 'vote(n=24)', document.getElementById('seed').value = 3"
-    )
+    for name, value in {"question": QUESTION, "strategy": "vote(n=24)", "seed": "3"}.items():
+        browser.js(f"document.getElementById('{name}').value = {value!r}")
     browser.js("document.getElementById('go').click()")
     grown: set[int] = set()
     while not browser.js("document.body.dataset.done"):
@@ -54,6 +54,26 @@ def test_ask_watch_and_pay(server: Served, browser: Browser) -> None:
     assert f"{reply['outthink']['receipt']['logical']['written']}" in receipt.replace(",", "")
     assert "vote(n=24)" in text(browser, "told") and "seed 3" in text(browser, "told")
     assert browser.said == []
+
+
+def test_a_newcomer_is_told_what_to_do(server: Served, browser: Browser, capfd: Any) -> None:
+    """Every example works at a click, every strategy has its line, the program does what the page did."""
+    browser.go(f"{server.url}/?1")
+    browser.until("document.body.dataset.model === 'pocket'")
+    shoot(browser, "empty")
+    assert not browser.js("document.getElementById('guide').hidden")
+    labels = browser.js("[...document.querySelectorAll('#strategies option')].map((o) => o.label)")
+    assert all(len(label) > 15 for label in labels)
+    count = browser.js("document.querySelectorAll('.chip').length")
+    assert count >= 3
+    for i in range(count):
+        browser.js(f"document.querySelectorAll('.chip')[{i}].click()")
+        browser.until("document.body.dataset.done")
+        assert text(browser, "error") == "" and text(browser, "final").startswith("= ")
+        assert text(browser, "what").startswith(browser.js("strategy.value.split('(')[0]") + ": ")
+    assert browser.js("document.getElementById('guide').hidden")
+    exec(compile(text(browser, "code"), "page", "exec"), {})
+    assert text(browser, "answer") in capfd.readouterr().out
 
 
 def test_stop_gives_the_branches_up(server: Served, browser: Browser) -> None:

@@ -11,6 +11,7 @@ import pytest
 import requests
 from served import Served
 
+PICTURE = {"type": "image_url", "image_url": {"url": "x"}}
 WRONG: list[tuple[dict[str, Any], str, str | None]] = [
     ({"temperature": 3}, "temperature: Input should be less than or equal to 2", "temperature"),
     ({"temperature": "1"}, "temperature: Input should be a valid number", "temperature"),
@@ -21,6 +22,7 @@ WRONG: list[tuple[dict[str, Any], str, str | None]] = [
     ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role: Input should be 'system'", None),
     ({"messages": [{"role": "user", "content": "\ud800"}]}, "half of a surrogate pair", None),
     ({"messages": [{"role": "user", "content": "x" * 4000}]}, "accepts 2048, answer included", None),
+    ({"messages": [{"role": "user", "content": [PICTURE]}]}, "0.content.0: unknown field 'image_url'", None),
     ({"tools": [{"type": "function"}]}, "tools is not supported yet", None),
     ({"response_format": {"type": "json_object"}}, "'json_object' is not supported yet; 'text' is", None),
     ({"top_logprobs": 3}, "top_logprobs needs logprobs", None),

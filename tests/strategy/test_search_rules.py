@@ -37,7 +37,9 @@ from outthink.verify import Steps
 
 JUDGED: list[Callable[[Any], Any]] = [
     lambda v: AStar(v, expand=3),
+    lambda v: AStar(v, expand=2, enough=1.0),
     lambda v: AbMcts(v, simulations=40),
+    lambda v: AbMcts(v, simulations=40, rollout=False),
     lambda v: Beam(v, width=2, expand=3),
     lambda v: Dvts(v, trees=2, expand=3),
     lambda v: Lookahead(v, width=2, expand=3),
@@ -50,6 +52,7 @@ JUDGED: list[Callable[[Any], Any]] = [
 UNJUDGED = [
     DiverseBeam(),
     Lattice(n=4),
+    Lattice(n=4, complete=False),
     Phi(width=2, expand=3, agree=2.0),
     Mits(width=2, expand=3, blank="QQ"),
 ]
@@ -237,6 +240,7 @@ def test_no_token_is_evaluated_twice(strategy: Any) -> None:
 
 ON_POCKET = [
     AStar(Steps()),
+    AStar(Steps(), enough=1.0),
     AbMcts(Steps(), simulations=24),
     Beam(Steps(), width=3),
     DiverseBeam(),

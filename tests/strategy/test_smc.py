@@ -218,8 +218,10 @@ def test_without_an_exact_sample_there_is_no_upper_bound() -> None:
     with pytest.raises(BadInput, match="above most=0.5"):
         run(Bidirectional(Told(), n=3, most=0.5, tokens=3))
     zero = Told(lambda text: Score(float(len(text) >= 12)))
-    with pytest.raises(BadInput, match="weighs nothing on its way"):
+    with pytest.raises(BadInput, match="weighs nothing on its way.*give floor"):
         run(Bidirectional(zero, n=3, tokens=3))
+    answer, _ = run(Bidirectional(zero, n=3, tokens=3, floor=0.1))
+    assert answer.text and math.isfinite(answer.estimates["upper"])
 
 
 def test_ancestors_need_plain_sampling() -> None:

@@ -85,6 +85,15 @@ def test_what_ended_takes_a_place_in_the_beam() -> None:
     assert found.text == "b"
 
 
+def test_what_ended_leaves_its_samples_to_the_others(searches: list[Any]) -> None:
+    """After b has ended in a beam of two, the one node that is left gets all of a round's samples."""
+    for width, expand in ((2, MANY), (3, 9)):
+        values = {"a\n": 0.9, "b": 0.8, "a\nc": 0.5, "a\nd": 0.4}
+        run(Beam(Told(values), width=width, expand=expand), backend=uneven)
+        a, _ = sorted(searches.pop().root.children, key=lambda node: node.text)
+        assert a.text == "a\n" and sum(child.count for child in a.children) == width * expand
+
+
 def test_the_answer_is_the_best_that_ever_ended_also_outside_the_beam() -> None:
     verifier = Told({"a\n": 0.9, "b": 0.8, "a\nc": 0.5, "a\nd": 0.4})
     assert run(Beam(verifier, width=1, expand=MANY), backend=uneven).text == "b"
@@ -320,6 +329,43 @@ def test_a_star_out_of_expansions_completes_the_best_open_node() -> None:
     verifier = Told()
     found = run(AStar(verifier, expand=MANY, expansions=1))
     assert verifier.log[0] == FIRST and found.text.startswith("a\n") and found.text in LEAVES
+
+
+RARE = TABLE | {"Q": {"a": 0.98, "b": 0.02}}
+GOOD = {text: 1.0 if text[0] == "b" else VALUES[text] / 2 for text in VALUES}
+
+
+def rare() -> Any:
+    return toy(scripted(RARE, VOCAB), VOCAB)
+
+
+def test_a_star_goes_on_until_a_solution_is_good_enough() -> None:
+    """Only what begins with b is right, and the model seldom writes it: the first solution is wrong."""
+    for seed in range(3):
+        first = run(AStar(Told(GOOD), expand=2), backend=rare, seed=seed)
+        found = run(AStar(Told(GOOD), expand=2, expansions=1000, enough=1.0), backend=rare, seed=seed)
+        assert first.text[0] == "a" and (found.text[0], found.score) == ("b", 1.0)
+
+
+def test_a_star_that_finds_nothing_good_enough_answers_with_the_best() -> None:
+    """All is found in time, each judged once, and the best reward stands, though others cost less."""
+    assert run(AStar(Told(), expand=MANY, expansions=40, enough=1.0), seed=1).text == "a\nd\nx"
+    worse = Told({text: value / 2 for text, value in VALUES.items()})
+    assert run(AStar(worse, expand=MANY, expansions=40, enough=1.0)).text == "a\nd\nx"
+    judged = [text for batch in worse.log for text in batch]
+    assert sorted(judged) == sorted(VALUES)
+
+
+@pytest.mark.parametrize("expansions", [1, 3, 7])
+def test_going_on_is_bounded_by_the_expansions(searches: list[Any], expansions: int) -> None:
+    run(AStar(Told(GOOD), expand=2, expansions=expansions, enough=1.0), backend=rare)
+    assert searches.pop().rounds == expansions
+
+
+def test_at_temperature_0_a_search_is_not_repeated(searches: list[Any]) -> None:
+    greedy = Sampling(temperature=0.0)
+    found = run(AStar(Told(GOOD), expand=2, expansions=1000, enough=1.0), sampling=greedy)
+    assert found.text[0] == "a" and searches.pop().rounds == 3
 
 
 def test_a_star_refuses_rewards_that_are_none() -> None:

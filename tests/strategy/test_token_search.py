@@ -18,7 +18,7 @@ from outthink.core.problem import Problem
 from outthink.core.types import Answer, Sampling
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
-from outthink.strategy import DiverseBeam, Lattice, Mits, Phi
+from outthink.strategy import DiverseBeam, Greedy, Lattice, Mits, Phi
 from outthink.strategy.phi import agreement, keep_confident
 
 __all__ = ["searches"]
@@ -141,7 +141,7 @@ def test_chosen_tokens_are_paid_for() -> None:
 
 @pytest.mark.parametrize("n", [1, 5, 100])
 def test_without_merging_texts_come_in_the_order_of_their_probability(n: int) -> None:
-    found = on_toy(Lattice(n=n, expansions=10_000, top=VOCAB, merge=False, wave=1))
+    found = on_toy(Lattice(n=n, expansions=10_000, top=VOCAB, merge=False, complete=False, wave=1))
     first = sorted(everything(), key=lambda text: -text[1])[:n]
     assert same(listed(found), [text for text in everything() if text in first])
 
@@ -155,7 +155,7 @@ def test_the_order_of_best_first_search_writes_no_more_than_it_must() -> None:
             row = log_softmax(LOGITS((1, 2, *tokens[: i - 1])))
             prefixes[tokens[:i]] = prefixes[tokens[: i - 1]] + row[tokens[i - 1]]
     needed = sum(logp >= best[1] - 1e-12 for tokens, logp in prefixes.items() if tokens)
-    found = on_toy(Lattice(n=1, expansions=10_000, top=VOCAB, merge=False, wave=1))
+    found = on_toy(Lattice(n=1, expansions=10_000, top=VOCAB, merge=False, complete=False, wave=1))
     assert found.receipt.logical.written == needed  # type: ignore[union-attr]
 
 
@@ -195,6 +195,58 @@ def test_a_lattice_has_no_cycles_and_ends() -> None:
     )
     assert found.text == "a" * len(found.text) and len(found.others) == 2
     assert found.receipt.logical.written > 4  # type: ignore[union-attr]  # not a, its end, and a circle
+
+
+@pytest.mark.parametrize("wave", [1, 4])
+def test_a_text_is_written_to_its_end_before_another_is_begun(wave: int) -> None:
+    """Best-first search alone spends its tokens on beginnings: a, b, ac, ad and bc are all likelier than
+    ace."""
+    table = {"Q": {"a": 0.6, "b": 0.4}}
+    table |= {x: {"c": 0.6, "d": 0.4} for x in "ab"} | {x: {"e": 0.6, "f": 0.4} for x in "cd"}
+    table |= {x: {".": 1.0} for x in "ef"}
+
+    def search(complete: bool) -> Answer:
+        strategy = Lattice(n=2, expansions=4, merge=False, complete=complete, wave=wave)
+        return run(strategy, backend=lambda: toy(scripted(table, FULL), FULL))
+
+    greedy = run(Greedy(), backend=lambda: toy(scripted(table, FULL), FULL)).text
+    found = search(complete=True)
+    assert (found.text, found.finish) == (greedy, "eos")
+    assert found.receipt.logical.written == 4  # type: ignore[union-attr]
+    assert search(complete=False).receipt.logical.written > 4  # type: ignore[union-attr]  # nothing had ended
+
+
+@pytest.mark.parametrize("wave", [1, 4])
+def test_no_answer_of_a_lattice_is_less_probable_than_the_greedy_text(wave: int) -> None:
+    """However wrong what merging promises: here the same two tokens mean something else on every path."""
+    ended = 0
+    for seed in range(30):
+        logits, logp, tokens = hashed(4, scale=3.0, seed=seed), 0.0, [1, 2]
+        while len(tokens) < 11 and (len(tokens) == 2 or tokens[-1]):  # greedily, on the model's definition
+            row = log_softmax(logits(tuple(tokens)))
+            tokens.append(max(range(4), key=row.__getitem__))
+            logp += row[tokens[-1]]
+        request = Request(
+            Lattice(n=2, expansions=60, ngram=1, wave=wave), Problem("ab"), sampling=Sampling(max_tokens=9)
+        )
+        found = Engine(toy(logits, 4), slots=4000).run(request)
+        ended += tokens[-1] == 0
+        assert tokens[-1] or found.score >= logp - 1e-9  # type: ignore[operator]
+    assert ended > 3
+
+
+def test_what_merging_promises_is_not_the_answer() -> None:
+    """The state c was written after a, where x is likely; after b and e, which promise more, it is not."""
+    table = {
+        "Q": {"a": 0.4, "b": 0.3, "e": 0.3},
+        "a": {"c": 0.51, "d": 0.49},
+        "b": {"c": 1.0},
+        "e": {"c": 1.0},
+    }
+    table |= {"ac": {"x": 0.9, "y": 0.1}, "bc": {"x": 0.01, "y": 0.99}, "ec": {"x": 0.01, "y": 0.99}}
+    table |= {x: {".": 1.0} for x in "dxy"}
+    found = run(Lattice(n=2, ngram=1), backend=lambda: toy(scripted(table, FULL), FULL))
+    assert found.text == "ad" and found.score == pytest.approx(math.log(0.4 * 0.49))
 
 
 def test_a_lattice_without_an_end_is_written_on_greedily() -> None:
@@ -248,6 +300,19 @@ def test_in_depth_pruning_stops_where_futures_agree(searches: list[Any]) -> None
     assert early.final == "1" and late.final in ("1", "2")
     assert early.receipt.logical.written < late.receipt.logical.written
     assert {a.final for a in late.others} <= {"1", "2"}
+
+
+def test_equal_steps_have_futures_of_their_own(searches: list[Any]) -> None:
+    """A step that is written 9 times in 10 has 9 futures in 10: what they agree on is what is likely."""
+    table = AGREED | {"Q": {"a": 0.9, "b": 0.1}}
+    for seed in range(5):
+        run(Phi(width=1, expand=20, prune=1e9, agree=0.6), backend=_built(table), seed=seed)
+        ended = searches.pop().ended
+        assert len(ended) == 20 and sum(node.answer().final == "1" for node in ended) >= 12
+
+
+def _built(table: dict[str, dict[str, float]]) -> Any:
+    return lambda: toy(scripted(table, FULL), FULL, context=128)
 
 
 def test_phi_draws_steps_by_the_joint_distribution() -> None:

@@ -13,7 +13,7 @@ from golden import LEAVES, MANY, VALUES, Told, nodes, run, searches
 
 from outthink.core.errors import BadInput
 from outthink.core.needs import needs_of
-from outthink.core.types import Can
+from outthink.core.types import Can, Sampling
 from outthink.strategy import AbMcts, Mcts
 from outthink.strategy._steps import Node
 from outthink.strategy.ab_mcts import POSTERIORS, beta, gaussian
@@ -120,10 +120,10 @@ def test_visits_add_up_and_values_are_means_of_what_was_judged(searches: list[An
 def test_an_ended_solution_is_not_visited_again_and_votes_once(
     searches: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All is open to begin with, and 1000 simulations end when the tree is used up: each leaf once."""
+    """All is open to begin with, and 20 simulations are more than the tree has nodes: each leaf once."""
     monkeypatch.setattr("outthink.strategy._steps.final_answer", lambda text: Marked(text[-1]))
     verifier = Told()
-    found = run(Mcts(verifier, simulations=1000, expand=MANY, select="vote"))
+    found = run(Mcts(verifier, simulations=20, expand=MANY, select="vote"))
     judged = [text for batch in verifier.log for text in batch]
     assert sorted(judged) == sorted(VALUES)
     assert all(node.visits == 1 for node in nodes(searches[0].root) if node.ended)
@@ -142,6 +142,24 @@ class Marked:
 def test_priors_need_log_probabilities() -> None:
     assert needs_of(Mcts(Told(), rule="puct")) == Can.GENERATE | Can.LOGPROBS
     assert needs_of(Mcts(Told())) == Can.GENERATE
+
+
+def test_what_was_expanded_is_expanded_again_when_nothing_is_open(searches: list[Any]) -> None:
+    """Two samples a node leave most of the tree out; the simulations that are left find all of it."""
+    for rule in ("uct", "puct"):
+        run(Mcts(Told(), simulations=300, expand=2, rule=rule), seed=3)
+        root = searches.pop().root
+        texts = [node.text for node in nodes(root) if node is not root]
+        assert sorted(texts) == sorted(VALUES)
+        for node in nodes(root):
+            below = [n for n in nodes(node) if n is not root]
+            assert node.visits == len(below) and node.total == pytest.approx(sum(n.score for n in below))
+            assert node.ended or node.grown >= 2
+
+
+def test_a_search_that_can_only_repeat_itself_ends(searches: list[Any]) -> None:
+    run(Mcts(Told(), simulations=1000, expand=2), sampling=Sampling(temperature=0.0))
+    assert searches.pop().rounds == 3  # steps
 
 
 def test_a_wave_takes_different_leaves() -> None:
@@ -221,14 +239,35 @@ def test_thompson_sampling_goes_deeper_where_depth_pays(searches: list[Any]) -> 
     round."""
     for good, bad in ("ab", "ba"):
         values = {text: float(text[0] == good and len(text) > 2) for text in VALUES}
-        run(AbMcts(Told(values), simulations=60, wave=1))
+        run(AbMcts(Told(values), simulations=60, wave=1, rollout=False))
         spent = {child.text[0]: sum(n.count for n in nodes(child)) for child in searches.pop().root.children}
         assert spent[good] > 1.5 * spent.get(bad, 0)
 
 
+def test_every_simulation_writes_a_solution_and_judges_that(searches: list[Any]) -> None:
+    for wave in (1, 4, 64):
+        verifier = Told({text: VALUES[text] for text in LEAVES})
+        run(AbMcts(verifier, simulations=10, wave=wave))
+        search = searches.pop()
+        assert sum(map(len, verifier.log)) == len(search.ended) == 10
+        below = [node for node in nodes(search.root) if node is not search.root]
+        assert len(below) == 10 and all(node.score in set(map(VALUES.get, LEAVES)) for node in below)
+
+
+def test_a_search_that_only_widens_is_repeated_sampling(
+    searches: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(POSTERIORS, "beta", lambda scores, rng: 0.5)  # a draw is never above another
+    found = run(AbMcts(Told(), simulations=12))
+    root = searches[0].root
+    assert len(root.children) == 12 and not any(child.children for child in root.children)
+    ended = [node.text for node in searches[0].ended]
+    assert len(ended) == 12 and found.text == max(ended, key=lambda text: VALUES[text])
+
+
 def test_every_simulation_writes_one_step(searches: list[Any]) -> None:
     for wave in (1, 4, 64):
-        run(AbMcts(Told(), simulations=10, wave=wave))
+        run(AbMcts(Told(), simulations=10, wave=wave, rollout=False))
         assert sum(node.count for node in nodes(searches.pop().root)) - 1 >= 10
 
 

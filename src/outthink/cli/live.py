@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from outthink.core.branch import Branch
 
 EVERY = 0.125  # seconds between two pictures
-SIGNS = {"writing": ("•", "cyan"), "done": ("✓", "green"), "killed": ("✗", "red")}
+SIGNS = {"writing": ("•", "cyan"), "done": ("✓", "green"), "killed": ("✗", "red"), "dropped": ("−", "dim")}
 
 
 @dataclass(slots=True, eq=False)

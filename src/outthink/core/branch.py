@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from outthink.core import rng
 from outthink.core.errors import BadInput, BudgetExceeded, Misuse, PromptTooLong
+from outthink.core.jobs import Drawn
 from outthink.core.ledger import Scope, open_scope
 from outthink.core.tasks import Task, call_depth, current, evaluate, running
 from outthink.core.tree import Cursor, Tree
@@ -40,10 +41,11 @@ class ReadWork:
 
 @dataclass(slots=True, eq=False)
 class WriteWork:
-    """Evaluate: write on a branch until something ends it; a Finish."""
+    """Evaluate: write on a branch until something ends it; a Finish. With `chosen`, only that token."""
 
     branch: Branch
     sampling: Sampling
+    chosen: Drawn | None = None
 
 
 class Rows(NamedTuple):
@@ -99,6 +101,7 @@ class RunLike(Protocol):
     def offer(self, offer: Offer) -> None: ...
     def now(self) -> float: ...
     def born(self, branch: Branch) -> None: ...
+    def closed(self, branch: Branch, why: str) -> None: ...
     def published(self, branch: Branch, length: int) -> None: ...
     def degrade(self, what: str, why: str) -> None: ...
 
@@ -211,17 +214,25 @@ class Branch:
         k, self._born = self._born, self._born + 1
         return (*self.path, k), rng.child(self.key, k)
 
-    def close(self) -> None:
-        """Give the branch up; cache that only it held is freed at once. Closing twice is nothing."""
+    def close(self, keep: bool = False) -> None:
+        """Give the branch up; cache that only it held is freed at once. Closing twice is nothing.
+
+        With `keep` the cache stays until its room is needed: for a text that may well be written again.
+        """
         if self.is_closed:
             return
         if self._busy:
             raise Misuse(f"{self} is closed while something is computed on it")
+        self._close("dropped", keep)
+
+    def _close(self, why: str, keep: bool = False) -> None:
+        """Give it up, and say why: "done" or "killed" with its task, or "dropped" by its strategy."""
+        self.run.closed(self, why)
         self.is_closed = True
         if self.owner is not None:
             self.owner.branches.pop(self, None)
         self.run.live -= 1
-        self.place.tree.close(self.cursor)
+        self.place.tree.close(self.cursor, keep)
 
     def rewind(self, length: int) -> None:
         """Go back to the first `length` tokens after the prompt; what is written next is drawn anew."""
@@ -347,13 +358,32 @@ class Branch:
         """
         sampling = sampling or self.sampling
         stats = dict.fromkeys((*self.sampling.stats, *sampling.stats))
-        self._check_open()
-        self._check_room(1)
         if tuple(stats) != sampling.stats:
             sampling = replace(sampling, stats=tuple(stats))
+        return await self._write(sampling)
+
+    async def choose(self, token: int, dist: Dist) -> Finish:
+        """Write one token that a strategy has chosen; `dist` is what a `look` here has given.
+
+        It is paid for like any written token, but nothing is evaluated for it: its log-probability and the
+        statistics that this branch records are read off `dist`. The text ends if it is an end token. Raises
+        BadInput if `dist` does not have them, PromptTooLong where the context is full already.
+        """
+        logprob = dict(dist.top).get(token)
+        lacking = [name for name in self.sampling.stats if name not in dist.stats]
+        if logprob is None or lacking:
+            what = ", ".join(lacking) or f"token {token} among its likeliest"
+            raise BadInput(f"choose({token}): the distribution lacks {what}; look for more here first")
+        sampling = Sampling(max_tokens=1, stats=self.sampling.stats, ignore_eos=self.sampling.ignore_eos)
+        stats = tuple(dist.stats[name] for name in sampling.stats)
+        return await self._write(sampling, Drawn(token, logprob, stats))
+
+    async def _write(self, sampling: Sampling, chosen: Drawn | None = None) -> Finish:
+        self._check_open()
+        self._check_room(1)
         self._busy = True
         try:
-            finish: Finish = await evaluate(WriteWork(self, sampling))
+            finish: Finish = await evaluate(WriteWork(self, sampling, chosen))
         finally:
             self._busy = False
         return finish

@@ -16,13 +16,14 @@ import time
 import types
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 from outthink.core.errors import BudgetExceeded, Cancelled, Interrupted, Misuse
 from outthink.core.ledger import Scope
 
 T = TypeVar("T")
 SLOW_STEP = 0.05  # seconds of processor time; holding the loop longer than this is reported
+STALE = 0.01  # seconds after which the processor's clock is read again
 SLOW_WAIT = 0.5  # seconds of any kind: a busy machine alone is no reason to complain
 
 
@@ -230,6 +231,17 @@ def call_depth(base: int = 0) -> int:
     return depth
 
 
+class Clocks(NamedTuple):
+    """Both clocks of a thread at one moment, in seconds."""
+
+    wall: float
+    worked: float  # by the processor, for this thread
+
+    @classmethod
+    def now(cls) -> Clocks:
+        return cls(time.perf_counter(), time.thread_time())
+
+
 class Trampoline:
     """Steps tasks until all wait."""
 
@@ -238,6 +250,7 @@ class Trampoline:
         self.ready: list[tuple[Task, Any, BaseException | None]] = []
         self.contests: dict[Task, Contest] = {}
         self.live: dict[Task, None] = {}
+        self._clocks = Clocks.now()
 
     def start(
         self, coroutine: Coroutine[Any, Any, Any], run: Any, scope: Scope, parent: Task | None = None
@@ -256,6 +269,8 @@ class Trampoline:
 
     def run(self) -> None:
         """Step until every task waits. Tasks that are ready together run in the order of their paths."""
+        if time.perf_counter() - self._clocks.wall > STALE:
+            self._clocks = Clocks.now()
         while self.ready:
             batch, self.ready = sorted(self.ready, key=lambda entry: entry[0].path), []
             for place, (task, value, error) in enumerate(batch, 1):
@@ -287,7 +302,7 @@ class Trampoline:
     def _step(self, task: Task, value: Any, error: BaseException | None) -> None:
         global _current
         before, _current = _current, task
-        began, worked = time.perf_counter(), time.thread_time()
+        began = time.perf_counter()
         try:
             trap = task.coroutine.throw(error) if error is not None else task.coroutine.send(value)
         except StopIteration as stop:
@@ -302,9 +317,21 @@ class Trampoline:
         finally:
             _current = before
             held = time.perf_counter() - began
-            if held > SLOW_STEP and (held > SLOW_WAIT or time.thread_time() - worked > SLOW_STEP):
-                self.host.slow(task, held)
+            if held > SLOW_STEP:
+                self._held_long(task, began, held)
         self._wait(task, trap)
+
+    def _held_long(self, task: Task, began: float, held: float) -> None:
+        """Report a long step, unless a busy machine is all that made it long.
+
+        Its processor time is at least that since the clocks were read, less all time from there to the step.
+        They are not read at every step: that may cost more than the step.
+        """
+        now = Clocks.now()
+        worked = now.worked - self._clocks.worked - (began - self._clocks.wall)
+        self._clocks = now
+        if held > SLOW_WAIT or worked > SLOW_STEP:
+            self.host.slow(task, held)
 
     def _wait(self, task: Task, trap: Any) -> None:
         if self._still_pending(task):

@@ -170,9 +170,14 @@ class Tree:
         cursor._to(node, length - node.first)
         self._release(old)
 
-    def close(self, cursor: Cursor) -> None:
-        """Give a position up; what only it held is freed at once, kept tokens become evictable."""
+    def close(self, cursor: Cursor, keep: bool = False) -> None:
+        """Give a position up; what only it held is freed at once, kept tokens become evictable.
+
+        With `keep` all tokens of its path are kept ones.
+        """
         node = cursor.node
+        if keep:
+            self._keep(node, cursor.offset)
         node.cursors.discard(cursor)
         self._release(node)
 
@@ -186,6 +191,14 @@ class Tree:
             node = node.parent
             end = len(node.tokens) if node is not None else 0
         return [t for part in reversed(parts) for t in part]
+
+    def _keep(self, node: Node, offset: int) -> None:
+        """Up to `offset` tokens of a node, and all before it, are kept."""
+        at: Node | None = node
+        while at is not None:
+            at.kept = max(at.kept, offset)
+            at = at.parent
+            offset = len(at.tokens) if at is not None else 0
 
     # ---- cache
 

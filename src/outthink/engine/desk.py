@@ -30,7 +30,7 @@ class Desk:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.held: dict[Task, Work | Reservation] = {}  # what each waiting task waits for, offloads apart
-        self.finished: list[Work] = []  # of contestants: ended, not delivered yet
+        self.finished: list[Work] = []  # ended, not delivered yet: of contestants, and chosen tokens
 
     # ---- the trampoline's host
 
@@ -73,7 +73,7 @@ class Desk:
     def ended(self, task: Task) -> None:
         """A task has ended: branches that it returns go to its parent, the others close."""
         why = "done" if task.error is None else "killed"
-        returned = _branches_in(task.result)
+        returned = _branches_in(task.result) if task.branches else set()
         for branch in list(task.branches):
             if branch in returned and task.parent is not None:
                 branch.owner = task.parent
@@ -97,8 +97,9 @@ class Desk:
         branch = work.branch
         room = branch.place.context - branch.cursor.length
         cap = min(work.sampling.max_tokens or room, room)
-        speculator = self._speculator(task, branch)
+        speculator = self._speculator(task, branch) if work.chosen is None else None
         stretch = Stretch(branch, task, task.run, work.sampling, cap, speculator)
+        stretch.chosen = work.chosen
         if task.scope.capped():
             self._ask_to_write(stretch)
         else:
@@ -163,8 +164,14 @@ class Desk:
             self._queue(reading)
 
     def _queue(self, work: Work) -> None:
-        _home(work.branch).works[work] = None
         self.held[work.task] = work
+        if isinstance(work, Stretch) and work.chosen is not None:
+            work.push(work.chosen)
+            if not work.task.scope.is_draft:
+                self.engine.trace.wrote(work.branch, [work.chosen.token])
+            self.finished.append(work)
+        else:
+            _home(work.branch).works[work] = None
 
     def grant(self) -> None:
         """Queue the work whose reservations fit now."""
@@ -182,7 +189,8 @@ class Desk:
             self.fail(work, error)
 
     def release(self) -> bool:
-        """Deliver the finished work of contestants whose time has come; whether there was any.
+        """Deliver chosen tokens, and the finished work of contestants whose time has come; whether there was
+        any.
 
         Time in a race is tokens written. A draft may carry one contestant ahead; what it ends is delivered
         when all that still write have written as much, so that who wins and what it costs is the same with
@@ -193,8 +201,9 @@ class Desk:
             return False
         busy = [w for w in self.held.values() if isinstance(w, Stretch) and w.task.contestant is not None]
         ready = [w for w in self.finished if not any(_is_behind(other.task, w.task) for other in busy)]
+        leaving = dict.fromkeys(ready)
+        self.finished = [work for work in self.finished if work not in leaving]
         for work in ready:
-            self.finished.remove(work)
             self.deliver(work)
         return bool(ready)
 
@@ -223,9 +232,8 @@ class Desk:
 
     def close(self, branch: Branch, why: str) -> None:
         """Close a branch that its task has not."""
-        self.engine.trace.closed(branch, why)
         branch._busy = False
-        branch.close()
+        branch._close(why)
 
     # ---- the end of a run
 

@@ -253,7 +253,7 @@ class Engine:
 
     def _landed(self, place: Place, flight: Flight, result: Any, began: float) -> None:
         if isinstance(result, BaseException):
-            for work in dict.fromkeys([*flight.plan.rows, *(stretch for stretch, _ in flight.writers)]):
+            for work in flight.works():
                 self.desk.fail(work, result)
             return
         listens = type(self.trace)

@@ -59,6 +59,9 @@ class Plan:
     again: list[tuple[Stretch, int, int]] = field(
         default_factory=list
     )  # draws from logits that the backend has kept: (whose, node of its draft, number)
+    heard: list[tuple[Reading, int, int]] = field(
+        default_factory=list
+    )  # reads of logits that the backend has kept: (whose, which ask, number)
     is_hidden: bool = False  # for hidden states, not for logits
 
 
@@ -76,3 +79,9 @@ class Flight:
     wrote: list[tuple[Stretch, list[int]]] = field(
         default_factory=list
     )  # after landing: tokens that were written
+
+    def works(self) -> list[Work]:
+        """All work that the pass is for."""
+        plan, writers = self.plan, (stretch for stretch, _ in self.writers)
+        readers = [entry[0] for entry in plan.reads], [entry[0] for entry in plan.heard]
+        return list(dict.fromkeys([*plan.rows, *writers, *readers[0], *readers[1]]))

@@ -23,6 +23,7 @@ def landed(place: Place, flight: Flight, result: PassResult) -> list[Work]:
     if result.before:
         return _several(place, flight, [*result.before, result.drawn])
     _mark(place, flight)
+    reads = [entry[:2] for entry in flight.plan.reads] + [entry[:2] for entry in flight.plan.heard]
     ended: list[Work] = []
     drafting: dict[Stretch, tuple[dict[int, Drawn], dict[int, Any]]] = {}
     for (stretch, at), drawn in zip(flight.writers, result.drawn, strict=True):
@@ -36,7 +37,7 @@ def landed(place: Place, flight: Flight, result: PassResult) -> list[Work]:
         flight.wrote.append((stretch, [drawn.token]))
         if stretch.push(drawn) or stretch.is_starved():
             ended.append(stretch)
-    for i, dist in zip(flight.tops, result.dists[len(flight.plan.reads) :], strict=True):
+    for i, dist in zip(flight.tops, result.dists[len(reads) :], strict=True):
         stretch, at = flight.writers[i]
         if stretch in drafting:
             drafting[stretch][1][at] = dist.top
@@ -45,11 +46,11 @@ def landed(place: Place, flight: Flight, result: PassResult) -> list[Work]:
         flight.wrote.append((stretch, tokens))
         if is_over:
             ended.append(stretch)
-    for (reading, i, _, _), dist in zip(flight.plan.reads, result.dists, strict=False):
+    for (reading, i), dist in zip(reads, result.dists, strict=False):
         if reading in place.works:
             reading.dists[i] = dist
-            del reading.left[i]
-            if not reading.left:
+            reading.left.pop(i, None)
+            if not reading.left and reading not in ended:
                 ended.append(reading)
     return ended
 
@@ -62,6 +63,7 @@ def _several(place: Place, flight: Flight, steps: Sequence[list[Drawn]]) -> list
     ended: list[Work] = []
     more, last = 0, -1
     place.rows += len(steady.nodes) * (len(steps) - 1)
+    place.beat += len(steps) - 1
     for stretch, row, column in zip(steady.rows, steady.places, zip(*steps, strict=True), strict=True):
         node = steady.nodes[row]
         length = len(node.tokens)

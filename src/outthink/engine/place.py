@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CUT = 32  # slots of a tail that is cut rather than moved when it cannot grow where it is
 LOOKAHEAD = 64  # slots that a growing tail takes at a time, when its length is not known to be shorter
+LEAST = 8  # slots that it takes at least
 
 
 class Place:
@@ -53,6 +54,7 @@ class Place:
         self.works: dict[Work, None] = {}
         self.served: dict[str, int] = {}  # places in crowded passes, by share
         self.passes = 0
+        self.beat = 0  # steps: how often a branch that always was in the pass has written
         self.rows = 1  # the number of the next row of logits that is kept
         self.kept_rows = about.kept_rows
         self._curve: Curve | None = None
@@ -71,6 +73,7 @@ class Place:
         """Put a pass together from what waits, and submit it; with `may_run_on`, several at once where nobody
         needs to look in between. Raises CacheFull: `culprit` can never fit."""
         steady, drafted = self.steady, False
+        self.beat += 1
         if steady is not None and steady.is_valid(self.works, self.tree):
             drafting, drafted = draft(steady.works, self), True
             if not drafting:
@@ -94,6 +97,7 @@ class Place:
         batch, where = pack(plan.ranges, plan.wanted)
         self.steady = None if far or drafting or self.is_tight else self._steady(plan, batch, near)
         new = len(batch.wanted)
+        last = new + len(plan.again)
         draws = [stretch.draw(where[(node, upto)], at) for stretch, at, node, upto in plan.draws]
         draws += [stretch.draw(new + i, at) for i, (stretch, at, _) in enumerate(plan.again)]
         tops = [(i, s.speculator.source.tops) for i, (s, *_) in enumerate(plan.draws) if s.speculator]
@@ -101,10 +105,11 @@ class Place:
             batch,
             draws,
             [Read(where[(node, upto)], reading.left[i].want) for reading, i, node, upto in plan.reads]
+            + [Read(last + i, reading.left[at].want) for i, (reading, at, _) in enumerate(plan.heard)]
             + [Read(draws[i].row, Want(top=k)) for i, k in tops if k],
             [moves for moves in plan.moves if moves],
             keep=self.rows if new <= self.kept_rows // 4 and not plan.is_hidden else 0,
-            reuse=[number for _, _, number in plan.again],
+            reuse=[number for *_, number in (*plan.again, *plan.heard)],
             is_hidden=plan.is_hidden,
         )
         self.rows += new
@@ -208,7 +213,7 @@ class Place:
         if isinstance(work, Stretch):
             cursor = work.branch.cursor
             node, offset = cursor.node, cursor.offset
-            if offset and node.rows[offset - 1] > self.rows - 1 - self.kept_rows and node.rows[offset - 1]:
+            if offset and self._is_kept(node.rows[offset - 1]):
                 plan.again.append((work, -1, node.rows[offset - 1]))
                 return
             if node.computed == offset - 1 and 1 < offset <= node.cap and node not in plan.ranges:
@@ -222,11 +227,19 @@ class Place:
             plan.draws.append((work, -1, *row))
             return
         for i, ask in work.left.items():
+            node, offset = _row(ask.cursor, ask.length)
+            if not plan.is_hidden and offset and self._is_kept(node.rows[offset - 1]):
+                plan.heard.append((work, i, node.rows[offset - 1]))
+                continue
             if not self._cover(plan, work, ask.cursor, ask.length):
                 return
             row = _row(ask.cursor, ask.length)
             plan.wanted.add(row)
             plan.reads.append((work, i, *row))
+
+    def _is_kept(self, number: int) -> bool:
+        """Whether the backend still has the row of logits of this number."""
+        return number > max(0, self.rows - 1 - self.kept_rows)
 
     def _add_draft(self, plan: Plan, stretch: Stretch) -> None:
         """Add the rows of a draft that the pass has room for."""
@@ -240,7 +253,7 @@ class Place:
             upto = length + growth.depths[i]
             node, offset = _row(cursor, upto)
             kept = node.rows[offset - 1]
-            if kept and kept > self.rows - 1 - self.kept_rows:
+            if self._is_kept(kept):
                 plan.again.append((stretch, i, kept))
                 continue
             try:
@@ -280,10 +293,12 @@ class Place:
         plan.room -= high - low
 
     def _hint(self, work: Work, node: Node, high: int) -> int:
-        """How long a node may soon be: tails that grow take some slots at a time, side by side."""
+        """How long a node may soon be: tails that grow take some slots at a time, side by side, and so many
+        that all of them need more in the same pass, as that pass goes the long way."""
         if not isinstance(work, Stretch) or node is not work.branch.cursor.node or node.children:
             return max(high, len(node.tokens))
-        more = min(LOOKAHEAD, work.cap - work.count)
+        more = LEAST + -(self.beat + LEAST) % LOOKAHEAD
+        more = min(more, work.cap - work.count)
         return len(node.tokens) + max(more, 0)
 
     # ---- when cache is short

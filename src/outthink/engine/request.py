@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outthink.core import rng
 from outthink.core.branch import Branch, Offer
@@ -69,6 +69,15 @@ class Request:
                 raise BadInput(f"{name}={getattr(self, name)!r}: give {said}")
 
 
+class Tip(NamedTuple):
+    """How far the tokens of a branch are counted: where that leads in the trie of the run, and the path of
+    the branch then, which is another one after a rewind."""
+
+    at: dict[int, Any]
+    counted: int
+    path: tuple[int, ...]
+
+
 class Run:
     """One request inside an engine."""
 
@@ -88,7 +97,7 @@ class Run:
         self.best: Offer | None = None
         self.partial: tuple[int, tuple[int, ...], str] | None = None
         self.distinct: dict[str, Distinct] = {}
-        self.tips: dict[Branch, tuple[dict[int, Any], int]] = {}  # how far each branch's tokens are counted
+        self.tips: dict[Branch, Tip] = {}  # how far each branch's tokens are counted
         self.degradations: dict[str, Degradation] = {}
         self.estimates: dict[str, str] = {}
         self.needs = needs_of(request.strategy)
@@ -120,6 +129,9 @@ class Run:
             raise Misuse(f"more than {most} live branches: ask for fewer, or close those no longer needed")
         self.engine.trace.born(branch)
 
+    def closed(self, branch: Branch, why: str) -> None:
+        self.engine.trace.closed(branch, why)
+
     def published(self, branch: Branch, length: int) -> None:
         self.engine.trace.published(branch, length)
 
@@ -150,18 +162,20 @@ class Run:
         the branch (a draft).
         """
         trie = self.distinct.setdefault(branch.place.name, Distinct())
-        at, counted = self.tips.get(branch, (trie.root, 0))
-        if counted > min(length, branch.cursor.length):
-            at, counted = trie.root, 0
+        at, counted = trie.root, 0
+        tip = self.tips.get(branch)
+        if tip and tip.path == branch.path and tip.counted <= min(length, branch.cursor.length):
+            at, counted = tip.at, tip.counted
         tokens = branch.place.tree.tokens(cursor or branch.cursor, counted)[: length - counted]
         at, fresh = trie.walk(at, tokens)
         if cursor is None or cursor is branch.cursor:
-            self.tips[branch] = (at, length)
+            self.tips[branch] = Tip(at, length, branch.path)
         return fresh
 
     def pending(self, branch: Branch, length: int) -> int:
         """An upper bound of what `demand` would return; counts nothing."""
-        return length - self.tips[branch][1] if branch in self.tips else length
+        tip = self.tips.get(branch)
+        return length - tip.counted if tip and tip.path == branch.path else length
 
     # ---- the end
 

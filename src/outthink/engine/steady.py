@@ -62,7 +62,7 @@ class Steady:
         count = len(batch.tokens)
         if {len(batch.wanted), len(plan.ranges)} != {count} or len(plan.draws) != len(works):
             return None
-        if plan.reads or plan.again:
+        if plan.reads or plan.again or plan.heard:
             return None
         owners: dict[int, list[Stretch]] = {}
         for stretch, at, node, _ in plan.draws:

@@ -48,6 +48,7 @@ class Stretch:
         "thinking",
         "is_thought",
         "speculator",
+        "chosen",
     )
 
     def __init__(
@@ -77,6 +78,7 @@ class Stretch:
         self.reason = ""
         self.eos = frozenset() if sampling.ignore_eos else branch.place.eos
         self.speculator = speculator
+        self.chosen: Drawn | None = None  # the one token that it writes, where a strategy has chosen it
         self.tip: Tip | None = None if speculator is None else self._tip()
         self.proposal: Draft | None = None  # a draft that is ready for the next pass
         self.growth: Growth | None = None  # a draft that is in the token tree, during a pass

@@ -49,7 +49,7 @@ class Trace:
         """A stretch of so many tokens has ended; `steps` are its checked drafts, in order."""
 
     def closed(self, branch: Branch, why: str) -> None:
-        """A branch goes: "done", "killed". Its tokens can still be read."""
+        """A branch goes: "done", "killed", or "dropped" by its strategy. Its tokens can still be read."""
 
     def offered(self, run: Run, answer: Answer) -> None:
         """A strategy offered an answer."""

@@ -217,7 +217,7 @@ class NativeModel:
     def new_store(self, slots: int) -> Store:
         """An empty cache of that many slots."""
         shape = self.shape
-        return Store(shape.layers, slots, shape.kv_heads, shape.head_dim, self.dtype, "cpu")
+        return Store(shape.layers, slots, shape.kv_heads, shape.head_dim, self.dtype, "cpu", by_head=True)
 
     def forward(
         self,
@@ -259,11 +259,13 @@ class NativeModel:
         self, batch: Batch, store: Store, more: int, layers: list[int], hidden: bool, out: torch.Tensor
     ) -> tuple[str, int, Batch, int, int, int, bool, int, int, list[int], bool, int]:
         """What C needs to know of passes that go `more` positions beyond the batch."""
+        if not store.by_head:
+            raise ValueError("this model reads a cache with the slots of a head together; use its new_store")
         self._reach(max(batch.positions, default=0) + more)
         data, table = store.data, self.turns
         return (
             self.level, self.threads or torch.get_num_threads(), batch,
-            data.data_ptr(), data.shape[1], data.stride(0) // data.stride(1), data.dtype == torch.bfloat16,
+            data.data_ptr(), data.shape[1], data.stride(3) // data.stride(1), data.dtype == torch.bfloat16,
             table.data_ptr(), len(table), layers, hidden, out.data_ptr(),
         )  # fmt: skip
 

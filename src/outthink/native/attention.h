@@ -66,7 +66,36 @@ INLINE void turn_over(const float *const from[4], long i, float *to)
     *(quad_any *)(to + 3 * BLOCK) = PICK(ab2, cd2, 2, 3, 6, 7);
 }
 
-#define AHEAD 8 /* keys: cells of one head lie a page apart, where no processor looks ahead by itself */
+#if LEVEL == 2
+/* Sixteen lines of sixteen words, turned over. */
+INLINE void turn_words(__m512i r[16])
+{
+    __m512i t[16];
+    UNROLL
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    UNROLL
+    for (int i = 0; i < 16; i += 4) { /* r[i + c]: words c, c + 4, c + 8, c + 12 of lines i to i + 3 */
+        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    UNROLL
+    for (int c = 0; c < 4; c++) {
+        __m512i a = _mm512_shuffle_i32x4(r[c], r[4 + c], 0x88), b = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0x88);
+        __m512i d = _mm512_shuffle_i32x4(r[c], r[4 + c], 0xDD), e = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0xDD);
+        r[c] = _mm512_shuffle_i32x4(a, b, 0x88);
+        r[c + 8] = _mm512_shuffle_i32x4(a, b, 0xDD);
+        r[c + 4] = _mm512_shuffle_i32x4(d, e, 0x88);
+        r[c + 12] = _mm512_shuffle_i32x4(d, e, 0xDD);
+    }
+}
+#endif
+
+#define AHEAD 32 /* keys: runs of slots are short, so a processor that looks ahead by itself does so too late */
 
 /* Ask for the cell that comes so many keys after key j, in this task or the next. */
 INLINE void fetch_ahead(const char *base, long line, long apart, long size, const Task *task, const Task *next, int j)
@@ -83,39 +112,65 @@ INLINE void fetch_ahead(const char *base, long line, long apart, long size, cons
     }
 }
 
-/* Keys and values of a block to float32; what is beyond the last key becomes zero, to the next 16. */
-INLINE void pack_block(const int dim, const int half, const Pass *pass, int layer, int head, const Task *task,
-                       const Task *next, Work *w)
+/* Sixteen keys to columns of a packed block. */
+INLINE void turn_keys(const int dim, const int half, const char *const cells[16], float *to)
 {
-    const int n = task->keys, until = (n + 15) / 16 * 16;
-    const long size = half ? 2 : 4, apart = (long)pass->model->kv_heads * dim * size, line = 2 * apart;
-    const char *base = pass->cache + layer * pass->layer_slots * line + head * dim * size;
+#if LEVEL == 2
+    const int at_once = half ? 32 : 16;
+    if (dim % at_once == 0) {
+        for (int d = 0; d < dim; d += at_once) {
+            __m512i words[16];
+            UNROLL
+            for (int i = 0; i < 16; i++) words[i] = _mm512_loadu_si512(cells[i] + d * (half ? 2 : 4));
+            turn_words(words);
+            UNROLL
+            for (int i = 0; i < 16; i++) {
+                if (half) {
+                    store(to + (d + 2 * i) * (long)BLOCK, (vf)((vu)words[i] << 16));
+                    store(to + (d + 2 * i + 1) * (long)BLOCK, (vf)((vu)words[i] & 0xFFFF0000u));
+                } else
+                    store(to + (d + i) * (long)BLOCK, (vf)words[i]);
+            }
+        }
+        return;
+    }
+#endif
     float rounded[4][dim];
-    for (int j = 0; j < until; j += 4) {
+    for (int j = 0; j < 16; j += 4) {
         const float *from[4];
         for (int i = 0; i < 4; i++) {
-            float *value = w->values + (j + i) * w->wide;
-            fetch_ahead(base, line, apart, dim * size, task, next, j + i);
-            if (j + i >= n) {
-                for (int d = 0; d < dim; d++) rounded[i][d] = 0.0f;
-                for (int d = 0; d < dim; d++) value[d] = 0.0f;
-                from[i] = rounded[i];
-                continue;
-            }
-            const char *cell = base + task->slots[j + i] * line;
+            from[i] = (const float *)cells[j + i];
             if (half) {
-                widen(rounded[i], (const uint16_t *)cell, dim);
-                widen(value, (const uint16_t *)(cell + apart), dim);
+                widen(rounded[i], (const uint16_t *)cells[j + i], dim);
                 from[i] = rounded[i];
-            } else {
-                from[i] = (const float *)cell;
-                memcpy(value, cell + apart, dim * sizeof(float));
             }
         }
         int d = 0;
-        for (; d + 4 <= dim; d += 4) turn_over(from, d, w->keys + (long)d * BLOCK + j);
+        for (; d + 4 <= dim; d += 4) turn_over(from, d, to + (long)d * BLOCK + j);
         for (; d < dim; d++)
-            for (int i = 0; i < 4; i++) w->keys[(long)d * BLOCK + j + i] = from[i][d];
+            for (int i = 0; i < 4; i++) to[(long)d * BLOCK + j + i] = from[i][d];
+    }
+}
+
+/* Keys and values of a block to float32. Beyond the last key, to the next 16, comes the last one again: those
+ * columns are masked, and values are not read there. */
+INLINE void pack_block(const int dim, const int half, const Pass *pass, int layer, int head, const Task *task,
+                       const Task *next, Work *w)
+{
+    const int n = task->keys;
+    const long size = half ? 2 : 4, apart = dim * size, line = 2 * apart;
+    const char *base = pass->cache + ((long)layer * pass->model->kv_heads + head) * pass->head_slots * line;
+    for (int j = 0; j < n; j += 16) {
+        const char *cells[16];
+        for (int i = 0; i < 16; i++) {
+            fetch_ahead(base, line, apart, dim * size, task, next, j + i);
+            cells[i] = base + task->slots[j + i < n ? j + i : n - 1] * line;
+            if (j + i >= n) continue;
+            float *value = w->values + (j + i) * w->wide;
+            if (half) widen(value, (const uint16_t *)(cells[i] + apart), dim);
+            else memcpy(value, cells[i] + apart, dim * sizeof(float));
+        }
+        turn_keys(dim, half, cells, w->keys + j);
     }
 }
 
@@ -143,35 +198,53 @@ INLINE void score(const int m, const int n, const float *q, const int dim, const
         for (int j = 0; j < n; j++) store(&scores[i][at + j * VL], s[i][j]);
 }
 
-/* Scores to weights for one query that sees n of the keys; weights are zero up to `until`. Returns what its
- * earlier output is to be multiplied with. */
-INLINE float weigh(float *scores, int n, int until, float *top, float *sum)
+/* Scores to weights for m queries, side by side, as each is one long chain; query i sees seen[i] of the keys.
+ * Weights are zero up to `until`. `by` is what the earlier outputs are to be multiplied with. */
+INLINE void weigh(const int m, float (*scores)[BLOCK], const int *seen, int until, float *top, float *sum, float *by)
 {
     static const int32_t lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     vi lane;
     memcpy(&lane, lanes, sizeof lane);
-    vf most = splat(-INFINITY);
-    for (int j = 0; j < n; j += VL) {
-        vf s = load(scores + j);
-        if (j + VL > n) {
-            s = choose(lane < n - j, s, splat(-INFINITY));
-            store(scores + j, s);
-        }
-        most = vmax(most, s);
+    vf most[4], total[4];
+    float now[4], change[VL] = {0};
+    int least = BLOCK;
+    UNROLL
+    for (int i = 0; i < m; i++) {
+        most[i] = splat(-INFINITY), total[i] = (vf){0};
+        least = seen[i] < least ? seen[i] : least;
     }
-    float before = *top, now = max_lanes(most);
-    if (now < before) now = before;
-    vf total = {0};
     for (int j = 0; j < until; j += VL) {
-        vf p = {0};
-        if (j < n) p = vexp(load(scores + j) - now);
-        store(scores + j, p);
-        total += p;
+        UNROLL
+        for (int i = 0; i < m; i++) {
+            vf s = load(&scores[i][j]);
+            if (j + VL > least) {
+                s = choose(lane < seen[i] - j, s, splat(-INFINITY));
+                store(&scores[i][j], s);
+            }
+            most[i] = vmax(most[i], s);
+        }
     }
-    float by = exp_one(before - now);
-    *top = now;
-    *sum = *sum * by + sum_lanes(total);
-    return by;
+    UNROLL
+    for (int i = 0; i < m; i++) {
+        now[i] = max_lanes(most[i]);
+        if (now[i] < top[i]) now[i] = top[i];
+        change[i] = top[i] - now[i];
+        top[i] = now[i];
+    }
+    for (int j = 0; j < until; j += VL) {
+        UNROLL
+        for (int i = 0; i < m; i++) {
+            vf p = vexp(load(&scores[i][j]) - now[i]);
+            store(&scores[i][j], p);
+            total[i] += p;
+        }
+    }
+    store(change, vexp(load(change)));
+    UNROLL
+    for (int i = 0; i < m; i++) {
+        by[i] = change[i];
+        sum[i] = sum[i] * by[i] + sum_lanes(total[i]);
+    }
 }
 
 /* Add the weighted values of n keys to m outputs, two vectors of the head at a time. */
@@ -212,7 +285,7 @@ INLINE void block_of(const int m, const Work *w, const int dim, const int *seen,
     if (at + 2 * VL <= until) score(m, 2, q, dim, w->keys, at, scores), at += 2 * VL;
 #endif
     if (at < until) score(m, 1, q, dim, w->keys, at, scores);
-    for (int i = 0; i < m; i++) by[i] = weigh(scores[i], seen[i], until, w->top + query + i, w->sum + query + i);
+    weigh(m, scores, seen, until, w->top + query, w->sum + query, by);
     mix(m, scores, by, w->values, w->wide, most, w->out + query * w->wide);
 }
 

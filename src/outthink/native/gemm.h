@@ -93,27 +93,31 @@ INLINE void rows_by_panel(const int m, const Matrix *w, int mode, const float *a
     }
 }
 
-static void gemm(const Matrix *w, int mode, const float *a, long lda, int rows, float *out, long ldo, int first,
+#define HEIGHT(m, one) \
+    case m: one(m, w, mode, x, line, y, ldo, panel); break;
+#if MR > 3
+#define HEIGHTS(one) HEIGHT(1, one) HEIGHT(2, one) HEIGHT(3, one) HEIGHT(4, one) HEIGHT(5, one) HEIGHT(6, one)
+#else
+#define HEIGHTS(one) HEIGHT(1, one) HEIGHT(2, one) HEIGHT(3, one)
+#endif
+
+/* The body of a product: all panels, and for each all rows in blocks whose heights differ by one at most, so that
+ * none is a thin rest. `one` does a block; its height is a constant to the compiler. */
+#define BY_BLOCKS(one)                                                 \
+    const int blocks = (rows + MR - 1) / MR;                           \
+    for (int panel = first; panel < last; panel++) {                   \
+        int row = 0;                                                   \
+        for (int b = 0; b < blocks; b++) {                             \
+            const int m = (rows - row + blocks - b - 1) / (blocks - b); \
+            const __typeof__(*lines) *x = lines + row * line;          \
+            float *y = out + row * ldo;                                \
+            switch (m) { HEIGHTS(one) }                                \
+            row += m;                                                  \
+        }                                                              \
+    }
+
+static void gemm(const Matrix *w, int mode, const float *lines, long line, int rows, float *out, long ldo, int first,
                  int last)
 {
-    const int blocks = (rows + MR - 1) / MR;
-    for (int panel = first; panel < last; panel++) {
-        int row = 0;
-        for (int b = 0; b < blocks; b++) { /* heights that differ by one at most: no thin rest */
-            int m = (rows - row + blocks - b - 1) / (blocks - b);
-            const float *x = a + row * lda;
-            float *y = out + row * ldo;
-            switch (m) {
-            case 1: rows_by_panel(1, w, mode, x, lda, y, ldo, panel); break;
-            case 2: rows_by_panel(2, w, mode, x, lda, y, ldo, panel); break;
-            case 3: rows_by_panel(3, w, mode, x, lda, y, ldo, panel); break;
-#if MR > 3
-            case 4: rows_by_panel(4, w, mode, x, lda, y, ldo, panel); break;
-            case 5: rows_by_panel(5, w, mode, x, lda, y, ldo, panel); break;
-            case 6: rows_by_panel(6, w, mode, x, lda, y, ldo, panel); break;
-#endif
-            }
-            row += m;
-        }
-    }
+    BY_BLOCKS(rows_by_panel)
 }

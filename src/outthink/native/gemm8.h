@@ -147,25 +147,6 @@ static void gemm8
 #endif
     (const Matrix *w, int mode, const char *lines, long line, int rows, float *out, long ldo, int first, int last)
 {
-    const int blocks = (rows + MR - 1) / MR;
-    for (int panel = first; panel < last; panel++) {
-        int row = 0;
-        for (int b = 0; b < blocks; b++) {
-            const int m = (rows - row + blocks - b - 1) / (blocks - b);
-            const char *x = lines + row * line;
-            float *y = out + row * ldo;
-            row += m;
-            switch (m) {
-            case 1: rows_by_panel8(1, w, mode, x, line, y, ldo, panel); break;
-            case 2: rows_by_panel8(2, w, mode, x, line, y, ldo, panel); break;
-            case 3: rows_by_panel8(3, w, mode, x, line, y, ldo, panel); break;
-#if MR > 3
-            case 4: rows_by_panel8(4, w, mode, x, line, y, ldo, panel); break;
-            case 5: rows_by_panel8(5, w, mode, x, line, y, ldo, panel); break;
-            case 6: rows_by_panel8(6, w, mode, x, line, y, ldo, panel); break;
-#endif
-            }
-        }
-    }
+    BY_BLOCKS(rows_by_panel8)
 }
 #endif

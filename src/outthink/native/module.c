@@ -501,8 +501,8 @@ static int may_write(const Pass *pass, const Order *order, long num_turns, const
     return ok;
 }
 
-/* What `forward` and `write` both take: model, level, threads, batch, cache, cache_slots, layer_slots, cache_half,
- * turns, num_turns, layers, only_hidden, out. Layers of the cache lie `layer_slots` slots apart, and are run in the
+/* What `forward` and `write` both take: model, level, threads, batch, cache, cache_slots, head_slots, cache_half,
+ * turns, num_turns, layers, only_hidden, out. Heads of the cache lie `head_slots` slots apart; `layers` are run in the
  * order given; `out` is [wanted, vocab], or [wanted, hidden] of the last norm; that of `write` [steps, wanted, vocab]. */
 #define COMMON 13
 
@@ -515,7 +515,7 @@ static int pass_of(PyObject *const *args, Writing *writing)
     Pass pass = {.model = &handle->model};
     Order order = {.threads = (int)PyLong_AsLong(args[2])};
     pass.cache = (char *)PyLong_AsVoidPtr(args[4]), pass.cache_slots = PyLong_AsLong(args[5]);
-    pass.layer_slots = PyLong_AsLong(args[6]);
+    pass.head_slots = PyLong_AsLong(args[6]);
     pass.cache_half = PyObject_IsTrue(args[7]);
     pass.turns = (const float *)PyLong_AsVoidPtr(args[8]);
     const long num_turns = PyLong_AsLong(args[9]);

@@ -68,8 +68,8 @@ typedef struct {
     const Chunk *chunks;
     const Task *tasks;
     const float *turns; /* cos, sin for every position and pair, [positions, dim / 2, 2] */
-    char *cache;        /* [layers, layer_slots, 2, kv_heads, dim], of which cache_slots are in use */
-    long cache_slots, layer_slots;
+    char *cache;        /* [layers, kv_heads, head_slots, 2, dim], of which cache_slots are in use */
+    long cache_slots, head_slots;
     int cache_half; /* bfloat16 instead of float32 */
     float *x, *normed, *qkv, *mixed, *inner; /* one line a row, lines padded to whole panels */
     long wide_hidden, wide_qkv, wide_mixed, wide_inner;

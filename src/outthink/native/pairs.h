@@ -51,22 +51,5 @@ INLINE void pairs_by_panel(const int m, const Matrix *w, int mode, const char *l
 void gemm_pairs(const Matrix *w, int mode, const char *lines, long line, int rows, float *out, long ldo, int first,
                 int last)
 {
-    const int blocks = (rows + MR - 1) / MR;
-    for (int panel = first; panel < last; panel++) {
-        int row = 0;
-        for (int b = 0; b < blocks; b++) {
-            const int m = (rows - row + blocks - b - 1) / (blocks - b);
-            const char *x = lines + row * line;
-            float *y = out + row * ldo;
-            row += m;
-            switch (m) {
-            case 1: pairs_by_panel(1, w, mode, x, line, y, ldo, panel); break;
-            case 2: pairs_by_panel(2, w, mode, x, line, y, ldo, panel); break;
-            case 3: pairs_by_panel(3, w, mode, x, line, y, ldo, panel); break;
-            case 4: pairs_by_panel(4, w, mode, x, line, y, ldo, panel); break;
-            case 5: pairs_by_panel(5, w, mode, x, line, y, ldo, panel); break;
-            case 6: pairs_by_panel(6, w, mode, x, line, y, ldo, panel); break;
-            }
-        }
-    }
+    BY_BLOCKS(pairs_by_panel)
 }

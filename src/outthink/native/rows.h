@@ -51,7 +51,6 @@ static void turn(const Pass *pass, int layer, int head, int first, int last)
     const int dim = model->dim, heads = model->heads, kv = model->kv_heads;
     const float *gain = model->layers[layer].head_gain;
     const float by = 1.0f / sqrtf((float)dim);
-    const long line = 2L * kv * dim;
     float key[dim];
     for (int row = first; row < last; row++) {
         float *x = pass->qkv + row * pass->wide_qkv;
@@ -62,15 +61,15 @@ static void turn(const Pass *pass, int layer, int head, int first, int last)
         }
         const float *k = x + (long)(heads + head) * dim, *v = k + (long)kv * dim;
         turn_head(k, key, gain ? gain + (long)(heads + head) * dim : NULL, turns, dim, model->eps, 1.0f);
-        long at = (layer * pass->layer_slots + pass->slots[row]) * line + (long)head * dim;
+        long at = (((long)layer * kv + head) * pass->head_slots + pass->slots[row]) * 2 * dim;
         if (pass->cache_half) {
             uint16_t *to = (uint16_t *)pass->cache + at;
             for (int i = 0; i < dim; i++) to[i] = to_half(key[i]);
-            for (int i = 0; i < dim; i++) to[(long)kv * dim + i] = to_half(v[i]);
+            for (int i = 0; i < dim; i++) to[dim + i] = to_half(v[i]);
         } else {
             float *to = (float *)pass->cache + at;
             memcpy(to, key, dim * sizeof(float));
-            memcpy(to + (long)kv * dim, v, dim * sizeof(float));
+            memcpy(to + dim, v, dim * sizeof(float));
         }
     }
 }

@@ -28,7 +28,7 @@ from outthink.serve.fields import ChatBody, Common, TextBody
 from outthink.serve.gateway import DRAINING, Call, Gateway
 from outthink.serve.line import Busy
 from outthink.serve.openapi import document
-from outthink.serve.order import NoModel, chat_orders, strategies, strategy_of, text_orders
+from outthink.serve.order import NoModel, chat_orders, strategies, strategy_of, summaries, text_orders
 from outthink.serve.replies import Form
 from outthink.serve.settings import Settings
 from outthink.serve.streams import EventStream, Stream, gone
@@ -163,17 +163,14 @@ class Server:
         if isinstance(early, Ended):
             _check(early)
         stream = Stream(form, calls, self.settings.alive)
-        return EventStream(self._dropping(stream.events(early), calls))
+        return EventStream(stream.events(early), lambda: self._streamed(calls))
 
-    async def _dropping(self, events: AsyncIterator[bytes], calls: list[Call]) -> AsyncIterator[bytes]:
-        try:
-            async for part in events:
-                yield part
-        finally:
-            if any(call.ended is None for call in calls):
-                self.gateway.metrics.disconnected += 1
-            for call in calls:
-                self.gateway.drop(call)
+    def _streamed(self, calls: list[Call]) -> None:
+        """A stream is over: what it has not taken is dropped."""
+        if any(call.ended is None for call in calls):
+            self.gateway.metrics.disconnected += 1
+        for call in calls:
+            self.gateway.drop(call)
 
     # ---- the others
 
@@ -189,7 +186,7 @@ class Server:
         return JSONResponse(self._model(name))
 
     def _model(self, name: str) -> dict[str, Any]:
-        about = {"max_model_len": self.ready.context, "strategies": strategies()}
+        about = {"max_model_len": self.ready.context, "strategies": strategies(), "summaries": summaries()}
         return {"id": name, "object": "model", "created": self.started, "owned_by": "outthink", **about}
 
     async def _health(self, request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any
 
 from pydantic import ValidationError
@@ -45,8 +46,10 @@ def error_body(
 
 
 def invalid(error: ValidationError) -> Refused:
-    """The first thing that is wrong with a body, by the field's path."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    """The first thing that is wrong with a body, by the field's path; of alternatives, what got furthest."""
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    stem = tuple(takewhile(lambda step: not _is_variant(step), errors[0]["loc"]))
+    first = max((e for e in errors if e["loc"][: len(stem)] == stem), key=lambda e: len(e["loc"]))
     path = ".".join(str(step) for step in first["loc"] if not _is_variant(step))
     said = first["msg"].removeprefix("Value error, ")
     return Refused(400, f"{path}: {said}" if path else said, param=path or None)

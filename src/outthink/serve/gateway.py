@@ -27,7 +27,7 @@ class Call:
         self.began = time.monotonic()
         self.news: News | None = None
         self.ended: Ended | None = None
-        self._wake = asyncio.Event()
+        self._waiting: asyncio.Future[bool] | None = None  # of whoever fetches
 
     def hear(self, message: News | Ended) -> None:
         """Something arrived from the engine."""
@@ -37,17 +37,24 @@ class Call:
             self.news = message
         else:
             self.news.add(message)
-        self._wake.set()
+        _wake(self._waiting, True)
 
     async def fetch(self, seconds: float | None = None) -> News | Ended | None:
-        """The news since the last time, or how it ended, or None after so many seconds of silence."""
-        while self.news is None and self.ended is None:
+        """The news since the last time, or how it ended, or None after so many seconds of silence.
+
+        A future and a timer of its own, for this is done for every token: `wait_for` makes a task each time.
+        """
+        if self.news is None and self.ended is None:
+            loop = asyncio.get_running_loop()
+            waiting = self._waiting = loop.create_future()
+            timer = None if seconds is None else loop.call_later(seconds, _wake, waiting, False)
             try:
-                await asyncio.wait_for(self._wake.wait(), seconds)
-            except TimeoutError:
-                return None
-            self._wake.clear()
-        self._wake.clear()
+                if not await waiting:
+                    return None
+            finally:
+                self._waiting = None
+                if timer is not None:
+                    timer.cancel()
         if self.news is not None:
             news, self.news = self.news, None
             return news
@@ -58,6 +65,11 @@ class Call:
         while not isinstance(found := await self.fetch(), Ended):
             pass
         return found
+
+
+def _wake(waiting: asyncio.Future[bool] | None, is_heard: bool) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(is_heard)
 
 
 class Gateway:

@@ -110,6 +110,12 @@ def strategies() -> list[str]:
     return [name for name in names if getattr(spec.find(name, "strategy"), "remote_safe", False)]
 
 
+@cache
+def summaries() -> dict[str, str]:
+    """What each of them does, in a line."""
+    return {name: spec.describe(spec.find(name, "strategy")).summary for name in strategies()}
+
+
 def _drafter(text: str | None) -> Any:
     """Who drafts. BadInput for one that strangers may not have."""
     if text is None or text == "none":

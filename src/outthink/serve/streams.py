@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -20,10 +21,12 @@ PATIENCE = 60.0  # seconds that a client may take to read what it was sent
 ALIVE = b": alive\n\n"
 DONE = b"data: [DONE]\n\n"
 
+encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 def event(data: Any) -> bytes:
     """One event."""
-    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return f"data: {encode(data)}\n\n".encode()
 
 
 async def gone(receive: Receive) -> None:
@@ -33,33 +36,46 @@ async def gone(receive: Receive) -> None:
 
 
 class EventStream(Response):
-    """Sends what an iterator gives until it ends, the client goes, or it stops reading."""
+    """Sends what an iterator gives until it ends or its client goes or does not read; then calls `ending`."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[bytes]) -> None:
+    def __init__(self, events: AsyncIterator[bytes], ending: Callable[[], None]) -> None:
         self.events = events
+        self.ending = ending
         self.status_code = 200
         self.background = None
         self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self._since: float | None = None  # when the part began that the client has not taken yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         leaving = asyncio.create_task(gone(receive))
         sending = asyncio.create_task(self._send_all(send))
         try:
-            await asyncio.wait({leaving, sending}, return_when=asyncio.FIRST_COMPLETED)
+            while not self._is_stuck():
+                ended, _ = await asyncio.wait(
+                    {leaving, sending}, timeout=PATIENCE / 10, return_when=asyncio.FIRST_COMPLETED
+                )
+                if ended:
+                    break
         finally:
             for task in (leaving, sending):
                 task.cancel()
             await asyncio.gather(leaving, sending, return_exceptions=True)
             await self.events.aclose()  # type: ignore[attr-defined]
+            self.ending()
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async for part in self.events:
-            async with asyncio.timeout(PATIENCE):
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+            self._since = time.monotonic()
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+            self._since = None
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _is_stuck(self) -> bool:
+        """Looked at now and then: a timer for every token would cost more than the token's text."""
+        return self._since is not None and time.monotonic() - self._since > PATIENCE
 
 
 class Stream:
@@ -71,6 +87,7 @@ class Stream:
         self.alive = alive
         self.ended: list[Ended] = []
         self.offsets: dict[int, int] = {}
+        self.frames: dict[int, tuple[bytes, bytes]] = {}
 
     async def events(self, early: News | Ended | None) -> AsyncIterator[bytes]:
         """All of them; `early` is what was heard of the first call already."""
@@ -102,9 +119,20 @@ class Stream:
         return b"".join(parts) + (event(told) if told is not None else b"")
 
     def _piece(self, piece: Piece, index: int) -> bytes:
+        if self.form.logprobs is None:  # all but the text is the same each time
+            before, after = self.frames.get(index) or self._frame(index)
+            return before + encode(piece.text).encode() + after
         offset = self.offsets.get(index, 0)
         self.offsets[index] = offset + len(piece.text)
         return event(replies.chunk(self.form, index, piece, offset))
+
+    def _frame(self, index: int) -> tuple[bytes, bytes]:
+        """What stands before and after the text in a chunk of this choice."""
+        mark = f"{self.form.id} "  # nobody who asks can know it
+        whole = event(replies.chunk(self.form, index, Piece(mark)))
+        before, _, after = whole.partition(encode(mark).encode())
+        self.frames[index] = before, after
+        return before, after
 
     def _rest(self, ended: Ended, base: int, is_last: bool) -> bytes:
         parts = []

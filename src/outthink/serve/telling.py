@@ -33,10 +33,9 @@ class Growing:
     def read(self) -> None:
         """Take in what was written since, up to a stop token, or the end token, which has no text."""
         branch, sampling = self.branch, self.branch.sampling
-        cut = set() if sampling.keep_stop else set(sampling.stop_tokens)
-        end = set() if sampling.ignore_eos else branch.place.eos
-        at = branch.origin + len(self.ends)
-        for token in branch.place.tree.tokens(branch.cursor, at):
+        cut = () if sampling.keep_stop else sampling.stop_tokens
+        end = () if sampling.ignore_eos else branch.place.eos
+        for token in branch.place.tree.tokens(branch.cursor, branch.origin + len(self.ends)):
             if token in cut:
                 return
             self.text += "" if token in end else self.decoder.push(token)
@@ -199,16 +198,19 @@ class Ticket:
                 piece = told.more(self.order.sampling.stop, self.order.logprobs)
                 if piece is not None:
                     self._tell(told, piece)
-            for branch in [b for b in self.grown if b in self.lanes]:
-                self._read_lane(branch)
+            if self.lanes:
+                for branch in [b for b in self.grown if b in self.lanes]:
+                    self._read_lane(branch)
         self.grown.clear()
         news, self.news, self.has_news = self.news, News(self.order.number), False
         news.written = self.written
         return news
 
     def _tell(self, told: Told, piece: Piece) -> None:
-        index = self.choices.index(told)
-        self.news.add(News(self.order.number, pieces={index: piece}))
+        had = self.news.pieces.setdefault(self.choices.index(told), piece)
+        if had is not piece:
+            had.text += piece.text
+            had.tokens += piece.tokens
         self.has_news = True
 
     def _lane(self, branch: Branch) -> Lane:

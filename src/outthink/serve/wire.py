@@ -148,7 +148,7 @@ class Lane:
     tokens: int = 0
     is_new: bool = False  # it was born
     is_again: bool = False  # it went back: `text` is all it has
-    ended: str = ""  # "done" or "killed"
+    ended: str = ""  # "done", "killed" or "dropped"
 
 
 @dataclass

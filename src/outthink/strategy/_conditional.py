@@ -53,15 +53,16 @@ class Sweep:
         await weigh(self.potentials, going)
         if own.logw == -math.inf:
             raise BadInput(
-                "the given text weighs nothing on its way: a twist must be above 0 where texts can be"
+                "the given text weighs nothing on its way: a twist must be above 0 wherever such a text can "
+                "begin; give floor=0.1, say"
             )
-        found.particles = buried(found.particles)
+        found.particles = buried(found.particles, keep=True)
         found.num_steps += 1
 
     def _follow(self, own: Particle) -> None:
         """One more step of the given text."""
         t = len(own.ends)
-        own.branch.close()
+        own.branch.close(keep=True)
         own.branch = self.kept.branch.fork()[0]
         own.branch.rewind(self.kept.ends[t])
         own.ends = self.kept.ends[: t + 1]
@@ -75,7 +76,8 @@ class Sweep:
         last = len(before) - 1
         if self.ancestors and not before[last].finish:
             last = await self._ancestor(before, seat.chance(f"ancestor {found.num_steps}"))
-        found.particles = copies(before, [*drawn, last], [found.log_z - math.log(n)] * n)
+        weights = [found.log_z - math.log(n)] * n
+        found.particles = copies(before, [*drawn, last], weights, keep=True)
         found.num_resamplings += 1
 
     async def _ancestor(self, before: Sequence[Particle], chance: Chance) -> int:
@@ -95,10 +97,10 @@ class Sweep:
         at = chance.draw(logw) - 1
         for k, made in enumerate(joined):
             if k != at:
-                made.branch.close()
+                made.branch.close(keep=True)
         if at < 0:
             return len(others)
-        self.kept.branch.close()
+        self.kept.branch.close(keep=True)
         self.kept, self.logps = joined[at], logps[at]
         self.kept.logpsi = logpsi[at]
         return fitting[at]
@@ -129,7 +131,7 @@ class Sweep:
                 twin = branch.fork()[0]
                 twin.rewind(self.writer.begin)
                 self.logps = await forced(twin, branch.tokens[self.writer.begin :])
-                twin.close()
+                twin.close(keep=True)
         return self.logps
 
 

@@ -68,7 +68,7 @@ class Regrow:
         if is_kept:
             old.branch, new.branch = new.branch, old.branch
             old.ends, old.finish, old.cut, old.logpsi = new.ends, new.finish, new.cut, logpsi
-        new.branch.close()
+        new.branch.close(keep=True)
 
 
 def _gain(before: float, now: float) -> float:

@@ -221,13 +221,15 @@ async def beam_search(search: Search, width: int, expand: int, least: float | No
 
     beam = [root]
     while something in the beam has not ended:
-        children = expand children of each unfinished node (width * expand of the root)
+        children = width * expand samples, shared evenly among the unfinished
         beam = the `width` best of children and ended nodes; what scores below `least` is left out
+
+    The samples of a round do not get fewer as nodes end, or as equal texts become one node.
     """
     beam = [search.root]
     while live := [node for node in beam if not node.ended]:
-        plan = [(node, expand * (width if node is search.root else 1)) for node in live]
-        pool = [node for node in beam if node.ended] + await search.grow(plan)
+        counts = allot([1 / len(live)] * len(live), width * expand)
+        pool = [node for node in beam if node.ended] + await search.grow(zip(live, counts, strict=True))
         beam = [node for node in ranked(pool) if least is None or node.score >= least][:width]
         search.drop([*live, *(node for node in pool if node not in beam)])
     return beam

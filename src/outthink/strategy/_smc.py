@@ -106,6 +106,7 @@ class Filter:
         False  # offspring drawn by a guide weigh the same, as if it had been the weights: not proper
     )
     move: Move | None = None
+    keep: bool = False  # whether texts that are dropped may well be written again, by moves or later runs
     seen: Callable[[Population], None] = field(default=lambda population: None)  # told after every step
 
     async def run(self, root: Branch) -> Population:
@@ -129,7 +130,7 @@ class Filter:
         going = [p for p in found.particles if not p.finish]
         await self.write(going)
         await weigh(self.potentials, going)
-        found.particles = buried(found.particles)
+        found.particles = buried(found.particles, self.keep)
         found.num_steps += 1
 
     async def _resample(self, found: Population, seat: Branch) -> None:
@@ -140,7 +141,8 @@ class Filter:
             logw = [q + found.log_z - logsumexp(logq) for q in logq]
         chance = seat.chance(f"resample {found.num_steps}")
         children = resample(self.rule.scheme, logw, self.rule.n, chance, logq)
-        found.particles = copies(before, [c.parent for c in children], [c.logw for c in children])
+        parents, weights = [c.parent for c in children], [c.logw for c in children]
+        found.particles = copies(before, parents, weights, self.keep)
         found.num_resamplings += 1
 
 
@@ -151,11 +153,11 @@ async def weigh(potentials: Potentials, particles: Sequence[Particle]) -> None:
         particle.logpsi = now
 
 
-def buried(particles: Sequence[Particle]) -> list[Particle]:
-    """Those that weigh something; the branches of the others close."""
+def buried(particles: Sequence[Particle], keep: bool = False) -> list[Particle]:
+    """Those that weigh something; the branches of the others close (`keep`: their texts may come again)."""
     for particle in particles:
         if particle.logw == -math.inf:
-            particle.branch.close()
+            particle.branch.close(keep)
     return [p for p in particles if p.logw > -math.inf]
 
 
@@ -168,8 +170,11 @@ def expanded(particles: Sequence[Particle], expand: int) -> list[Particle]:
     return copies(particles, parents, [particles[i].logw - split[i] for i in parents])
 
 
-def copies(particles: Sequence[Particle], parents: Sequence[int], logw: Sequence[float]) -> list[Particle]:
-    """The particles with these indices under new weights, each on its own branch; the old branches close.
+def copies(
+    particles: Sequence[Particle], parents: Sequence[int], logw: Sequence[float], keep: bool = False
+) -> list[Particle]:
+    """The particles with these indices under new weights, each on its own branch; the old branches close
+    (`keep`: their texts may come again).
 
     One that is taken once stays where it is.
     """
@@ -179,7 +184,7 @@ def copies(particles: Sequence[Particle], parents: Sequence[int], logw: Sequence
         made.append(replace(particle if parents.count(parent) == 1 else particle.fork(), logw=weight))
     for i, particle in enumerate(particles):
         if parents.count(i) != 1:
-            particle.branch.close()
+            particle.branch.close(keep)
     return made
 
 

@@ -24,6 +24,7 @@ class Node:
     count: int = 1  # how often its parent wrote it
     parent: Node | None = None
     children: list[Node] = field(default_factory=list)
+    grown: int = 0  # how often it was expanded
     visits: int = 0
     total: float = 0.0  # the sum of the values that were backed up through it
 

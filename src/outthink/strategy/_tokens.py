@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from outthink.core.branch import Branch
-from outthink.core.types import Answer, Dist, Sampling, Want
+from outthink.core.types import Answer, Dist, Want
 from outthink.strategy._search import standing
 from outthink.strategy._steps import Node, longest, offer_unjudged, read_off, room_on
-
-FORCED = 1e9  # a bias that no logit outweighs
 
 
 class Tokens:
@@ -22,11 +20,10 @@ class Tokens:
         self.limit = longest(root)
 
     async def write(self, parent: Node, branch: Branch, token: int) -> Node:
-        """Write this token, which is paid for like any written one; the node has its log-probability."""
-        base = branch.sampling
-        forced = Sampling(0.0, max_tokens=1, logit_bias=((token, FORCED),), ignore_eos=base.ignore_eos)
-        finish = await branch.generate(forced)
-        ended = "eos" if finish.reason == "eos" else "stop" if token in base.stop_tokens else ""
+        """Write one of the `likeliest` tokens after the parent; the node has its log-probability."""
+        assert parent.branch.dist is not None
+        finish = await branch.choose(token, parent.branch.dist)
+        ended = "eos" if finish.reason == "eos" else "stop" if token in branch.sampling.stop_tokens else ""
         ended = ended or ("" if room_on(branch, self.limit) >= 1 else "length")
         node = Node(branch, *read_off(branch, ended), logprob=finish.logprob, parent=parent)
         offer_unjudged(node)
@@ -56,5 +53,6 @@ def longest_first(node: Node) -> tuple[int, float, tuple[int, ...]]:
 
 async def likeliest(node: Node, k: int) -> list[tuple[int, float]]:
     """The k likeliest next tokens with their log-probabilities; fewer if fewer are possible."""
-    dist: Dist = await node.branch.look(Want(top=min(k, node.branch.place.vocab)))
+    branch = node.branch
+    dist: Dist = await branch.look(Want(top=min(k, branch.place.vocab), stats=branch.sampling.stats))
     return [(token, logprob) for token, logprob in dist.top if logprob > -float("inf")]

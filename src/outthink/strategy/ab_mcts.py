@@ -12,7 +12,7 @@ from outthink.core.errors import BadInput
 from outthink.core.protocols import Verifier
 from outthink.core.types import Answer, Can
 from outthink.spec import show
-from outthink.strategy._search import Search
+from outthink.strategy._search import Search, foresee
 from outthink.strategy._steps import Node, check_counts
 
 
@@ -48,21 +48,25 @@ class AbMcts:
             deeper ~ posterior(scores of all below its children)
             if wider >= deeper: break
             node = the open child with the highest draw from posterior(scores of it and all below it)
-        write one more next step of the node, and judge it if it is new
+        write one more next step of the node, and a solution below it to the end; judge that
 
-    A score counts as often as its step was written: each time, this is what going there gave.
+    The score of a step is that of the solution written with it, so a search that only widens at the root is
+    repeated sampling. With rollout=False the step itself is judged, once for equal texts below one parent;
+    its score counts as often as it was written.
 
     Posteriors are Beta(1/2, 1/2) for scores in [0, 1], or normal for any finite ones; BadInput for others.
     `wave` simulations draw their walks at a time, from what is known before it. Ended solutions are not
     walked to. Inoue et al., "Wider or Deeper? Scaling LLM Inference-Time Compute with Adaptive Branching
     Tree Search", arXiv 2503.04412
-    (AB-MCTS-A); there a node is a whole answer and going deeper revises it, here a node is a step.
+    (AB-MCTS-A); there a node is a whole answer and going deeper revises it, here going deeper keeps its first
+    steps.
     """
 
     verifier: Verifier
     simulations: int = 32
     wave: int = 4
     posterior: str = "beta"
+    rollout: bool = True
     step: str = "\n"
     step_tokens: int = 64
 
@@ -77,11 +81,14 @@ class AbMcts:
 
     async def __call__(self, root: Branch, /) -> Answer:
         search = Search(root, self)
+        if self.rollout:
+            search.value = lambda nodes: foresee(search, nodes, most=None)
         with search.within():
             for start in range(0, self.simulations, self.wave):
                 numbers = range(start, min(start + self.wave, self.simulations))
                 walks = [list(self.walk(search.root, _random(root, number))) for number in numbers]
-                for child in await search.grow([(walk[-1], 1) for walk in walks]):
+                plan = [(walk[-1], 1) for walk in walks]
+                for child in await search.grow(plan, merge=not self.rollout):
                     self._check(child)
         return await search.conclude()
 

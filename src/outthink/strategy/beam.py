@@ -14,17 +14,18 @@ from outthink.strategy._steps import check_counts
 
 @dataclass(frozen=True)
 class Beam:
-    """Keep the `width` best partial solutions, write `expand` next steps of each, judge, and repeat.
+    """Keep the `width` best partial solutions, write `width * expand` next steps of them, judge, and repeat.
 
     beam = [root]
     while something in the beam has not ended:
-        children = expand children of each unfinished node (width * expand of the root)
+        children = width * expand samples, shared evenly among the unfinished nodes
         beam = the `width` best of children and ended nodes
 
-    An ended solution stays with its score and is not written on; equal texts below one parent are one; equal
-    scores go by branch path. The answer is the best that ever ended, in the beam or not. A step is text up to
-    and with `step`, cut at `step_tokens` tokens. Snell et al., "Scaling LLM Test-Time Compute Optimally can
-    be More Effective than Scaling Model Parameters", arXiv 2408.03314.
+    Every round has all its samples, however many nodes have ended or become one. An ended solution stays with
+    its score and is not written on; equal texts below one parent are one; equal scores go by branch path. The
+    answer is the best that ever ended, in the beam or not. A step is text up to and with `step`, cut at
+    `step_tokens` tokens. Snell et al., "Scaling LLM Test-Time Compute Optimally can be More Effective than
+    Scaling Model Parameters", arXiv 2408.03314.
     """
 
     verifier: Verifier

@@ -29,8 +29,9 @@ class Bidirectional:
     E[lower] <= log Z <= E[upper]; a single result can be on the wrong side. Exact samples come from
     rejection: x ~ p, taken with probability phi(x) / most, in at most `tries` texts for all repeats. The
     answer is the first of them. Where the tries do not suffice, the answer is empty, its finish "no exact
-    sample: ...", and there is no upper bound. `twist` guides both kinds of run (none: phi itself). BadInput
-    if phi is ever above `most`. Estimates: lower, upper, tries.
+    sample: ...", and there is no upper bound. `twist` guides both kinds of run (none: phi itself), and counts
+    as at least `floor`: it must be above 0 on every way to a text of phi above 0. BadInput where it is not,
+    or if phi is ever above `most`. Estimates: lower, upper, tries.
 
     Grosse, Ghahramani and Adams, "Sandwiching the marginal likelihood using bidirectional Monte Carlo"; for
     language models Zhao et al., arXiv 2404.17546.
@@ -43,6 +44,7 @@ class Bidirectional:
     most: float = 1.0
     tries: int = 64
     threshold: float = 0.5
+    floor: float = 0.0
     step: str = "\n"
     tokens: int | None = None
 
@@ -52,6 +54,7 @@ class Bidirectional:
 
     def __post_init__(self) -> None:
         Rule(self.n, threshold=self.threshold)
+        Potential(self.verifier, floor=self.floor)
         check_step(self.step, self.tokens)
         if self.repeats < 1 or self.n < 2 or not self.tries >= self.repeats or not 0 < self.most < math.inf:
             raise ValueError(
@@ -63,9 +66,9 @@ class Bidirectional:
         twist = self.twist or self.verifier
         root.record(*self.verifier.records, *twist.records)
         phi, writer = Potential(self.verifier), Writer.on(root, self.step, self.tokens)
-        potentials = twisted_by(phi, Potential(twist))
+        potentials = twisted_by(phi, Potential(twist, floor=self.floor))
         rule = Rule(self.n, threshold=self.threshold)
-        runs = [await Filter(writer.all, potentials, rule).run(root) for _ in range(self.repeats)]
+        runs = [await Filter(writer.all, potentials, rule, keep=True).run(root) for _ in range(self.repeats)]
         lower = fmean(run.log_z for run in runs)
         taken, tries = await self._exact(root, writer, phi)
         estimates = {"lower": lower, "tries": float(tries)}
@@ -99,5 +102,5 @@ class Bidirectional:
                     taken.append(draft)
                     root.offer(replace(draft.answer(), branch=None), rank=-len(taken))
                 else:
-                    draft.branch.close()
+                    draft.branch.close(keep=True)
         return taken, tries

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from outthink.core.branch import Branch
@@ -72,36 +71,56 @@ class Graph:
 
     edges: dict[Node, list[Edge]] = field(default_factory=dict)
     states: dict[tuple[int, ...], Node] = field(default_factory=dict)
+    numbers: dict[Node, int] = field(default_factory=dict)
+    above: dict[Node, int] = field(default_factory=dict)  # a bit for every state that leads to this one
+    tails: dict[Node, tuple[int, ...]] = field(default_factory=dict)  # what each state ends in
     merged: int = 0
 
     def add(self, entry: Entry, to: Node) -> None:
         """An edge for a popped entry."""
         self.edges.setdefault(entry.node, []).append(Edge(entry.token, entry.logprob, to))
+        new = self.above.get(entry.node, 0) | 1 << self.number(entry.node)
+        below = [to]
+        while below:
+            node = below.pop()
+            if (known := self.above.get(node, 0)) | new != known:
+                self.above[node] = known | new
+                below += [edge.to for edge in self.edges.get(node, ())]
 
     def reaches(self, start: Node, goal: Node) -> bool:
         """Whether a path leads from one state to the other."""
-        open_, seen = [start], {start}
-        while open_:
-            node = open_.pop()
-            if node is goal:
-                return True
-            fresh = [edge.to for edge in self.edges.get(node, ()) if edge.to not in seen]
-            seen.update(fresh)
-            open_ += fresh
-        return False
+        return start is goal or bool(self.above.get(goal, 0) >> self.number(start) & 1)
+
+    def number(self, node: Node) -> int:
+        """Its bit in `above`."""
+        return self.numbers.setdefault(node, len(self.numbers))
 
     def costs(self) -> dict[Node, float]:
         """For every state that leads to an end: minus the sum of the edges on the best way there."""
-        rest = {edge.to: 0.0 for edges in self.edges.values() for edge in edges if edge.to.ended}
-        while True:
-            better = {}
-            for node, edges in self.edges.items():
-                cost = min((rest[e.to] - e.logprob for e in edges if e.to in rest), default=math.inf)
-                if cost < rest.get(node, math.inf):
-                    better[node] = cost
-            if not better:
-                return rest
-            rest |= better
+        rest: dict[Node, float] = {}
+        for node in self._ends_first():
+            cost = min(
+                (rest[e.to] - e.logprob for e in self.edges.get(node, ()) if e.to in rest), default=None
+            )
+            if node.ended or cost is not None:
+                rest[node] = cost or 0.0
+        return rest
+
+    def _ends_first(self) -> Iterator[Node]:
+        """The states that edges touch, each after all that it leads to."""
+        left = {node: len(edges) for node, edges in self.edges.items()}  # edges to states not given yet
+        above: dict[Node, list[Node]] = {}
+        for node, edges in self.edges.items():
+            for edge in edges:
+                above.setdefault(edge.to, []).append(node)
+        ready = [node for node in above if node not in left]
+        while ready:
+            node = ready.pop()
+            yield node
+            for parent in above.get(node, ()):
+                left[parent] -= 1
+                if not left[parent]:
+                    ready.append(parent)
 
     def paths(self, root: Node) -> Iterator[Path]:
         """The ways from the root to an end, best first by the edges' sum."""
@@ -127,13 +146,17 @@ class Lattice:
     until `n` texts have ended, or `expansions` tokens are written:
         pop the most probable text of the queue
         if an unended state ends in the same `ngram` tokens and does not lead here: add an edge to it
-        else: write the token, and queue the `top` likeliest tokens after it
+        else: write the token, and queue the `top` likeliest tokens after it;
+            go on with the likeliest of them until the text ends or merges (with complete=False do not)
     the `n` best paths through the lattice are scored exactly; the most probable one is the answer
 
-    Merging is an approximation: what follows a state was written after its first text. With merge=False and
-    wave=1 the texts that end are the most probable ones of all, in order. `wave` texts are popped at a time.
-    Probabilities are the model's own. Xu et al., "Massive-scale Decoding for Text Generation using
-    Lattices", arXiv 2112.07660.
+    The greedy text is written first, so no answer is less probable than that (but with complete=False).
+
+    Merging is an approximation: what follows a state was written after its first text. With complete=False,
+    merge=False and wave=1 the texts that end are the most probable ones of all, in order, but few ever end
+    where texts are long. `wave` texts are popped at a time. Probabilities are the model's own. Xu et al.,
+    "Massive-scale Decoding for Text Generation using Lattices", arXiv 2112.07660 (best-first search with
+    depth-first completion).
     """
 
     n: int = 8
@@ -141,6 +164,7 @@ class Lattice:
     top: int = 4
     ngram: int = 4
     merge: bool = True
+    complete: bool = True
     wave: int = 4
 
     needs = Can.GENERATE | Can.PEEK | Can.SCORE
@@ -155,21 +179,27 @@ class Lattice:
     async def __call__(self, root: Branch, /) -> Answer:
         tokens, best, graph = Tokens(root), Best(longest_first), Graph()
         start = tokens.start(root)
+        graph.tails[start] = tuple(root.tokens[-self.ngram :])
         queue = await self._queued(start)
+        going: list[Entry] = []  # what is being written to its end
         left, ended = self.expansions, 0
-        while queue and left and ended < self.n:
-            entries = self._pop(queue, graph, min(self.wave, left))
+        while (queue or going) and left and ended < self.n:
+            # The greedy text first, when there is nothing to merge it with.
+            wave = self.wave if ended or not self.complete else 1
+            entries = self._unmerged(going, graph)[:left] or self._pop(queue, graph, min(wave, left))
             left -= len(entries)
             nodes = await self._write(tokens, entries)
             for entry, node in zip(entries, nodes, strict=True):
                 graph.add(entry, node)
+                graph.tails[node] = self._tail(entry, graph)
                 if not node.ended:
-                    graph.states.setdefault(tuple(node.branch.tokens[-self.ngram :]), node)
+                    graph.states.setdefault(graph.tails[node], node)
             ended += sum(bool(node.ended) for node in nodes)
             best.see(nodes)
-            for more in await gather(*(self._queued(node) for node in nodes)):
-                queue += more
-            heapq.heapify(queue)
+            found = await gather(*(self._queued(node) for node in nodes))
+            going = [more.pop(0) for more in found if more and self.complete]
+            for entry in chain(*found):
+                heapq.heappush(queue, entry)
         return await self._answer(tokens, best, graph, start)
 
     async def _queued(self, node: Node) -> list[Entry]:
@@ -183,9 +213,14 @@ class Lattice:
         """The next n entries that need writing; what can be merged before them is merged."""
         out: list[Entry] = []
         while queue and len(out) < n:
-            entry = heapq.heappop(queue)
-            branch = entry.node.branch
-            key = (*branch.tokens, entry.token)[-self.ngram :]
+            out += self._unmerged([heapq.heappop(queue)], graph)
+        return out
+
+    def _unmerged(self, entries: list[Entry], graph: Graph) -> list[Entry]:
+        """Those of the entries that need writing; the others are merged."""
+        out: list[Entry] = []
+        for entry in entries:
+            key = self._tail(entry, graph)
             state = graph.states.get(key) if self.merge and len(key) == self.ngram else None
             if state is None or graph.reaches(state, entry.node):
                 out.append(entry)
@@ -193,6 +228,10 @@ class Lattice:
                 graph.add(entry, state)
                 graph.merged += 1
         return out
+
+    def _tail(self, entry: Entry, graph: Graph) -> tuple[int, ...]:
+        """The last tokens of a text with the token of an entry."""
+        return (*graph.tails[entry.node], entry.token)[-self.ngram :]
 
     async def _write(self, tokens: Tokens, entries: list[Entry]) -> list[Node]:
         branches = [entry.node.branch.fork()[0] for entry in entries]
@@ -211,7 +250,9 @@ class Lattice:
             return await finish_greedily(tokens, best.node or start)
         branches = [path.last.branch.fork()[0] for path in paths]
         nodes = await gather(*(_scored(path, branch) for path, branch in zip(paths, branches, strict=True)))
-        answers = [node.answer() for node in sorted(nodes, key=standing)]
+        if best.node is not None and best.node.ended and best.node not in nodes:
+            nodes.append(best.node)  # edges of merged paths can promise more than any text keeps
+        answers = [node.answer() for node in sorted(nodes, key=standing)[: self.n]]
         return replace(answers[0], others=tuple(answers[1:]))
 
 

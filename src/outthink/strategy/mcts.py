@@ -35,14 +35,18 @@ class Mcts:
     up.
 
     repeat `simulations` times:
-        node = root; while it has children: node = argmax over open children of rule(node, child, c)
+        node = root; while it was expanded: node = argmax over open children of rule(node, child, c)
         for every new child of the node, value v: N += 1 and total += v at the child and all above it
 
     So N(node) = 1 + sum of N(children), the root's without the 1. A node is open until it has ended or all
     below it have: an ended solution is never walked to again, nothing about it could change, and it counts
     once in the answer. With `rollout` a child's value is that of a solution sampled below it to the end,
     which is an answer too. `wave` leaves are expanded at a time, each the best when those before it are left
-    out. The search stops early when nothing is open.
+    out.
+
+    The children are what the model happened to write. When nothing is open, all that has not ended is open
+    again, and expanded once more when a walk comes by; equal texts below one parent are one. At temperature
+    0, where the model would only repeat itself, the search stops there.
 
     Kocsis and Szepesvari, "Bandit based Monte-Carlo Planning"
     (UCT); Silver et al., "Mastering the game of Go without human knowledge" (PUCT).
@@ -79,21 +83,27 @@ class Mcts:
         search = Search(root, self)
         if self.rollout:
             search.value = lambda nodes: foresee(search, nodes, most=None)
-        left = self.simulations
+        left, often = self.simulations, 1
         with search.within():
-            while left and (leaves := self.leaves(search.root, min(self.wave, left))):
+            while left and not search.root.ended:
+                leaves = self.leaves(search.root, min(self.wave, left), often)
+                if not leaves and not root.sampling.temperature:
+                    break
                 for child in await search.grow([(leaf, self.expand) for leaf in leaves]):
                     backup(child, child.score)
-                left -= len(leaves)
+                for leaf in leaves:
+                    leaf.grown += 1
+                left, often = left - len(leaves), often + (not leaves)
         return await search.conclude(self.select, merge=True)
 
-    def leaves(self, root: Node, n: int) -> list[Node]:
-        """The next n leaves to expand, fewer if fewer are open."""
+    def leaves(self, root: Node, n: int, often: int = 1) -> list[Node]:
+        """The next n nodes to expand, of those that were expanded fewer than `often` times; fewer if fewer
+        are open."""
         taken: list[Node] = []
-        while len(taken) < n and _is_open(root, taken):
+        while len(taken) < n and _is_open(root, taken, often):
             node = root
-            while node.children:
-                node = self.choose(node, [child for child in node.children if _is_open(child, taken)])
+            while node.grown >= often or node in taken:
+                node = self.choose(node, [c for c in node.children if _is_open(c, taken, often)])
             taken.append(node)
         return taken
 
@@ -111,8 +121,11 @@ def backup(node: Node, value: float) -> None:
         at = at.parent
 
 
-def _is_open(node: Node, taken: Sequence[Node]) -> bool:
-    """Whether an expansion below a node can find anything: not ended, not taken, nor all of that below it."""
-    if node.ended or node in taken:
+def _is_open(node: Node, taken: Sequence[Node], often: int) -> bool:
+    """Whether a node, or one below it, has not ended, is not taken, and was expanded fewer than `often`
+    times."""
+    if node.ended:
         return False
-    return not node.children or any(_is_open(child, taken) for child in node.children)
+    return (node.grown < often and node not in taken) or any(
+        _is_open(child, taken, often) for child in node.children
+    )

@@ -64,7 +64,7 @@ class ParticleGibbs:
             check_plain(root.sampling)
         root.record(*self.verifier.records)
         writer, rule = Writer.on(root, self.step, self.tokens), Rule(self.n, "multinomial", self.threshold)
-        first = await Filter(writer.all, self._potential(), rule).run(root)
+        first = await Filter(writer.all, self._potential(), rule, keep=True).run(root)
         if not first.particles:
             return replace(choose([], self.pick, root.chance("pick"), 0), estimates=first.estimates())
         return await self._chain(root, writer, rule, first)

@@ -102,7 +102,7 @@ class Phi:
     async def _look(self, search: Search, beam: dict[Node, float]) -> list[Foresight]:
         """The next steps of a beam, each with its foresight; what has ended stays, and is its own future."""
         plan = [(n, self.expand * (self.width if n is search.root else 1)) for n in beam if not n.ended]
-        new = await search.write(plan)
+        new = await search.write(plan, merge=False)
         begins = {node: len(node.parent.branch) if node.parent else 0 for node in new}
         keep = keep_confident([_mean(node.branch, begins[node]) for node in new], self.prune)
         search.drop(node for i, node in enumerate(new) if i not in keep)

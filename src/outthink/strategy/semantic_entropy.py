@@ -49,8 +49,10 @@ class SemanticEntropy:
     __repr__ = show
 
     def __post_init__(self) -> None:
-        if self.n < 1 or self.rounds < 1:
-            raise ValueError(f"n={self.n}, rounds={self.rounds}: give at least 1")
+        if self.n < 2:
+            raise ValueError(f"n={self.n}: give at least 2; one answer always agrees with itself")
+        if self.rounds < 1:
+            raise ValueError(f"rounds={self.rounds}: give at least 1")
         if not self.threshold >= 0:
             raise ValueError(f"threshold={self.threshold}: give 0 (all alike) or more, in nats")
         if self.prompt and not all(name in self.prompt for name in FIELDS):

@@ -16,7 +16,7 @@ from outthink.strategy._steps import check_counts, ranked
 class Tot:
     """Thoughts are steps; states that score below `threshold` are pruned.
 
-    order="breadth": the `width` best states of each level are expanded, `expand` thoughts each
+    order="breadth": the `width` best states of each level are expanded, width * expand thoughts in all
     order="depth":   the best thought first; where nothing is left above the threshold, back to the next best,
                      until `solutions` have ended or `expansions` states were expanded
 
