@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from outthink.core.types import Candidate, Score
 from outthink.speculate import (
     Auto,
     Consensus,
@@ -92,43 +95,61 @@ STRATEGIES: dict[str, list[Any]] = {
     "a_star": [
         AStar(Exact(), expand=2, expansions=6, step="b"),
         AStar(Exact(), weight=0.0, step="c"),
-        AStar(Exact(), expansions=6, enough=1.0, step="b"),
+        AStar(Exact(), expansions=6, enough=1.0, step="b", step_tokens=2),
     ],
     "ab_mcts": [
         AbMcts(Exact(), simulations=8, step="b"),
         AbMcts(Exact(), simulations=8, step="b", rollout=False),
         AbMcts(Likelihood(), simulations=9, wave=2, posterior="gaussian", step="b", step_tokens=2),
     ],
-    "adaptive_vote": [AdaptiveVote(n=7, wave=2), AdaptiveVote(n=3, wave=5, confidence=0.6)],
-    "best_of_majority": [BestOfMajority(n=4), BestOfMajority(Certainty(), k=2, n=3, share=0.5)],
+    "adaptive_vote": [AdaptiveVote(n=7, wave=2), AdaptiveVote(n=3, wave=5, confidence=0.6, inner=Sample())],
+    "best_of_majority": [
+        BestOfMajority(n=4),
+        BestOfMajority(Certainty(), k=2, n=3, share=0.5, inner=Sample()),
+    ],
     "best_of_n": [BestOfN(Likelihood(), n=3), BestOfN(Certainty(), n=2, inner=Vote(n=2))],
-    "bidirectional": [Bidirectional(Exact(), n=2, tries=4), Bidirectional(Exact(), Exact(), n=2, repeats=2)],
-    "entropic_particles": [EntropicParticles(Likelihood(), n=3, scale="log", tokens=2, lookahead=1)],
+    "bidirectional": [
+        Bidirectional(Exact(), n=2, tries=4),
+        Bidirectional(Exact(), Exact(), n=2, repeats=2),
+        Bidirectional(Exact(), n=2, most=2.0, tries=4, threshold=1.0, step="b", tokens=2),
+    ],
+    "entropic_particles": [
+        EntropicParticles(Likelihood(), n=3, scale="log", tokens=2, lookahead=1),
+        EntropicParticles(
+            Exact(), n=3, entropy=0.5, reset=True, floor=0.1, threshold=1.0, pick="draw", step="b"
+        ),
+    ],
     "greedy": [Greedy()],
-    "metropolis": [Metropolis(Likelihood(), n=2, moves=2, scale="log", tokens=2), Metropolis(Exact(), n=2)],
+    "metropolis": [
+        Metropolis(Likelihood(), n=2, moves=2, scale="log", tokens=2),
+        Metropolis(Exact(), n=2),
+        Metropolis(Exact(), n=2, moves=1, floor=0.1, pick="draw", step="b"),
+    ],
     "once": [Once()],
     "particle_gibbs": [
         ParticleGibbs(Likelihood(per="text"), n=3, sweeps=2, scale="log", threshold=1.0, tokens=2),
         ParticleGibbs(Likelihood(), n=2, sweeps=1, scale="log", ancestors=False, pick="draw"),
+        ParticleGibbs(Exact(), n=2, sweeps=1, floor=0.1, step="b"),
     ],
     "particles": [
         Particles(Likelihood(per="text"), n=3, scale="log", threshold=1.0, tokens=2),
         Particles(Likelihood(), n=2, scale="log", resampling="gumbel", expand=2, tokens=1, pick="best"),
         Particles(Exact(), n=3),
+        Particles(Exact(), n=2, floor=0.1, step="b"),
         Particles(Likelihood(), n=2, scale="log", moves=1, tokens=2, pick="draw"),
     ],
-    "complexity_vote": [ComplexityVote(n=3), ComplexityVote(n=2, share=1.0)],
+    "complexity_vote": [ComplexityVote(n=3), ComplexityVote(n=2, share=1.0, inner=Sample())],
     "cot_decode": [CotDecode(k=3), CotDecode(k=2, pooled=False), Vote(n=2, inner=CotDecode(k=2))],
     "deep_conf": [
         DeepConf(n=5, warmup=2, window=2, check=2),
         DeepConf(n=3, warmup=3),
         DeepConf(n=4, warmup=1, keep=1.0, window=1, check=1),
     ],
-    "fractured": [Fractured(n=2, m=2, depths=2, answer=3), Fractured(n=2, depths=0)],
-    "model_switch": [ModelSwitch(n=3)],
+    "fractured": [Fractured(n=2, m=1, depths=2, answer=3, cue="b"), Fractured(n=2, depths=0)],
+    "model_switch": [ModelSwitch(n=3), ModelSwitch(n=2, agree=0.5)],
     "perplexity_consistency": [
         PerplexityConsistency(n=5),
-        PerplexityConsistency(n=3, pruned=False, per="token"),
+        PerplexityConsistency(n=3, pruned=False, per="token", inner=Sample()),
     ],
     "race": [Race(), Race((Sample(1.5), Once(), Greedy()))],
     "beam": [
@@ -141,7 +162,7 @@ STRATEGIES: dict[str, list[Any]] = {
         Dvts(Exact(), trees=3, expand=1, select="vote", step_tokens=3),
     ],
     "lattice": [
-        Lattice(n=3, expansions=12, ngram=1),
+        Lattice(n=3, expansions=12, top=2, ngram=1),
         Lattice(n=2, merge=False, complete=False, wave=1, expansions=7),
     ],
     "lookahead": [
@@ -149,14 +170,17 @@ STRATEGIES: dict[str, list[Any]] = {
         Lookahead(Exact(), width=2, expand=2, k=3, step_tokens=1),
     ],
     "mcts": [
-        Mcts(Exact(), simulations=5, expand=2, step="b"),
+        Mcts(Exact(), simulations=5, expand=2, c=0.0, select="vote", step="b"),
         Mcts(Likelihood(), simulations=6, expand=2, rule="puct", rollout=True, wave=2, step_tokens=2),
     ],
     "mits": [
         Mits(width=2, expand=2, blank="a", step="b"),
         Mits(width=1, expand=3, blank="ba", step_tokens=2),
     ],
-    "phi": [Phi(width=2, expand=2, step="b"), Phi(width=1, expand=3, agree=2.0, step_tokens=2)],
+    "phi": [
+        Phi(width=2, expand=2, step="b"),
+        Phi(width=1, expand=3, prune=0.0, agree=2.0, temperature=1.0, step_tokens=2),
+    ],
     "rebase": [
         Rebase(Exact(), n=5, step="b"),
         Rebase(Likelihood(), n=4, temperature=1.0, select="best", step_tokens=2),
@@ -167,8 +191,12 @@ STRATEGIES: dict[str, list[Any]] = {
         SemanticEntropy(n=2, rounds=2, threshold=0.1, prompt=""),
     ],
     "set_cover": [SetCover(n=4, every=2), SetCover(n=3, every=1, cover=0.5)],
-    "short": [Short(), Short(m=2, k=3), Short(m=3, k=3)],
-    "twisted": [Twisted(Exact(), Exact(), n=3, floor=0.1), Twisted(Likelihood(), Likelihood(), scale="log")],
+    "short": [Short(), Short(m=2, k=3), Short(m=3, k=3, inner=Sample())],
+    "twisted": [
+        Twisted(Exact(), Exact(), n=3, floor=0.1),
+        Twisted(Likelihood(), Likelihood(), scale="log"),
+        Twisted(Exact(), Exact(), 3, resampling="residual", threshold=1.0, pick="best", step="b", tokens=2),
+    ],
     "temperatures": [Temperatures(n=4), Temperatures(n=2, values=(0.0, 2.0))],
     "tot": [
         Tot(Likelihood(), width=2, expand=2, step="b"),
@@ -182,7 +210,29 @@ STRATEGIES: dict[str, list[Any]] = {
         Vote(n=2, inner=Short(m=1, k=2)),
         Vote(n=2, inner=BestOfN(Exact(), n=2)),
     ],
-    "weighted_vote": [WeightedVote(Exact(), n=3), WeightedVote(Likelihood(), n=3, weight="exp")],
+    "weighted_vote": [
+        WeightedVote(Exact(), n=3),
+        WeightedVote(Likelihood(), n=3, weight="exp", power=2.0, inner=Sample()),
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Stepwise:
+    """Half a reward for every letter, as a verifier of steps would give it."""
+
+    records = ()
+
+    async def __call__(self, candidates: Sequence[Candidate], /) -> list[Score]:
+        return [Score(0.5, (0.5,) * (1 + len(c.text))) for c in candidates]
+
+
+# With a verifier that has no name: a spelling would not lead back to it.
+UNNAMED: dict[str, list[Any]] = {
+    "entropic_particles": [EntropicParticles(Stepwise(), n=2, over="mean", tokens=2)],
+    "metropolis": [Metropolis(Stepwise(), n=2, moves=1, over="last", step="b")],
+    "particle_gibbs": [ParticleGibbs(Stepwise(), n=2, sweeps=1, over="min", step="b")],
+    "particles": [Particles(Stepwise(), n=2, over="product", step="b")],
 }
 # Strategies that talk to a model, on a scripted one that says things at random.
 PROMPTED: dict[str, list[Any]] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from cases import (
     RULES,
     STORE,
     STRATEGIES,
+    UNNAMED,
     VERIFIERS,
     WITH_A_MODEL,
     WRONG_FIELDS,
@@ -59,7 +62,7 @@ def test_every_file_has_a_case(family: str, table: dict[str, list[Any]]) -> None
     assert sorted(table) == sorted(spec.names(family))
 
 
-@pytest.mark.parametrize("strategy", each(STRATEGIES))
+@pytest.mark.parametrize("strategy", [*each(STRATEGIES), *each(UNNAMED)])
 def test_strategy(strategy: Any) -> None:
     check_strategy(strategy, backend, PROBLEM)
 
@@ -151,6 +154,20 @@ def toy_for(texts: list[str]) -> Any:
 def test_task(name: str) -> None:
     assert set(GENERATED) <= set(tasks.names())
     check_task(load(name))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_option_is_tried(name: str) -> None:
+    """Some case of each strategy sets each of its fields to something else than its default."""
+    all_ = [*STRATEGIES[name], *UNNAMED.get(name, [])]
+    cases = [part for part in all_ if type(part).__module__.endswith(f".{name}")]
+    usual = {f.name: f.default for f in dataclasses.fields(cases[0]) if f.default is not MISSING}
+    usual |= {f.name: f.default_factory() for f in dataclasses.fields(cases[0]) if f.name not in usual
+              and f.default_factory is not MISSING}  # fmt: skip
+    usual.pop(
+        "models", None
+    )  # other models than the first, which a toy has not: test_selection_distributions
+    assert not [key for key, value in usual.items() if all(getattr(c, key) == value for c in cases)]
 
 
 @pytest.mark.parametrize("part", [part for table in FAMILIES.values() for part in each(table)])

@@ -100,6 +100,16 @@ def test_resampled_particles_go_their_own_ways() -> None:
     assert len({text[:6] for text in told.batches[1]}) >= 4
 
 
+@pytest.mark.parametrize("part", [Particles, EntropicParticles])
+def test_the_answer_is_of_the_population_before_any_resampling(part: Any) -> None:
+    """Texts of one step, of which one weighs a thousand times the others: resampled, it would be all."""
+    told = Told(lambda text: Score(1.0 if text == told.batches[0][0] else 0.001))
+    answer, _ = run(part(told, n=8, threshold=1.0, step="", tokens=24))
+    assert answer.estimates["resamplings"] == 0 and answer.estimates["ess"] < 4
+    assert {answer.text, *(other.text for other in answer.others)} == set(told.batches[0])
+    assert len(set(told.batches[0])) > 4
+
+
 def test_a_budget_ends_with_the_best_of_those_that_have_ended() -> None:
     told = Told()
     free, _ = run(Particles(told, n=8, tokens=3))

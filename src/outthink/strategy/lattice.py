@@ -47,6 +47,7 @@ class Path(NamedTuple):
     end: Node
     last: Node  # the last state before the first merged edge: all up to it was written as it stands here
     length: int  # of the tokens up to there
+    merged: float = 0.0  # log-probability of the first merged edge, exact: what it follows was written so
 
     @property
     def is_written(self) -> bool:
@@ -62,7 +63,7 @@ class Path(NamedTuple):
         tokens = (*self.tokens, edge.token)
         if self.is_written and edge.to.parent is self.end:
             return Path(tokens, edge.to, edge.to, len(tokens))
-        return Path(tokens, edge.to, self.last, self.length)
+        return Path(tokens, edge.to, self.last, self.length, edge.logprob if self.is_written else self.merged)
 
 
 @dataclass(slots=True)
@@ -260,5 +261,7 @@ async def _scored(path: Path, branch: Branch) -> Node:
     """A path with the log-probability of its own tokens; those after a merged edge are read anew."""
     if path.is_written:
         return path.end
-    rows = await branch.extend(path.tokens[path.length :], Want())
-    return Node(branch, *read_off(branch, path.end.ended), score=path.last.score + rows.logprob)
+    await branch.extend(path.tokens[path.length : path.length + 1])
+    rows = await branch.extend(path.tokens[path.length + 1 :], Want())
+    score = path.last.score + path.merged + rows.logprob
+    return Node(branch, *read_off(branch, path.end.ended), score=score)
