@@ -7,6 +7,7 @@ after every WINDOW steps in which somebody was asked
     plain   = sum of p(b) / b                          the steps without their drafts
     drafted = sum of their share of v(b + nodes) + asking
     drafted x steps x MARGIN > plain x tokens written: rest for FIRST_REST steps, twice as long each time
+after every LOOK windows that were won: rest for one, in which p is measured again
 
 p(b) is v(b) where nobody drafts: then passes follow one another without a look in between. All of it is
 arithmetic on what was measured; no step waits for a clock.
@@ -21,6 +22,7 @@ DEEPEST = 8  # tokens of a chain that may be hoped for
 MARGIN = 1.03  # by how much drafting must win
 WINDOW = 16  # steps after which it is judged
 FIRST_REST, LONGEST_REST = 16 * WINDOW, 1024 * WINDOW  # steps
+LOOK = 64  # windows
 FRESH = 256  # how often a verdict is used before v is looked at again
 ASK = 1e-5  # seconds of asking, as long as none was measured
 FORGET = 0.9  # of the cost of asking, a step
@@ -51,6 +53,7 @@ class Worth:
         self.ask = ASK
         self.resting = 0  # steps left
         self.rest = FIRST_REST // 2  # the length of the last rest
+        self.won = 0  # windows, since plain steps were last seen
         self._verdicts: dict[int, bool] = {}
         self._uses = 0
         self._verdict = True  # the last one
@@ -62,7 +65,7 @@ class Worth:
         self.plain = self.drafted = 0.0
 
     def wakes(self, branches: int, times: Times) -> bool:
-        """Whether to ask a branch in a pass of so many; called once for each of them."""
+        """Whether to ask in a pass of so many branches; a question, and `slept` for each branch but one."""
         if self.resting > 0:
             self.resting -= 1
             return False
@@ -81,7 +84,7 @@ class Worth:
         """How often it will say no from here on, at the least."""
         if self.resting > 0:
             return self.resting
-        return 0 if self._verdict else max(0, FRESH - self._uses)
+        return 0 if self._verdict else max(1, FRESH - self._uses)
 
     def slept(self, count: int) -> None:
         """So often it was not asked, and would have said no."""
@@ -108,6 +111,10 @@ class Worth:
     def _judge(self) -> None:
         if self.drafted * self.steps * MARGIN > self.plain * self.written:
             self.rest = self.resting = min(2 * self.rest, LONGEST_REST)
+            self.won = 0
         else:
             self.rest = FIRST_REST // 2
+            self.won += 1
+            if self.won == LOOK:
+                self.resting, self.won = WINDOW, 0
         self._clear()
