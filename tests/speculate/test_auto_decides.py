@@ -22,7 +22,18 @@ from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 from outthink.speculate import Auto
 from outthink.speculate.auto import UNHEARD
-from outthink.speculate._worth import FIRST_REST, LONGEST_REST, LOOK, MARGIN, USUAL, WINDOW, Worth, hope
+from outthink.speculate._worth import (
+    CREDIT,
+    LONGEST_REST,
+    LOOK,
+    LOSS,
+    MARGIN,
+    SHARE,
+    USUAL,
+    WINDOW,
+    Worth,
+    hope,
+)
 from outthink.strategy.once import Once
 from outthink.strategy.vote import Vote
 
@@ -103,13 +114,45 @@ def test_now_and_then_it_looks_what_plain_steps_take() -> None:
     rests = [rest for _ in range(20) for rest in windows(worth, 3, 4, 1e-5, machine)]
     assert sum(rests) == WINDOW * (len(rests) // LOOK) and set(rests) == {0, WINDOW}
     machine.plain = lambda rows: 0.3e-3
-    assert sum(windows(worth, 3, 4, 1e-5, machine)) >= FIRST_REST
+    rested = 0
+    for _ in range(4000):
+        if worth.wakes(1, machine):
+            worth.step(3, 4, 1e-5, machine)
+        else:
+            rested += 1
+    assert rested > 3000
 
 
-def test_it_rests_twice_as_long_each_time_that_asking_was_in_vain() -> None:
+def test_it_rests_by_what_was_lost_and_twice_as_long_each_time() -> None:
+    """Asking takes a twentieth of a step and never helps."""
     found = windows(Worth(), 1, 0, 5e-5, flat)
-    assert found[:5] == [0, FIRST_REST, 2 * FIRST_REST, 4 * FIRST_REST, 8 * FIRST_REST]
+    lost = WINDOW * (1.05 * MARGIN - 1)
+    assert found[:5] == [0, *(int(2**i * lost / SHARE) for i in range(4))]
     assert found[-1] == LONGEST_REST
+
+
+def test_good_luck_pays_for_bad_luck() -> None:
+    """As many windows are lost as were won: no rest, until the credit is used up."""
+    worth = Worth()
+    assert windows(worth, 2, 1, 0.0, flat) == [0] * 10
+    balance, rested, lost = worth.balance, 0, 0.0
+    while not rested:
+        for _ in range(WINDOW):
+            assert worth.wakes(1, flat)
+            worth.step(1, 0, 2e-5, flat)
+        lost += WINDOW * (1.02 * MARGIN - 1)
+        rested = worth.resting
+    assert balance == CREDIT < lost < CREDIT + WINDOW * (1.02 * MARGIN - 1)
+    assert rested == pytest.approx(max((lost - CREDIT) / SHARE, WINDOW), abs=1)
+
+
+def test_a_window_ends_when_too_much_is_lost() -> None:
+    """Each step takes thrice as long: it is over after the first, and not tried again for long."""
+    worth, asked = Worth(), 0
+    while worth.wakes(1, flat):
+        worth.step(1, 0, 2e-3, flat)
+        asked += 1
+    assert asked == 1 and worth.rest >= LOSS / SHARE
 
 
 def test_the_share_of_steps_that_fail_is_bounded() -> None:
@@ -140,7 +183,7 @@ def test_the_nodes_of_a_pass_are_charged_once() -> None:
     for _ in range(4):
         worth.wakes(4, bent)
     for _ in range(4):
-        worth.step(1, 1, 0.0, Machine(lambda rows: 1e-3 * rows**2))
+        worth.step(9, 1, 0.0, Machine(lambda rows: 1e-3 * rows**2))
     assert worth.drafted - worth.plain == pytest.approx(1e-3 * (64 - 16))
     assert worth.plain == pytest.approx(1e-3 * 16)
 
@@ -157,13 +200,13 @@ def studio(v: Any, ticks: list[float]) -> Any:
 
 def test_it_measures_what_asking_costs() -> None:
     source = Auto((Asking(lambda tip, depth, nodes: Draft.chain([1], [0.9])),)).open(
-        studio(flat, [0.0, 3.0, 10.0, 11.0])
+        studio(flat, [0.0, 3e-4, 10.0, 10.0001])
     )
     tip = Tip([1, 2], 1, None, GREEDY, frozenset())  # type: ignore[arg-type]
     assert source.wakes(1)
     draft = source.propose(tip, 4, 4)
     source.observe(tip, Outcome(draft, {-1: 1, 0: 2}, (0,), [1, 2], {}))
-    assert source.worth.drafted == pytest.approx(1e-3 + 3.0 + 1.0)
+    assert source.worth.drafted == pytest.approx(1e-3 + 3e-4 + 1e-4)
 
 
 def hashing(v: Any) -> Engine:
