@@ -15,13 +15,12 @@ from scripted import told
 from outthink.backends.toy import hashed, toy
 from outthink.core.drafting import Outcome, Tip
 from outthink.core.types import Draft, Sampling
-from outthink.engine.choice import choose
 from outthink.engine import steady
+from outthink.engine.choice import choose
 from outthink.engine.curve import Curve, Line
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 from outthink.speculate import Auto
-from outthink.speculate.auto import UNHEARD
 from outthink.speculate._worth import (
     CREDIT,
     LONGEST_REST,
@@ -34,6 +33,7 @@ from outthink.speculate._worth import (
     Worth,
     hope,
 )
+from outthink.speculate.auto import UNHEARD
 from outthink.strategy.once import Once
 from outthink.strategy.vote import Vote
 
@@ -109,7 +109,7 @@ def test_it_never_rests_while_drafts_win() -> None:
 
 
 def test_now_and_then_it_looks_what_plain_steps_take() -> None:
-    """One window of LOOK + 1 goes by without drafts; if plain steps have become fast, that is the end of it."""
+    """One window of LOOK + 1 goes by without drafts; where plain steps have become fast it rests."""
     worth, machine = Worth(), Machine(lambda rows: 1e-3)
     rests = [rest for _ in range(20) for rest in windows(worth, 3, 4, 1e-5, machine)]
     assert sum(rests) == WINDOW * (len(rests) // LOOK) and set(rests) == {0, WINDOW}
@@ -396,7 +396,7 @@ def counted(
 def test_who_sleeps_costs_what_nobody_costs(
     branches: int, concurrency: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same jobs, as many steps in each, and 1 % more calls at most beside some for the start of a request."""
+    """The same jobs, as many steps in each, and 1 % more calls at most beside those that start a request."""
     monkeypatch.setattr(steady, "LONGEST", 1e9)  # a toy's steps are slow, and differ in length
     found = []
     for speculate in ("none", Auto()):

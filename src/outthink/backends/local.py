@@ -79,7 +79,7 @@ class LocalBackend:
 
     @property
     def clock(self) -> Callable[[], float]:
-        """Seconds of a pass. On a CPU those of the thread that runs it, which others' work does not lengthen."""
+        """Seconds of a pass. On a CPU of the thread that runs it, which others' work does not lengthen."""
         return time.thread_time if self.kind.split(",")[0].endswith(" cpu") else time.perf_counter
 
     @property

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from outthink.engine.request import Run
 
 CUT = 32  # slots of a tail that is cut rather than moved when it cannot grow where it is
+SKIPPED = 7  # passes after a timed one: a clock that counts a thread's work is not free
 LOOKAHEAD = 64  # slots that a growing tail takes at a time, when its length is not known to be shorter
 
 
@@ -66,6 +67,7 @@ class Place:
         self.kept_rows = about.kept_rows
         self._curve: Curve | None = None
         self.clock = clock  # of passes and of asking for drafts: what is compared is timed alike
+        self.skipped = 0  # passes that are not timed yet: of single plain steps one in SKIPPED + 1 is
         self.asking = 0.0  # seconds that the pass under way has spent on drafts: no part of it
         self.steady: Steady | None = None  # the pass that may be repeated one token on
         self.ends = Ends(backend.tokenizer, about.vocab)
@@ -81,7 +83,8 @@ class Place:
     def fly(self, inbox: Inbox, may_run_on: bool = False) -> Flight:
         """Put a pass together from what waits, and submit it; with `may_run_on`, several at once where nobody
         needs to look in between. Raises CacheFull: `culprit` can never fit."""
-        began = None if self._curve is None else self.clock()
+        self.skipped -= 1
+        began = None if self._curve is None or self.skipped >= 0 else self.clock()
         flight = self._flown(inbox, may_run_on)
         if began is not None:
             flight.began, self.asking = began + self.asking, 0.0
@@ -335,6 +338,7 @@ class Place:
         batch = flight.job.batch
         if flight.began is not None and len(batch.wanted) == len(batch) > 0:
             self.curve().observe(len(batch), self.clock() - flight.began, flight.job.steps)
+            self.skipped = SKIPPED if flight.steady is not None and flight.job.steps == 1 else 0
         return ended
 
     def drop(self, work: Work) -> None:
