@@ -41,6 +41,7 @@ class Score:
 
     tokens: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)  # processor seconds, of all threads
 
     @property
     def rate(self) -> float:
@@ -51,6 +52,7 @@ class Score:
         """Rounds that were done later."""
         self.tokens += other.tokens
         self.seconds += other.seconds
+        self.busy += other.busy
 
     @property
     def rates(self) -> list[float]:
@@ -94,11 +96,12 @@ def contest(
         todo = work(turn)
         for shift in range(len(rivals)):
             rival = rivals[(turn + shift) % len(rivals)]
-            began = time.perf_counter()
+            began, busy = time.perf_counter(), time.process_time()
             written = rival.write(todo)
-            taken = time.perf_counter() - began
+            busy, taken = time.process_time() - busy, time.perf_counter() - began
             time.sleep(getattr(rival, "linger", 0.0))
             if turn:
                 scores[rival.name].tokens.append(written)
                 scores[rival.name].seconds.append(taken)
+                scores[rival.name].busy.append(busy)
     return scores

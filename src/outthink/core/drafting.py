@@ -143,9 +143,9 @@ class Source(Protocol):
 
     name: str
     tops: int  # how many of the likeliest tokens it wants to hear of every checked row
-    # one that may sleep has `wakes(branches) -> bool`: asked for each branch before a pass of so many; where
-    # it does not, it is neither asked nor told. `naps() -> int`: for how many such questions more it will
-    # say no; `slept(count)`: so many of them are not asked
+    # one that may sleep has `wakes(branches) -> bool`: asked once before a pass of so many branches; where
+    # it does not, it is neither asked nor told, but of ends. `naps() -> int`: for how many such questions
+    # more it will say no; `slept(count)`: so many were not asked, maybe some more
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         """A guess of what comes after the tip: at most `nodes` tokens, no path longer than `depth`."""

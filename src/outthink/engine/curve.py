@@ -5,6 +5,9 @@
 `forward` is timed once per backend on rows without context, at sizes 1, 2, 4 ... and linear between them; a
 and b, the engine's own part and the context, are fitted to the passes that run (least squares that forgets).
 Passes of jobs with several steps have an a and b of their own: nobody looks in between.
+
+Others use the processor too, which makes a measurement longer and never shorter. So `forward` is at most that
+of more rows and at most what a pass has taken, and one slow pass moves a and b by little.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 FORGET = 0.98  # the weight of the past after one more pass
+CREDIBLE = (2.0, 0.125)  # of the line and of the forward: what a pass is believed to take over its forward
 
 
 class Line:
@@ -27,8 +31,7 @@ class Line:
 
     def observe(self, rows: int, over: float, base: float) -> None:
         """A pass took so long over its forward of `base` seconds."""
-        if self._n > 8 and over > 8 * self(rows) + base:
-            return  # something else had the processor
+        over = min(over, CREDIBLE[0] * self(rows) + CREDIBLE[1] * base)
         self._n = FORGET * self._n + 1
         self._x = FORGET * self._x + rows
         self._y = FORGET * self._y + over
@@ -45,11 +48,16 @@ class Curve:
 
     def __init__(self, forward: Mapping[int, float]) -> None:
         self.rows = sorted(forward)
-        self.forward: list[float] = []
-        for rows in self.rows:  # more rows never take less time: noise of the measurement
-            self.forward.append(max(forward[rows], self.forward[-1] if self.forward else 0.0))
+        self.forward = [forward[rows] for rows in self.rows]
         self.single, self.several = Line(1e-4, 1e-5), Line(2e-5, 5e-6)
         self._base: list[float] = []  # forward(r), filled in as it is asked for
+        self._smooth()
+
+    def _smooth(self) -> None:
+        """More rows never take less time: what says otherwise is noise."""
+        self._base.clear()
+        for i in range(len(self.forward) - 2, -1, -1):
+            self.forward[i] = min(self.forward[i], self.forward[i + 1])
 
     def base(self, rows: int) -> float:
         """forward(rows), linear between what was measured and beyond it."""
@@ -65,8 +73,20 @@ class Curve:
 
     def observe(self, rows: int, seconds: float, steps: int = 1) -> None:
         """So many passes of so many rows, one job, took so long, the engine's part included."""
-        base = self.base(rows)
-        (self.several if steps > 1 else self.single).observe(rows, seconds / steps - base, base)
+        base, pace = self.base(rows), seconds / steps
+        if 0 < pace < base:
+            self._lower(rows, pace)
+            base = pace
+        (self.several if steps > 1 else self.single).observe(rows, pace - base, base)
+
+    def _lower(self, rows: int, seconds: float) -> None:
+        """A whole pass took less than its forward alone was said to."""
+        at = bisect_left(self.rows, rows)
+        if at == len(self.rows) or self.rows[at] != rows:
+            self.rows.insert(at, rows)
+            self.forward.insert(at, seconds)
+        self.forward[at] = seconds
+        self._smooth()
 
     def __getitem__(self, rows: int) -> float:
         """v(rows) of a pass that somebody looks at."""

@@ -15,6 +15,7 @@ from outthink.engine.stretch import Stretch
 if TYPE_CHECKING:
     from outthink.engine.flight import Work
     from outthink.engine.place import Place
+    from outthink.engine.speculator import Speculator
 
 
 def draft(works: Sequence[Work], place: Place) -> list[Stretch]:
@@ -23,21 +24,18 @@ def draft(works: Sequence[Work], place: Place) -> list[Stretch]:
     Sources say how sure they are; where the drafter is choosy the pass takes the nodes that pay.
     """
     count = min(len(works), place.max_batch)
-    asked = [
-        w
-        for w in works[:count]
-        if isinstance(w, Stretch) and w.speculator is not None and w.speculator.wakes(count)
-    ]
+    own: dict[Speculator, int] = {}  # and how many branches each has
+    for work in works[:count]:
+        if isinstance(work, Stretch) and work.speculator is not None:
+            own[work.speculator] = own.get(work.speculator, 0) + 1
+    awake = [speculator for speculator, branches in own.items() if speculator.wakes(count, branches)]
+    asked = [w for w in works[:count] if isinstance(w, Stretch) and w.speculator in awake] if awake else []
     if not asked:
         return []
     room = place.max_rows - len(works)
-    _sketch(asked, place)
-    proposals: list[tuple[Stretch, Draft]] = []
-    for stretch in asked:
-        assert stretch.speculator is not None
-        proposal = stretch.speculator.propose(stretch, room)
-        if proposal is not None:
-            proposals.append((stretch, proposal))
+    began = place.clock()
+    proposals = _proposed(asked, room, place)
+    place.asking += place.clock() - began
     if any(d.conf and s.speculator and s.speculator.is_choosy for s, d in proposals):
         proposals = _chosen(proposals, len(works), room, place)
     for stretch, proposal in proposals:
@@ -45,6 +43,18 @@ def draft(works: Sequence[Work], place: Place) -> list[Stretch]:
         speculator = stretch.speculator
         stretch.growth = Growth(stretch, proposal, speculator.rule.reads_rows or speculator.listens)
     return [stretch for stretch, _ in proposals]
+
+
+def _proposed(asked: Sequence[Stretch], room: int, place: Place) -> list[tuple[Stretch, Draft]]:
+    """What their drafters propose."""
+    _sketch(asked, place)
+    proposals: list[tuple[Stretch, Draft]] = []
+    for stretch in asked:
+        assert stretch.speculator is not None
+        proposal = stretch.speculator.propose(stretch, room)
+        if proposal is not None:
+            proposals.append((stretch, proposal))
+    return proposals
 
 
 def _sketch(asked: Sequence[Stretch], place: Place) -> None:

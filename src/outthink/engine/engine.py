@@ -181,7 +181,9 @@ class Engine:
     def _place(self, backend: Backend, slots: int) -> Place | RemotePlace:
         if backend.is_remote:
             return RemotePlace(backend)
-        return Place(backend, slots, self.max_batch, self.max_rows)
+        own = getattr(backend, "clock", self.clock)
+        clock = own if self.clock is time.perf_counter else self.clock
+        return Place(backend, slots, self.max_batch, self.max_rows, clock)
 
     def forget(self, run: Run) -> None:
         """Let go of what a run still holds."""
@@ -269,8 +271,6 @@ class Engine:
                 self.desk.finished.append(work)  # it has ended in its own time; a race has one for all
         seconds = self.clock() - began
         charge_pass(flight, seconds, place.cache_bytes)
-        if place.has_curve:
-            place.curve().observe(len(flight.job.batch), seconds, flight.job.steps)
         if listens.passed is not Trace.passed:
             rows, drawn, steps = len(flight.job.batch), len(result.drawn), flight.job.steps
             parts = result.seconds / steps, seconds / steps

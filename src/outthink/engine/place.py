@@ -7,6 +7,8 @@ work wait.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from outthink.core.batch import Batch, Move
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from outthink.engine.request import Run
 
 CUT = 32  # slots of a tail that is cut rather than moved when it cannot grow where it is
+SKIPPED = 7  # passes after a timed one: a clock that counts a thread's work is not free
 LOOKAHEAD = 64  # slots that a growing tail takes at a time, when its length is not known to be shorter
 LEAST = 8  # slots that it takes at least
 
@@ -36,7 +39,14 @@ LEAST = 8  # slots that it takes at least
 class Place:
     """A local model with its tree and its queue."""
 
-    def __init__(self, backend: Backend, slots: int, max_batch: int, max_rows: int) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        slots: int,
+        max_batch: int,
+        max_rows: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         about = backend.about
         self.backend = backend
         self.name, self.label = about.name, about.label
@@ -58,6 +68,9 @@ class Place:
         self.rows = 1  # the number of the next row of logits that is kept
         self.kept_rows = about.kept_rows
         self._curve: Curve | None = None
+        self.clock = clock  # of passes and of asking for drafts: what is compared is timed alike
+        self.skipped = 0  # passes that are not timed yet: of single plain steps one in SKIPPED + 1 is
+        self.asking = 0.0  # seconds that the pass under way has spent on drafts: no part of it
         self.steady: Steady | None = None  # the pass that may be repeated one token on
         self.ends = Ends(backend.tokenizer, about.vocab)
         self.paces: dict[int, float] = {}  # seconds of the last step of so many decode rows
@@ -72,6 +85,14 @@ class Place:
     def fly(self, inbox: Inbox, may_run_on: bool = False) -> Flight:
         """Put a pass together from what waits, and submit it; with `may_run_on`, several at once where nobody
         needs to look in between. Raises CacheFull: `culprit` can never fit."""
+        self.skipped -= 1
+        began = None if self._curve is None or self.skipped >= 0 else self.clock()
+        flight = self._flown(inbox, may_run_on)
+        if began is not None:
+            flight.began, self.asking = began + self.asking, 0.0
+        return flight
+
+    def _flown(self, inbox: Inbox, may_run_on: bool) -> Flight:
         steady, drafted = self.steady, False
         self.beat += 1
         if steady is not None and steady.is_valid(self.works, self.tree):
@@ -92,8 +113,12 @@ class Place:
             for stretch in drafting:
                 stretch.drop_draft()
             raise
+        tips = {stretch for stretch, *_ in plan.draws + plan.again}
         for stretch in drafting:
-            self._add_draft(plan, stretch)
+            if stretch in tips:
+                self._add_draft(plan, stretch)
+            else:
+                stretch.drop_draft()  # its tip is not in the pass
         batch, where = pack(plan.ranges, plan.wanted)
         self.steady = None if far or drafting or self.is_tight else self._steady(plan, batch, near)
         new = len(batch.wanted)
@@ -245,9 +270,6 @@ class Place:
         """Add the rows of a draft that the pass has room for."""
         growth = stretch.growth
         assert growth is not None
-        if not any(s is stretch for s, *_ in plan.draws) and not any(s is stretch for s, *_ in plan.again):
-            stretch.drop_draft()  # its tip is not in the pass
-            return
         length = stretch.position
         for i, cursor in enumerate(growth.cursors):
             upto = length + growth.depths[i]
@@ -288,7 +310,11 @@ class Place:
         if high > node.cap:
             for move in self.tree.reserve(node, high, self._hint(work, node, high)):
                 _add_move(plan.moves[-1], move)
-        plan.ranges.setdefault(node, []).append((low, high))
+        ranges = plan.ranges.setdefault(node, [])
+        if ranges and ranges[-1][1] == low:  # a draft grows by a token at a time: one range, not one for each
+            ranges[-1] = (ranges[-1][0], high)
+        else:
+            ranges.append((low, high))
         plan.rows[work] = plan.rows.get(work, 0) + high - low
         plan.room -= high - low
 
@@ -324,6 +350,10 @@ class Place:
         ended = landed(self, flight, result)
         for work in ended:
             self.drop(work)
+        batch = flight.job.batch
+        if flight.began is not None and len(batch.wanted) == len(batch) > 0:
+            self.curve().observe(len(batch), self.clock() - flight.began, flight.job.steps)
+            self.skipped = SKIPPED if flight.steady is not None and flight.job.steps == 1 else 0
         return ended
 
     def drop(self, work: Work) -> None:
@@ -332,10 +362,6 @@ class Place:
         self.is_tight = False
         if isinstance(work, Stretch) and work.growth is not None:
             work.drop_draft()
-
-    @property
-    def has_curve(self) -> bool:
-        return self._curve is not None
 
     def curve(self) -> Curve:
         """What passes take by rows: measured at first use."""

@@ -37,7 +37,6 @@ class Sketch:
     def take(self, drawn: Drawn, least: float) -> None:
         """Take a drafted token; it is over at an end of text, at its size, and when the variant is unsure."""
         conf, tip = math.exp(drawn.logprob), self.stretch.tip
-        assert tip is not None
         if drawn.token in tip.ends or conf < least:
             self.is_over = True
             return

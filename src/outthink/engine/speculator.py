@@ -108,12 +108,14 @@ class Speculator:
         found: Sketching | None = getattr(self.source, "sketching", None)
         return found
 
-    def wakes(self, branches: int) -> bool:
-        """Whether the source wants to draft for a branch, and to hear, in a pass of so many."""
+    def wakes(self, branches: int, own: int) -> bool:
+        """Whether the source wants to draft for its `own` branches, and to hear, in a pass of so many."""
         if self._wakes is None:
             return True
         try:
             self.is_asleep = not self._wakes(branches)
+            if self.is_asleep and own > 1 and hasattr(self.source, "slept"):
+                self.slept(own - 1)
         except Exception as error:  # whatever a drafter does wrong, the text goes on
             self.complain(f"{type(error).__name__}: {error}")
             self.is_asleep = True
@@ -144,7 +146,6 @@ class Speculator:
         return draft if draft is None else self._sound(stretch, draft, depth, min(room, MOST_NODES))
 
     def _asked(self, stretch: Stretch, depth: int, nodes: int) -> Draft | None:
-        assert stretch.tip is not None
         try:
             return self.source.propose(stretch.tip, depth, nodes)
         except Exception as error:  # whatever a drafter does wrong, the text goes on
@@ -153,7 +154,6 @@ class Speculator:
 
     async def think(self, stretch: Stretch) -> None:
         """Ask a source that computes; its draft waits on the stretch for the next pass."""
-        assert stretch.tip is not None
         draft: Draft | None = None
         try:
             think = self.source.think  # type: ignore[attr-defined]
@@ -172,7 +172,6 @@ class Speculator:
         if wrong:
             self.complain(wrong)
             return None
-        assert stretch.tip is not None
         ends = stretch.tip.ends
         if len(draft.tokens) <= depth and not self.rule.reads_rows and _is_plain(draft, ends):
             return draft
@@ -230,7 +229,6 @@ class Speculator:
 
     def observe(self, stretch: Stretch, outcome: Outcome) -> None:
         """Tell the source what was written."""
-        assert stretch.tip is not None
         self.steps += 1
         self.written += len(outcome.tokens)
         if outcome.draft is not None:
@@ -246,12 +244,14 @@ class Speculator:
 
     def end(self, stretch: Stretch) -> None:
         """A stretch has ended."""
-        assert stretch.tip is not None
         if self.listens:
             steps = self.heard.pop(stretch, [])
             self.run.engine.trace.speculated(stretch.branch, steps, stretch.count)
+        is_seen = stretch.is_seen
         try:
             self.source.end(stretch.tip)
+            if not is_seen:
+                return  # it knows as much as before
             remembered = float(getattr(self.source, "state_bytes", 0.0))
         except Exception as error:
             self.complain(f"{type(error).__name__}: {error}")
@@ -272,6 +272,8 @@ class Speculator:
 
     def books(self) -> dict[str, Drafting]:
         """A copy of every tally; those of a drafting model's own drafter under both names."""
+        if not self.tallies:
+            self.tally(None)
         found = {name: replace(tally) for name, tally in self.tallies.items()}
         for name, tally in self.inner.books().items() if self.inner else ():
             found[f"{self.source.name}/{name}"] = tally

@@ -54,7 +54,8 @@ class Steady:
         self.pace = 0.0  # seconds of a step; 0: not known
         are_plain = not any(s.warps or s.task.contestant for s in self.rows)
         self.ends = ends.of(self.rows) if are_plain else None  # None: one step at a time
-        self.speculators = Counter(s.speculator for s in self.rows if s.speculator)  # and their branches
+        self.speculators = Counter([s.speculator for s in self.rows])  # and their branches
+        del self.speculators[None]
 
     @classmethod
     def after(cls, plan: Plan, batch: Batch, works: list[Work], tree: Tree, ends: Ends) -> Steady | None:
@@ -91,8 +92,9 @@ class Steady:
             return 1
         written = min(min(s.allowed, s.cap) - s.count for s in self.rows)
         steps = min(MOST_STEPS, int(LONGEST / self.pace), self.left, written)
-        for speculator, branches in self.speculators.items():
-            steps = min(steps, 1 + speculator.naps() // branches)
+        for speculator in self.speculators:
+            if speculator is not None and not speculator.naps():
+                return 1
         return max(1, steps)
 
     def step(self) -> Batch:
@@ -105,7 +107,8 @@ class Steady:
     def ran(self, steps: int, seconds: float) -> None:
         """A job has had so many steps."""
         for speculator, branches in self.speculators.items():
-            speculator.slept((steps - 1) * branches)
+            if speculator is not None:
+                speculator.slept((steps - 1) * branches)
         self.left -= steps - 1
         self.moved = steps
         self.pace = seconds / steps

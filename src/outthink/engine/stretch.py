@@ -42,7 +42,7 @@ class Stretch:
         "stops",
         "reason",
         "eos",
-        "tip",
+        "_tip",
         "proposal",
         "growth",
         "thinking",
@@ -79,13 +79,25 @@ class Stretch:
         self.eos = frozenset() if sampling.ignore_eos else branch.place.eos
         self.speculator = speculator
         self.chosen: Drawn | None = None  # the one token that it writes, where a strategy has chosen it
-        self.tip: Tip | None = None if speculator is None else self._tip()
+        self._tip: Tip | None = None
         self.proposal: Draft | None = None  # a draft that is ready for the next pass
         self.growth: Growth | None = None  # a draft that is in the token tree, during a pass
         self.thinking: Task | None = None  # while a model drafts for it
         self.is_thought = False  # whether a model has drafted for the next pass
 
-    def _tip(self) -> Tip:
+    @property
+    def tip(self) -> Tip:
+        """The stretch as drafters see it, from the first time that one looks."""
+        if self._tip is None:
+            self._tip = self._seen()
+        return self._tip
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether a drafter has looked at it."""
+        return self._tip is not None
+
+    def _seen(self) -> Tip:
         branch = self.branch
         tokens = branch.place.tree.tokens(branch.cursor)
         tip = Tip(tokens, branch.origin, branch, self.sampling, self.eos.union(self.sampling.stop_tokens))
@@ -171,9 +183,9 @@ class Stretch:
             self.task.write(1)
         if self.warps:
             self.states = self.following(self.states, token)
-        if self.tip is not None:
-            self.tip.tokens.append(token)
-            self.tip.states = self.states
+        if self._tip is not None:
+            self._tip.tokens.append(token)
+            self._tip.states = self.states
         if token in self.eos:
             self.reason = "eos"
         elif token in self.sampling.stop_tokens or (self.stops is not None and self.stops.push(token)):
@@ -192,8 +204,8 @@ class Stretch:
         branch, tokens, logps = self.branch, [d[0] for d in column[:-1]], [d[1] for d in column[:-1]]
         branch.place.tree.append_all(branch.cursor, tokens)
         branch.logps += logps
-        if self.tip is not None:
-            self.tip.tokens += tokens
+        if self._tip is not None:
+            self._tip.tokens += tokens
         self.count += len(tokens)
         for logprob in logps:
             self.logprob += logprob

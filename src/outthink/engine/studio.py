@@ -41,7 +41,7 @@ class EngineStudio:
     def __init__(self, run: Run, drafter: Drafter, shares_noise: bool) -> None:
         place = run.engine.main
         self.engine, self.seed, self.chances = run.engine, run.seed, run.chances
-        self.clock = run.engine.clock
+        self.clock = run.engine.clock if isinstance(place, RemotePlace) else place.clock
         self.pace = run.engine.memory.pace(run.request.share, repr(drafter))
         self.vocab = place.vocab
         self.tokenizer = place.tokenizer

@@ -11,12 +11,7 @@ import torch
 from outthink.core.batch import Move
 
 LINE = 64  # bytes of a cache line
-RAW = {
-    1: torch.int8,
-    2: torch.int16,
-    4: torch.int32,
-    8: torch.int64,
-}  # by bytes of an element: bits as they are
+RAW = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes: bits as they are
 FIRST = 2**28  # bytes that are asked for at first on a CPU: they take no memory before they are written
 
 

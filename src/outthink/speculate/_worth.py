@@ -3,10 +3,13 @@
 before a pass of b branches
     hope(b) = max over depth d of  (1 + a + ... + a^d) p(b) / (v(b + b d) + b ask),   a = USUAL
     below MARGIN even drafts that fare well cannot win: nobody is asked, nobody is told
-after every WINDOW steps in which somebody was asked
+after every WINDOW steps in which somebody was asked, or as soon as LOSS is lost
     plain   = sum of p(b) / b                          the steps without their drafts
     drafted = sum of their share of v(b + nodes) + asking
-    drafted x steps x MARGIN > plain x tokens written: rest for FIRST_REST steps, twice as long each time
+    gain    = tokens written - MARGIN x drafted / (plain / steps)     in plain steps
+    balance = at most CREDIT of what was gained and not lost again
+    balance below 0: rest for -balance / SHARE steps, twice as long each time, then begin with 0 again
+after every LOOK windows that were won: rest for one, in which p is measured again
 
 p(b) is v(b) where nobody drafts: then passes follow one another without a look in between. All of it is
 arithmetic on what was measured; no step waits for a clock.
@@ -20,7 +23,11 @@ USUAL = 0.8  # how often a token of a good drafter is right, once those before i
 DEEPEST = 8  # tokens of a chain that may be hoped for
 MARGIN = 1.03  # by how much drafting must win
 WINDOW = 16  # steps after which it is judged
-FIRST_REST, LONGEST_REST = 16 * WINDOW, 1024 * WINDOW  # steps
+LOSS = 2.0  # plain steps that one window may lose
+SHARE = 0.01  # of all time that may go into drafts that were in vain
+CREDIT = 32.0  # plain steps: after good luck it bears so much bad luck
+LONGEST_REST = 1024 * WINDOW  # steps
+LOOK = 64  # windows
 FRESH = 256  # how often a verdict is used before v is looked at again
 ASK = 1e-5  # seconds of asking, as long as none was measured
 FORGET = 0.9  # of the cost of asking, a step
@@ -50,7 +57,10 @@ class Worth:
     def __init__(self) -> None:
         self.ask = ASK
         self.resting = 0  # steps left
-        self.rest = FIRST_REST // 2  # the length of the last rest
+        self.rest = 0  # the length of the last one
+        self.balance = 0.0  # plain steps
+        self.losses = 0  # rests since a window was won
+        self.won = 0  # windows, since plain steps were last seen
         self._verdicts: dict[int, bool] = {}
         self._uses = 0
         self._verdict = True  # the last one
@@ -62,7 +72,7 @@ class Worth:
         self.plain = self.drafted = 0.0
 
     def wakes(self, branches: int, times: Times) -> bool:
-        """Whether to ask a branch in a pass of so many; called once for each of them."""
+        """Whether to ask in a pass of so many branches; a question, and `slept` for each branch but one."""
         if self.resting > 0:
             self.resting -= 1
             return False
@@ -81,7 +91,7 @@ class Worth:
         """How often it will say no from here on, at the least."""
         if self.resting > 0:
             return self.resting
-        return 0 if self._verdict else max(0, FRESH - self._uses)
+        return 0 if self._verdict else max(1, FRESH - self._uses)
 
     def slept(self, count: int) -> None:
         """So often it was not asked, and would have said no."""
@@ -102,12 +112,19 @@ class Worth:
         self.written += tokens
         self.plain += times.plain(branches) / branches
         self.drafted += share + more + asking
-        if self.steps >= WINDOW:
-            self._judge()
+        gain = self.written - MARGIN * self.drafted * self.steps / self.plain if self.plain else 0.0
+        if self.steps >= WINDOW or gain < -LOSS:
+            self._judge(gain)
+            self._clear()
 
-    def _judge(self) -> None:
-        if self.drafted * self.steps * MARGIN > self.plain * self.written:
-            self.rest = self.resting = min(2 * self.rest, LONGEST_REST)
-        else:
-            self.rest = FIRST_REST // 2
-        self._clear()
+    def _judge(self, gain: float) -> None:
+        self.balance = min(self.balance + gain, CREDIT)
+        if gain >= 0:
+            self.losses = 0
+            self.won += 1
+            if self.won == LOOK:
+                self.resting, self.won = WINDOW, 0
+        elif self.balance < 0:
+            length = -self.balance / SHARE * 2.0**self.losses
+            self.rest = self.resting = int(min(max(length, WINDOW), LONGEST_REST))
+            self.losses, self.balance, self.won = min(self.losses + 1, 16), 0.0, 0

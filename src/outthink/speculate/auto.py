@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,13 +19,14 @@ FORGET = 0.98  # the weight of the past after one more observation
 HOPELESS = 0.05  # fewer expected tokens than this are not worth a choice
 PATIENCE = 2  # fruitless steps of a branch before its sources rest
 LONGEST_REST = 16  # steps
+UNHEARD = 16  # texts that ended while nobody was asked, kept for when somebody is
 
 
 @dataclass(frozen=True)
 class Auto:
     """Ask cheap drafters, trust each as far as its record goes, and check only the nodes that pay.
 
-        where drafts cannot win by the measured v(rows), nobody is asked (_worth.py); else
+        where drafts cannot win by the measured v(rows), nobody is asked, nobody is told (_worth.py); else
         at each step of each branch: the draft with the largest sum of path probabilities,
             where a node's probability is the measured acceptance of this source at this confidence;
         over the batch: the nodes with the most expected tokens per measured second (engine/choice.py)
@@ -78,7 +80,8 @@ class AutoSource:
         self.tops = max((source.tops for source in sources), default=0)
         self.worth: Worth = studio.pace.setdefault("worth", Worth())
         self.records: dict[str, list[list[float]]] = {}  # of each source, by bucket: hits, tries
-        self.fortunes: dict[Tip, Fortune] = {}
+        self.fortunes: dict[Tip, Fortune] = {}  # of those that somebody was asked about
+        self.unheard: deque[Tip] = deque(maxlen=UNHEARD)
 
     def wakes(self, branches: int) -> bool:
         """Whether to be asked, and told, in a pass of so many branches."""
@@ -94,19 +97,31 @@ class AutoSource:
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         """The best draft of all sources, its confidences as measured."""
-        fortune = self.fortunes.get(tip)
-        if fortune is None:
-            fortune = self.fortunes[tip] = Fortune()
+        fortune = self._fortune(tip)
         fortune.draft = fortune.weighed = None
         if fortune.rest:
             fortune.rest -= 1
             return None
         began = self.clock()
+        self._catch_up()
         self._ask(fortune, tip, depth, nodes)
         if fortune.draft is None:
             fortune.missed()
         fortune.asking += self.clock() - began
         return fortune.weighed
+
+    def _fortune(self, tip: Tip) -> Fortune:
+        fortune = self.fortunes.get(tip)
+        if fortune is None:
+            fortune = self.fortunes[tip] = Fortune()
+        return fortune
+
+    def _catch_up(self) -> None:
+        """Tell the sources of texts that have ended in their sleep."""
+        while self.unheard:
+            tip = self.unheard.popleft()
+            for source in self.sources:
+                source.end(tip)
 
     def _ask(self, fortune: Fortune, tip: Tip, depth: int, nodes: int) -> None:
         most, conf = HOPELESS, []
@@ -128,8 +143,8 @@ class AutoSource:
     def observe(self, tip: Tip, outcome: Outcome) -> None:
         """Record what became of the best draft, checked or not, and let the sources learn."""
         began = self.clock()
-        fortune, nodes = self.fortunes.get(tip), len(outcome.draft.tokens) if outcome.draft else 0
-        if fortune is not None and fortune.draft is not None:
+        fortune, nodes = self._fortune(tip), len(outcome.draft.tokens) if outcome.draft else 0
+        if fortune.draft is not None:
             if self._record(fortune, outcome.tokens):
                 fortune.hit()
             else:
@@ -138,13 +153,13 @@ class AutoSource:
                 outcome = outcome._replace(draft=fortune.draft)
         for source in self.sources:
             source.observe(tip, outcome)
-        asking = self.clock() - began
-        if fortune is not None:
-            asking, fortune.asking = asking + fortune.asking, 0.0
+        asking, fortune.asking = self.clock() - began + fortune.asking, 0.0
         self.worth.step(len(outcome.tokens), nodes, asking, self.studio)
 
     def end(self, tip: Tip) -> None:
-        self.fortunes.pop(tip, None)
+        if self.fortunes.pop(tip, None) is None:
+            self.unheard.append(tip)
+            return
         for source in self.sources:
             source.end(tip)
 
