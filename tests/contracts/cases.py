@@ -111,7 +111,7 @@ STRATEGIES: dict[str, list[Any]] = {
     "bidirectional": [
         Bidirectional(Exact(), n=2, tries=4),
         Bidirectional(Exact(), Exact(), n=2, repeats=2),
-        Bidirectional(Exact(), n=2, most=2.0, tries=4, threshold=1.0, step="b", tokens=2),
+        Bidirectional(Exact(), n=2, most=2.0, tries=4, threshold=1.0, floor=0.1, step="b", tokens=2),
     ],
     "entropic_particles": [
         EntropicParticles(Likelihood(), n=3, scale="log", tokens=2, lookahead=1),
