@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -69,7 +70,7 @@ class LocalBackend:
         self.notes: list[str] = []  # what a receipt should say
         self.moves_are_dear = False  # whether a tail had better go on elsewhere than be moved as a whole
         self._variants: dict[Variant, RowModel] = {}
-        self._ring: torch.Tensor | None = None
+        self._kept: deque[tuple[int, torch.Tensor]] = deque()  # rows of logits, by the number of the first
         self._queue: deque[tuple[PassJob, Inbox]] = deque()
 
     @property
@@ -213,34 +214,34 @@ class LocalBackend:
             draws = [d._replace(position=d.position + 1) for d in draws]
 
     def _beside_kept(self, job: PassJob, logits: torch.Tensor | None) -> torch.Tensor:
-        """Put reused rows of logits after the new ones, and keep the new ones: row `number` of a ring."""
+        """Put reused rows of logits after the new ones, and keep the new ones."""
         parts = [] if logits is None else [logits]
         if job.reuse:
-            ring = self._ring
-            assert ring is not None, "rows are reused that were never kept"
-            parts.append(ring[[number % len(ring) for number in job.reuse]])  # a copy, before new ones come
+            parts += [self._kept_row(number) for number in job.reuse]
         if job.keep and logits is not None and len(logits):
             self._keep(job.keep, logits)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _keep(self, number: int, logits: torch.Tensor) -> None:
-        """Rows of logits into the ring, from that number on."""
-        ring = self._ring
-        if ring is None or ring.dtype != logits.dtype:
-            ring = self._ring = logits.new_empty(self.about.kept_rows, self.about.vocab)
-        first = number % len(ring)
-        until = min(first + len(logits), len(ring))
-        _copy(ring, first, logits[: until - first])
-        if until - first < len(logits):
-            _copy(ring, 0, logits[until - first :])
+        """Rows of logits, numbered from there on, until so many others have come.
 
+        They are held, not copied, as every pass makes its own; but for a small part of what was made.
+        """
+        if logits.untyped_storage().nbytes() > 2 * logits.nbytes:
+            logits = logits.clone()
+        if self._kept and number < self._kept[-1][0]:
+            self._kept.clear()  # another engine counts from one again
+        self._kept.append((number, logits))
+        last = number + len(logits)
+        while self._kept[0][0] + len(self._kept[0][1]) <= last - self.about.kept_rows:
+            self._kept.popleft()
 
-def _copy(ring: torch.Tensor, first: int, rows: torch.Tensor) -> None:
-    """Rows into a ring; on a CPU by numpy, whose calls cost less."""
-    if ring.device.type == "cpu" and ring.dtype != torch.bfloat16:
-        ring.numpy()[first : first + len(rows)] = rows.numpy()
-    else:
-        ring[first : first + len(rows)] = rows
+    def _kept_row(self, number: int) -> torch.Tensor:
+        """[1, vocab]: the kept row of a number."""
+        at = bisect_right(self._kept, number, key=lambda kept: kept[0]) - 1
+        first, logits = self._kept[at] if at >= 0 else (number, ())
+        assert number - first < len(logits), "a row is reused that was not kept"
+        return logits[number - first].unsqueeze(0)
 
 
 def _apart(rows: int) -> Batch:
