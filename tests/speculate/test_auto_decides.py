@@ -307,6 +307,19 @@ def test_passes_that_were_held_up_move_the_curve_by_little() -> None:
     assert calm[1] == pytest.approx(1.1, rel=1e-3) and calm[1] < busy[1] < 1.12
 
 
+def test_large_passes_do_not_say_what_small_ones_take() -> None:
+    """Many passes of many rows with much around them: rows must not look free where there are few."""
+    curve = Curve({1: 1.0, 2: 1.5, 256: 100.0})
+    curve.single = Line(0.1, 0.0)
+    for _ in range(200):
+        for rows in (200, 201, 256):
+            curve.observe(rows, curve.base(rows) + 80.0)
+    assert curve[1] < 1.6 and curve[8] > 1.5 * curve[2]  # a line through those passes says 81 and 1.03
+    for _ in range(20):
+        curve.observe(2, 1.6)
+    assert curve[2] == pytest.approx(1.6, abs=0.05) and curve[200] > 140
+
+
 def test_what_always_takes_longer_is_learned() -> None:
     curve = Curve({1: 1.0, 2: 2.0})
     for _ in range(400):

@@ -14,20 +14,40 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 FORGET = 0.98  # the weight of the past after one more pass
+MEMORY = 16  # passes of a size that its mean is taken over
 CREDIBLE = (2.0, 0.125)  # of the line and of the forward: what a pass is believed to take over its forward
 
 
 class Line:
-    """a + b r, fitted to what passes took over their forward."""
+    """What passes took over their forward: a + b r, but near what was seen of such sizes where any were.
+
+    One line for all would let many large passes say what small ones take. Sizes are taken together by powers
+    of two; below all that were seen, a pass is taken for a part of the least one.
+    """
 
     def __init__(self, a: float, b: float) -> None:
-        self.a, self.b = a, b
+        self.a, self.b = self._first = a, b
         self._n = self._x = self._y = self._xx = self._xy = 0.0
+        self._seen: dict[int, Seen] = {}
 
     def __call__(self, rows: int) -> float:
-        return self.a + self.b * rows
+        found = self.a + self.b * rows
+        if not self._seen:
+            return found
+        size = rows.bit_length()
+        near = self._seen.get(size)
+        if near is not None:
+            return max(0.0, near.over + self.b * (rows - near.rows))
+        more = [self._seen[known] for known in sorted(self._seen) if known > size]
+        less = [self._seen[known].over for known in self._seen if known < size]
+        if more and less:
+            found = min(found, more[0].over)
+        elif more:
+            found = min(found, self._first[0] + more[0].over * rows / more[0].rows)
+        return max([found, *less])
 
     def observe(self, rows: int, over: float, base: float) -> None:
         """A pass took so long over its forward of `base` seconds."""
@@ -41,6 +61,21 @@ class Line:
         if spread > 0.5 * self._n:
             self.b = max(0.0, (self._xy - self._x * self._y / self._n) / spread)
         self.a = max(0.0, (self._y - self.b * self._x) / self._n)
+        size = rows.bit_length()
+        self._seen[size] = self._seen.get(size, Seen(0, 0.0, 0.0)).and_one(rows, over)
+
+
+class Seen(NamedTuple):
+    """Means over the passes of about one size, the last ones above all."""
+
+    passes: int
+    rows: float
+    over: float
+
+    def and_one(self, rows: int, over: float) -> Seen:
+        passes = min(self.passes + 1, MEMORY)
+        part = 1 / passes
+        return Seen(passes, self.rows + part * (rows - self.rows), self.over + part * (over - self.over))
 
 
 class Curve:
