@@ -123,3 +123,37 @@ def test_stop_texts_cut_exactly(stop: tuple[str, ...], keep: bool, text: str) ->
 
     assert engine.run(Request(Write(), "c")).text == text
     engine.main.tree.check()
+
+
+@dataclass(frozen=True)
+class Writing(NoRepeat):
+    """The same, but it writes on what it is given."""
+
+    def __call__(self, logits: torch.Tensor, states: Sequence[int]) -> torch.Tensor:
+        return logits.scatter_(1, torch.tensor(states)[:, None], -math.inf)
+
+
+@dataclass(frozen=True)
+class Again:
+    """The warped draw of a branch, then a plain one of its sibling, from the same row of logits."""
+
+    warp: Any
+
+    async def __call__(self, root: Branch, /) -> Answer:
+        one, other = root.fork(2)
+        await one.generate(Sampling(temperature=0.0, max_tokens=1, ignore_eos=True, warps=(self.warp,)))
+        await other.generate(Sampling(temperature=0.0, max_tokens=1, ignore_eos=True))
+        return Answer(f"{one.tokens[-1]} {other.tokens[-1]} {one.logps}", tokens=2)
+
+
+def test_a_warp_may_write_on_what_it_is_given() -> None:
+    """Rows are kept for later draws, and log-probabilities are those before warps."""
+    told = []
+    for warp in (NoRepeat(), Writing()):
+        answers = [
+            Engine(toy(hashed(3, scale=1.5, seed=seed), 3)).run(Request(Again(warp), "ab")).text
+            for seed in range(6)
+        ]
+        told.append(answers)
+    assert told[0] == told[1]
+    assert any(text[0] != text[2] for text in told[0]), "the warp matters"

@@ -125,8 +125,8 @@ BIASES = {
 
 @pytest.mark.parametrize("family, changes", [("llama", BIASES), ("qwen2", {}), ("qwen3", {})])
 def test_a_pass_is_torchs(save_tiny: Any, level: str, family: str, changes: dict[str, Any]) -> None:
-    """But where a number lay so close to the middle of two that a last bit decided: in one forest of three, say,
-    where an early row of it changes all that see it."""
+    """But where a number lay so close to the middle of two that a last bit decided: in one forest of three,
+    say, where an early row of it changes all that see it."""
     path = save_tiny(family, dtype="bfloat16", num_hidden_layers=1, **changes)
     models = [load_model(path, "int8", kernels=name) for name in (level, "torch")]
     medians = []

@@ -240,8 +240,9 @@ class LocalBackend:
         """[1, vocab]: the kept row of a number."""
         at = bisect_right(self._kept, number, key=lambda kept: kept[0]) - 1
         first, logits = self._kept[at] if at >= 0 else (number, ())
-        assert number - first < len(logits), "a row is reused that was not kept"
-        return logits[number - first].unsqueeze(0)
+        row = number - first
+        assert row < len(logits), "a row is reused that was not kept"
+        return logits[row : row + 1]
 
 
 def _apart(rows: int) -> Batch:

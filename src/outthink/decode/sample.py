@@ -106,6 +106,8 @@ def _choose_dense(
 
 def warp(logits: torch.Tensor, sampling: Sampling, states: Sequence[tuple[Any, ...]]) -> torch.Tensor:
     """All warps, temperature and truncations of a Sampling: the logits that a draw is made from."""
+    if sampling.warps:
+        logits = logits.clone()  # others' code may write on it, and rows of logits are kept
     for i, one in enumerate(warps_of(sampling) if states and states[0] else ()):
         logits = one(logits, [s[i] for s in states])
     if sampling.temperature not in (0, 1):
