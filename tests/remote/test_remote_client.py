@@ -80,7 +80,9 @@ def test_every_strategy_gives_the_same_kind_of_answer(serve: Made, part: Any) ->
         with pytest.raises(EndpointError, match="top_logprobs"):
             ot.run(part, QUESTION, engine)
         return
-    if isinstance(part, strategy.Bidirectional):  # a text in the making has no final answer yet
+    if (
+        isinstance(part, strategy.Bidirectional) and not part.floor
+    ):  # a text in the making has no final answer
         with pytest.raises(BadInput, match="weighs nothing on its way"):
             ot.run(part, QUESTION, engine, seed=1)
         return

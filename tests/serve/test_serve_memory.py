@@ -13,6 +13,7 @@ import pytest
 
 from outthink import spec
 from outthink.backends.toy import hashed, toy
+from outthink.core import about
 from outthink.core.types import Sampling
 from outthink.engine.engine import Engine
 from outthink.serve.engine_side import EngineSide
@@ -24,8 +25,9 @@ STRATEGIES = ("once", "vote(n=3)", "best_of_n(verifier=certainty(), n=2)", "vote
 
 
 @pytest.fixture
-def side() -> Iterator[tuple[EngineSide, socket.socket]]:
-    """An engine's side on a thread, and the socket to it."""
+def side(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[EngineSide, socket.socket]]:
+    """An engine's side on a thread, and the socket to it; few rows of logits are kept."""
+    monkeypatch.setattr(about, "MOST_KEPT_ROWS", 64)
     ours, theirs = socket.socketpair()
     made = EngineSide(Engine(toy(hashed(4, shortest=6, seed=2), 4)), theirs)
     thread = threading.Thread(target=made.serve)

@@ -184,7 +184,7 @@ class LocalBackend:
 
     def _run_on(self, job: PassJob) -> PassResult:
         """Several steps in one job."""
-        began = time.perf_counter()
+        began, asked = time.perf_counter(), job.steps
         run_on = getattr(self.draw, "run_on", None)  # all steps in one call, where a way to draw has that
         found = run_on(job, self.store) if run_on is not None else None
         logits, steps, drawing = found or self._step_by_step(job)
@@ -192,8 +192,8 @@ class LocalBackend:
         seconds = time.perf_counter() - began - drawing
         if self.watch is not None and self.watch.passed(len(job.batch), seconds / job.steps):
             self.notes.append("passes became many times slower with several threads: one is used from now on")
-        if job.keep:
-            self._keep(job.keep, logits)
+        if job.keep:  # of memory for more steps, only what was written
+            self._keep(job.keep, logits.clone() if 2 * len(steps) < asked else logits)
         return PassResult(steps[-1], [], seconds, steps[:-1])
 
     def _step_by_step(self, job: PassJob) -> tuple[torch.Tensor, list[list[Drawn]], float]:
@@ -223,12 +223,8 @@ class LocalBackend:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _keep(self, number: int, logits: torch.Tensor) -> None:
-        """Rows of logits, numbered from there on, until so many others have come.
-
-        They are held, not copied, as every pass makes its own; but for a small part of what was made.
-        """
-        if logits.untyped_storage().nbytes() > 2 * logits.nbytes:
-            logits = logits.clone()
+        """Rows of logits, numbered from there on, until so many others have come. They are held, not copied:
+        every pass makes its own."""
         if self._kept and number < self._kept[-1][0]:
             self._kept.clear()  # another engine counts from one again
         self._kept.append((number, logits))
@@ -239,9 +235,9 @@ class LocalBackend:
     def _kept_row(self, number: int) -> torch.Tensor:
         """[1, vocab]: the kept row of a number."""
         at = bisect_right(self._kept, number, key=lambda kept: kept[0]) - 1
-        first, logits = self._kept[at] if at >= 0 else (number, ())
+        first, logits = self._kept[at]
         row = number - first
-        assert row < len(logits), "a row is reused that was not kept"
+        assert 0 <= row < len(logits), "a row is reused that was not kept"
         return logits[row : row + 1]
 
 
