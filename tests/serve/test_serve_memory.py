@@ -13,7 +13,6 @@ import pytest
 
 from outthink import spec
 from outthink.backends.toy import hashed, toy
-from outthink.core import about
 from outthink.core.types import Sampling
 from outthink.engine.engine import Engine
 from outthink.serve.engine_side import EngineSide
@@ -25,9 +24,8 @@ STRATEGIES = ("once", "vote(n=3)", "best_of_n(verifier=certainty(), n=2)", "vote
 
 
 @pytest.fixture
-def side(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[EngineSide, socket.socket]]:
-    """An engine's side on a thread, and the socket to it; few rows of logits are kept."""
-    monkeypatch.setattr(about, "MOST_KEPT_ROWS", 64)
+def side() -> Iterator[tuple[EngineSide, socket.socket]]:
+    """An engine's side on a thread, and the socket to it."""
     ours, theirs = socket.socketpair()
     made = EngineSide(Engine(toy(hashed(4, shortest=6, seed=2), 4)), theirs)
     thread = threading.Thread(target=made.serve)
@@ -76,7 +74,8 @@ def test_nothing_is_kept_of_requests_that_are_over(side: tuple[EngineSide, socke
         while (made.tickets or made.engine.runs) and time.monotonic() < until:
             time.sleep(0.01)  # what was given up last may end last
         gc.collect()
-        seen.append(len(gc.get_objects()))
+        kept = made.engine.main.backend._kept  # rows of logits, up to a number: an entry and a tensor each
+        seen.append(len(gc.get_objects()) - 2 * len(kept))
     assert not made.tickets and not made.engine.runs
     early, late = min(seen[1:4]), min(seen[4:])  # what is on its way at the moment comes and goes
     assert late - early < BATCH / 2, f"objects after each batch of {BATCH}: {seen}"
