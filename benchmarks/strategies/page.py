@@ -112,8 +112,8 @@ same chance. A budget is a hard cap on written tokens (`Budget(written=...)`), t
   search hear the same of the same words. `likelihood` and `certainty` are the model's own.
 - **At 1 sample's tokens** the cap cuts about half of all single samples short; searches, which hold back a
   step's tokens to finish their best text, have no room at all. It is there because budgets begin there.
-- **Not run**: {left_out}, `model_switch`, which needs two models, and `lattice` and `diverse_beam` above 8x,
-  which are too slow there. Dashes are what the time for this run did not reach."""
+- **Not run**: {left_out}, and `model_switch`, which needs two models. Dashes are what the time for this run
+  did not reach."""
 
 
 def _claims(found: Sequence[Finding]) -> str:
