@@ -13,6 +13,7 @@ from benchmarks.ours import request
 from benchmarks.prompts import Prompts
 from benchmarks.report import Section, Target
 from outthink.engine.engine import Engine
+from outthink.engine.place import LEAST, LOOKAHEAD
 from outthink.engine.trace import PassInfo, Trace
 
 
@@ -100,7 +101,7 @@ def measure(branches: int = 64, length: int = 512, new: int = 100) -> Section:
     row("a cache for each branch would be", copies)
     ahead = f"at the worst moment {peak.worst:.2f} times as many were allocated as had cache in them"
     section.after.append(
-        f"While tails grow, slots are taken ahead in runs of up to 71: {ahead}.\n"
+        f"While tails grow, slots are taken ahead in runs of up to {LOOKAHEAD + LEAST - 1}: {ahead}.\n"
         "When cache is short, only what is needed is taken."
     )
     what = f"{{}} / (prompt + tails), {branches} branches on {length} tokens"

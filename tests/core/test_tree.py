@@ -116,6 +116,24 @@ def test_what_is_closed_to_be_kept_is_found_again_until_room_is_needed() -> None
     assert tree.filled == 2
 
 
+def test_of_a_path_that_is_kept_the_end_goes_first() -> None:
+    tree = Tree(8)
+    root = tree.open([1, 2], keep=False)
+    kept, gone = tree.fork(root), tree.fork(root)
+    for cursor, tokens in ((kept, [3, 4]), (gone, [5])):
+        tree.extend(cursor, tokens)
+        for node, _, high in tree.missing(cursor):
+            tree.reserve(node, high)
+            tree.mark(node, high)
+    tree.close(kept, keep=True)
+    tree.close(gone)
+    tree.close(root)
+    assert tree.filled == 4
+    tree.reserve(tree.open([6] * 5).node, 5)
+    assert tree.filled == 2, "what comes before it stays while there is room"
+    tree.check()
+
+
 def test_missing_is_the_tip_and_what_has_no_cache() -> None:
     tree = Tree(64)
     cursor = tree.open([1, 2, 3, 4])

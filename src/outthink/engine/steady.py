@@ -54,8 +54,7 @@ class Steady:
         self.pace = 0.0  # seconds of a step; 0: not known
         are_plain = not any(s.warps or s.task.contestant for s in self.rows)
         self.ends = ends.of(self.rows) if are_plain else None  # None: one step at a time
-        self.speculators = Counter([s.speculator for s in self.rows])  # and their branches
-        del self.speculators[None]
+        self.speculators = Counter([s.speculator for s in self.rows if s.speculator])  # and their branches
 
     @classmethod
     def after(cls, plan: Plan, batch: Batch, works: list[Work], tree: Tree, ends: Ends) -> Steady | None:
@@ -93,7 +92,7 @@ class Steady:
         written = min(min(s.allowed, s.cap) - s.count for s in self.rows)
         steps = min(MOST_STEPS, int(LONGEST / self.pace), self.left, written)
         for speculator in self.speculators:
-            if speculator is not None and not speculator.naps():
+            if not speculator.naps():
                 return 1
         return max(1, steps)
 
@@ -107,8 +106,7 @@ class Steady:
     def ran(self, steps: int, seconds: float) -> None:
         """A job has had so many steps."""
         for speculator, branches in self.speculators.items():
-            if speculator is not None:
-                speculator.slept((steps - 1) * branches)
+            speculator.slept((steps - 1) * branches)
         self.left -= steps - 1
         self.moved = steps
         self.pace = seconds / steps
