@@ -24,7 +24,7 @@ STRATEGIES: list[Any] = [
     ot.strategy.WeightedVote(ot.verify.Likelihood(), n=4, weight="exp"),
     ot.strategy.AdaptiveVote(n=8, wave=3),
 ]
-SAMPLING = ot.Sampling(temperature=0.8, max_tokens=60)
+SAMPLING = ot.Sampling(temperature=0.8, max_tokens=40)
 
 
 @pytest.fixture(scope="module")

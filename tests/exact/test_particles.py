@@ -32,6 +32,9 @@ LINES = World(  # lines of one, two or three letters, so that beginnings of as m
     table={"aa": {"a": 1.0}, "aaa": STEP, "\n": {"a": 0.7, ".": 0.3}, "\na": STEP, "\naa": {"\n": 1.0}},
 )
 
+FIRST = World(vocab=2, table={"aa": {"a": 0.7, ".": 0.3}, "aaa": {"a": 1.0}})  # one step is drawn, not two
+SECOND = World(vocab=2, table={"aa": {"a": 1.0}, "aaa": {"a": 0.7, ".": 0.3}})
+
 
 def twist(text: str) -> float:
     return 0.2 + 0.5 * reward("twist" + text)
@@ -54,7 +57,9 @@ CASES: list[tuple[Any, World]] = [
     (per_token(threshold=1.0, resampling="multinomial"), WORLD),
     (per_token(threshold=1.0, resampling="residual"), WORLD),
     (per_token(n=1, expand=2, threshold=1.0), WORLD),
-    (per_token(expand=2, resampling="optimal"), NARROW),
+    (per_token(n=1, expand=3, resampling="optimal"), NARROW),
+    (per_token(expand=2, resampling="optimal"), FIRST),
+    (per_token(expand=2, resampling="optimal"), SECOND),
     (per_token(moves=1, threshold=0.9), WORLD),
     (per_token(n=3, threshold=1.0), NARROW),
     (per_token(EntropicParticles, threshold=1.0, entropy=0.99), WORLD),
