@@ -20,6 +20,7 @@ import outthink as ot
 from benchmarks import llama_cpp_rival as llama
 from benchmarks import memory, overhead, positions, report, speed
 from benchmarks.machine import Watch, describe
+from benchmarks.padded import pad
 from benchmarks.prompts import Prompts
 from benchmarks.theirs import Transformers
 from outthink.backends.load import locate
@@ -94,11 +95,13 @@ def main() -> None:
         benches = load(given, Path(folder))
         first = [bench for bench in benches if bench.threads == given.threads[0]]
         engines = {bench.dtype: bench.engine for bench in first}
+        padded = Path(folder) / "padded"
+        pad(locate(given.model), padded)
         prompts, rounds = first[0].prompts, 1 if given.quick else given.rounds
         new = 16 if given.quick else 100
         parts: dict[str, Callable[[], report.Section]] = {
             "tokens per second": lambda: speed.measure(first, lines(given, True), True, watch),
-            "concurrent requests": lambda: speed.concurrency(first, rounds, new=new),
+            "concurrent requests": lambda: speed.concurrency(first, padded, rounds, new=new),
             "time outside the forward": lambda: overhead.measure(
                 engines, prompts, rounds, 2 * new if given.quick else new
             ),

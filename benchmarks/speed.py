@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+import outthink as ot
 from benchmarks import llama_cpp_rival as llama
 from benchmarks.contest import Ratio, Rival, Score, Work, contest
 from benchmarks.gguf_export import export
@@ -223,32 +224,46 @@ def _targets(dtype: str, line: Line, scores: dict[str, Score]) -> list[Target]:
     return found
 
 
-def concurrency(benches: list[Bench], rounds: int = 5, many: int = 8, new: int = 100) -> Section:
-    """Requests with different prompts at once, against one alone."""
+CONCURRENCY = """Each writes {new} tokens on one branch after its own prompt of 200 tokens; cold cache.
+*80M* is the same model padded to 80M parameters (`benchmarks/padded.py`): one stream of it waits for memory. One of
+`pocket`, whose weights stay in the cache, does not, and 8 have 8 times its arithmetic."""
+
+
+def concurrency(
+    benches: list[Bench], padded: Path, rounds: int = 5, many: int = 8, new: int = 100
+) -> Section:
+    """Requests with different prompts at once, against one alone, on the model and on a larger one."""
     section = Section(
         "Concurrent requests",
-        ["dtype", "threads", "1 request, tokens/s", f"{many} requests, tokens/s", "ratio"],
-        before=[f"Each writes {new} tokens on one branch after its own prompt of 200 tokens; cold cache."],
+        ["model", "dtype", "1 request, tokens/s", f"{many} requests, tokens/s", "ratio"],
+        before=[CONCURRENCY.format(new=new)],
     )
     for bench in benches:
-        torch.set_num_threads(bench.threads)
-        one, all_of_them = Score(), Score()
-        for turn in range(rounds + 1):
-            for score, count in ((one, 1), (all_of_them, many)):
-                works = [request(Work(bench.prompts.long(200), 1, new, seed=turn)) for _ in range(count)]
-                began = time.perf_counter()
-                ended = list(bench.engine.map(works, concurrency=many))
-                seconds = time.perf_counter() - began
-                written = sum(done.answer.receipt.actual.written for done in ended)
-                assert written == count * new, f"{written} tokens written by {count} requests"
-                if turn:
-                    score.tokens.append(written)
-                    score.seconds.append(seconds)
-        ratio = Ratio.of(all_of_them, one)
-        section.rows.append([
-            bench.dtype, str(bench.threads), f"{one.rate:.0f}", f"{all_of_them.rate:.0f}", str(ratio),
-        ])  # fmt: skip
-        if bench.threads == benches[0].threads:
-            what = f"{many} concurrent requests over one, {bench.dtype}"
+        larger = ot.load(str(padded), dtype=bench.dtype, threads=bench.threads)
+        for model, engine in ((bench.engine.main.backend.about.label, bench.engine), ("80M", larger)):
+            torch.set_num_threads(bench.threads)
+            one, all_of_them = _concurrent(engine, bench.prompts, rounds, many, new)
+            ratio = Ratio.of(all_of_them, one)
+            section.rows.append([
+                model, bench.dtype, f"{one.rate:.0f}", f"{all_of_them.rate:.0f}", str(ratio),
+            ])  # fmt: skip
+            what = f"{many} concurrent requests over one, {model}, {bench.dtype}"
             section.targets.append(Target(what, ratio.median, 3.0))
     return section
+
+
+def _concurrent(engine: Engine, prompts: Prompts, rounds: int, many: int, new: int) -> tuple[Score, Score]:
+    """One request alone and so many at once, in turn; the first round only warms."""
+    one, all_of_them = Score(), Score()
+    for turn in range(rounds + 1):
+        for score, count in ((one, 1), (all_of_them, many)):
+            works = [request(Work(prompts.long(200), 1, new, seed=turn)) for _ in range(count)]
+            began = time.perf_counter()
+            ended = list(engine.map(works, concurrency=many))
+            seconds = time.perf_counter() - began
+            written = sum(done.answer.receipt.actual.written for done in ended)
+            assert written == count * new, f"{written} tokens written by {count} requests"
+            if turn:
+                score.tokens.append(written)
+                score.seconds.append(seconds)
+    return one, all_of_them

@@ -15,6 +15,7 @@ import argparse
 import dataclasses
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.machine import describe
+from benchmarks.padded import pad
 from benchmarks.strategies import (
     checking,
     claims,
@@ -37,6 +39,7 @@ from benchmarks.strategies import (
     replaying,
 )
 from benchmarks.strategies.settings import FAMILIES, MULTIPLES, PROBLEMS, SEEDS, Unit, cells, measure_unit
+from outthink.backends.load import locate
 
 if TYPE_CHECKING:
     from outthink.bench.replay.estimate import Replay
@@ -182,13 +185,19 @@ def _plots(found: comparing.Results) -> None:
 
 
 def measure_overhead(given: argparse.Namespace) -> None:
-    """Every strategy alone on the machine: run it when nothing else does."""
-    backend = load(given).main.backend
+    """Every strategy alone on the machine, and on a larger model: run it when nothing else does."""
     costs = []
-    for name, config in overhead.configs().items():
-        if not given.only or name in given.only:
-            costs.append(overhead.cost(backend, name, config, given.families[0], given.problems))
-            say(f"{name}: engine {costs[-1].engine:.1%} of the forward, positions {costs[-1].positions:.3f}")
+    with tempfile.TemporaryDirectory() as folder:
+        params = pad(locate(given.model), Path(folder))
+        for model, name in ((given.model, given.model), (folder, f"{params / 1e6:.0f}M parameters")):
+            backend = load(argparse.Namespace(model=model)).main.backend
+            for strategy, config in overhead.configs().items():
+                if not given.only or strategy in given.only:
+                    costs.append(
+                        overhead.cost(backend, strategy, config, given.families[0], given.problems, name)
+                    )
+                    share = f"engine {costs[-1].engine:.1%} of the forward"
+                    say(f"{name}, {strategy}: {share}, positions {costs[-1].positions:.3f}")
     lines.write(given.out / "overhead.jsonl", (cost._asdict() for cost in costs))
 
 

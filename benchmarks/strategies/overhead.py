@@ -2,7 +2,7 @@
 
 Everything is counted around the model, by wrappers, and not by what the receipt says: rows and seconds of
 `model.forward`, seconds of the draw and of the verifier; distinct tokens in a trie of what branches wrote or
-were given.
+were given. The trie costs time itself, so each problem is solved twice: once counted, once timed.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Cost(NamedTuple):
 
     strategy: str
     config: str
+    model: str
     rows: int  # that the model evaluated
     distinct: int  # tokens of the prompt and of all branches, given ones too, each distinct one once
     wall: float
@@ -57,6 +58,7 @@ class Cost(NamedTuple):
     draw: float
     verifier: float
     branches: float  # mean rows of a pass
+    written: int  # tokens, those that branches share counted for each
 
     @property
     def positions(self) -> float:
@@ -67,6 +69,11 @@ class Cost(NamedTuple):
     def engine(self) -> float:
         """Engine and strategy as a share of the forward: all but the forward, the draw and the verifier."""
         return (self.wall - self.forward - self.draw - self.verifier) / self.forward
+
+    @property
+    def micros(self) -> float:
+        """Engine and strategy, microseconds a written token."""
+        return 1e6 * (self.wall - self.forward - self.draw - self.verifier) / self.written
 
     @property
     def outside(self) -> float:
@@ -83,26 +90,29 @@ def configs(step: int = 24) -> dict[str, str]:
     return found
 
 
-def cost(backend: Any, name: str, config: str, family: str, problems: int) -> Cost:
+def cost(backend: Any, name: str, config: str, family: str, problems: int, model: str = "pocket") -> Cost:
     """Run one strategy on the first test problems of a family, each on an engine with an empty cache."""
     strategy = parse(config, "strategy")
     clocks = _time(strategy)
-    rows, distinct, wall, forward, draw, passes = 0, 0, 0.0, 0.0, 0.0, 0
+    rows, distinct, wall, forward, draw, verifier, passes, written = 0, 0, 0.0, 0.0, 0.0, 0.0, 0, 0
     for index in range(problems):
-        paths = Paths()
-        engine = Engine(backend, slots=SLOTS, trace=paths)
         request = Request(
             strategy, tasks.load(family).problem("test", index), seed=index, sampling=sampling()
         )
-        with watching(backend) as seen, given_too(paths):
+        paths = Paths()
+        with watching(backend) as counted, given_too(paths):
+            Engine(backend, slots=SLOTS, trace=paths).run(request)
+        engine, before = Engine(backend, slots=SLOTS), _spent(clocks)
+        with watching(backend) as seen:
             began = time.perf_counter()
             engine.run(request)
             wall += time.perf_counter() - began
+        assert seen.forward.total() == counted.forward.total(), "the same again has other rows"
         rows, passes = rows + seen.forward.total(), passes + seen.forward.count()
-        distinct += len(paths.nodes)
+        distinct, written = distinct + len(paths.nodes), written + paths.written
         forward, draw = forward + sum(seen.forward.seconds), draw + sum(seen.draw.seconds)
-    verifier = sum(clock.seconds_spent for clock in clocks)
-    return Cost(name, config, rows, distinct, wall, forward, draw, verifier, rows / passes)
+        verifier += _spent(clocks) - before
+    return Cost(name, config, model, rows, distinct, wall, forward, draw, verifier, rows / passes, written)
 
 
 @contextmanager
@@ -131,25 +141,26 @@ def _time(strategy: Any) -> list[Timed]:
     return clocks
 
 
+def _spent(clocks: Sequence[Timed]) -> float:
+    return sum(clock.seconds_spent for clock in clocks)
+
+
 def table(costs: Sequence[Cost]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows for the report."""
-    header = [
-        "strategy",
-        "rows a pass",
-        "positions / distinct",
-        "engine / forward",
-        "with the draw",
-        "verifier / forward",
-    ]
+    """Header and rows for the report: a row each strategy, the models side by side."""
+    models = list(dict.fromkeys(cost.model for cost in costs))
+    header = ["strategy", "rows a pass", "positions / distinct", "engine, us a token"]
+    header += [f"{what} / forward, {model}" for model in models for what in ("engine", "with the draw")]
+    by_strategy: dict[str, list[Cost]] = {}
+    for cost in costs:
+        by_strategy.setdefault(cost.config, []).append(cost)
     rows = [
         [
-            f"`{cost.config}`",
-            f"{cost.branches:.1f}",
-            f"{cost.positions:.3f}",
-            f"{cost.engine:.1%}",
-            f"{cost.outside:.1%}",
-            f"{cost.verifier / cost.forward:.1%}",
+            f"`{config}`",
+            f"{of[0].branches:.1f}",
+            f"{of[0].positions:.3f}",
+            f"{of[0].micros:.0f}",
+            *(f"{share:.1%}" for cost in of for share in (cost.engine, cost.outside)),
         ]
-        for cost in costs
+        for config, of in by_strategy.items()
     ]
     return header, rows
