@@ -274,7 +274,8 @@ class Branch:
         after.
 
         When the cap is reached every task inside is ended and the block is left; only its own exhaustion is
-        swallowed.
+        swallowed. `keep` looks at what is left when the block begins, which depends on when if others spend
+        from the same scope: begin with it, or within a `limit` of your own.
         """
         return Limit(self.run, name, Budget(**caps), keep)
 

@@ -86,7 +86,8 @@ async def gather(*coroutines: Coroutine[Any, Any, Any], share: str | None = None
     """Run all, wait for all; results in order.
 
     If one raises, the others are cancelled, and when all have ended the error is raised here. `share="even"`
-    splits what is left of the written tokens evenly; a child that exhausts its share gives None.
+    splits what is left of the written tokens evenly; a child that exhausts its share gives None. While others
+    in the same scope are at work, what is left depends on when: share within a `limit` of your own.
     """
     if share not in (None, "even"):
         raise Misuse(f"gather(share={share!r}): give None or 'even'")
