@@ -21,8 +21,9 @@ import outthink as ot
 from outthink import spec
 from outthink.bench.tasks.procedures import Procedures
 from outthink.core import rng
+from outthink.core.draft import Draft
 from outthink.core.drafting import Outcome, Tip
-from outthink.core.types import Draft, Sampling
+from outthink.core.types import Sampling
 
 DRAFTERS = ["copy(n=8)", "copy", "trie", "consensus", "hierarchy", "recycling", "stand", "jacobi", "auto"]
 GREEDY = Sampling(temperature=0.0)

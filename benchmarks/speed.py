@@ -225,8 +225,8 @@ def _targets(dtype: str, line: Line, scores: dict[str, Score]) -> list[Target]:
 
 
 CONCURRENCY = """Each writes {new} tokens on one branch after its own prompt of 200 tokens; cold cache.
-*80M* is the same model padded to 80M parameters (`benchmarks/padded.py`): one stream of it waits for memory. One of
-`pocket`, whose weights stay in the cache, does not, and 8 have 8 times its arithmetic."""
+*80M* is the same model padded to 80M parameters (`benchmarks/padded.py`): one stream of it waits for memory.
+One of `pocket`, whose weights stay in the cache, does not, and 8 have 8 times its arithmetic."""
 
 
 def concurrency(

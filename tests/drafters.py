@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Outcome, Studio, Tip
 from outthink.core.rng import digest
-from outthink.core.types import Draft
 
 
 @dataclass(eq=False)

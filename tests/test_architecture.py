@@ -18,7 +18,9 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "outthink"
 # A file imports from its own package and from lower layers. The longest prefix of a module's name decides.
 LAYERS = {
     "core": 1,  # core.branch too: it builds on the rest of core, and everything above builds on it
-    **dict.fromkeys(("core.types", "core.protocols", "core.problem", "core.errors"), 0),
+    **dict.fromkeys(
+        ("core.types", "core.draft", "core.receipt", "core.protocols", "core.problem", "core.errors"), 0
+    ),
     **dict.fromkeys(("core.batch", "core.jobs", "core.slots"), 0),
     **dict.fromkeys(("text", "stats", "names", "spec"), 1),
     **dict.fromkeys(

@@ -18,8 +18,9 @@ from benchmarks.strategies.parts import ALONE, NONE, ORACLES, SEARCHES, At
 from benchmarks.strategies.settings import sampling
 from benchmarks.watching import watching
 from outthink.bench import tasks
-from outthink.core.branch import Branch, Rows
+from outthink.core.branch import Branch
 from outthink.core.types import Candidate, Score
+from outthink.core.work import Rows
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 from outthink.spec import parse

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from outthink import spec, speculate, strategy, verify
 from outthink.core.branch import Branch
+from outthink.core.draft import Draft
 from outthink.core.errors import BadInput, OutthinkError
 from outthink.core.problem import Problem
+from outthink.core.receipt import Cost, Receipt
 from outthink.core.tasks import gather, offload, race
-from outthink.core.types import Answer, Budget, Candidate, Cost, Draft, Receipt, Sampling, Score, Want
+from outthink.core.types import Answer, Budget, Candidate, Sampling, Score, Want
 from outthink.strategy.once import read_off
 
 if TYPE_CHECKING:

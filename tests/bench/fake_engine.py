@@ -11,7 +11,8 @@ from typing import NamedTuple
 from outthink.bench.plan import Plan
 from outthink.core.errors import PromptTooLong
 from outthink.core.problem import Problem, Secret
-from outthink.core.types import Answer, Cost, Receipt
+from outthink.core.receipt import Cost, Receipt
+from outthink.core.types import Answer
 from outthink.engine.request import Request
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 import outthink as ot
 from outthink.bench.summary import Row
 from outthink.cli.output import headlines, receipt_table, results_table, safe
-from outthink.core.types import Cost, Receipt
+from outthink.core.receipt import Cost, Receipt
 
 SHORT = ("--max-tokens", "12")
 

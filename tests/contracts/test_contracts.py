@@ -26,10 +26,11 @@ from outthink.backends.toy import ALPHABET, hashed, toy
 from outthink.bench import tasks
 from outthink.bench.tasks import load
 from outthink.core.branch import Branch
+from outthink.core.draft import Draft
 from outthink.core.problem import Problem, Secret
 from outthink.core.rng import digest
 from outthink.core.samples import Sampled
-from outthink.core.types import Answer, Candidate, Draft, Sampling, Score
+from outthink.core.types import Answer, Candidate, Sampling, Score
 from outthink.speculate._suffixes import build
 from outthink.strategy import BestOfN, Once, Short, Vote
 from outthink.testing.contracts import check_drafter, check_strategy, check_task, check_verifier

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from outthink.core.errors import BadInput, BudgetExceeded, UnknownName
-from outthink.core.tasks import fresh
+from outthink.core.trampoline import fresh
 
 
 @pytest.mark.parametrize(

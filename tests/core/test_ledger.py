@@ -7,7 +7,8 @@ import itertools
 import pytest
 
 from outthink.core.ledger import Distinct, Request, Scope, grants, open_scope
-from outthink.core.types import Budget, Cost
+from outthink.core.receipt import Cost
+from outthink.core.types import Budget
 
 
 def request(scope: Scope, order: tuple[int, ...], tokens: int) -> Request:

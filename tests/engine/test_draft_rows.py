@@ -7,7 +7,8 @@ from drafters import Asking
 from scripted import told
 
 from outthink.backends.toy import hashed, toy
-from outthink.core.types import Draft, Sampling
+from outthink.core.draft import Draft
+from outthink.core.types import Sampling
 from outthink.engine import place
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request

@@ -12,9 +12,10 @@ import pytest
 
 from outthink.backends.toy import hashed, toy
 from outthink.core.branch import Branch
+from outthink.core.draft import Draft
 from outthink.core.errors import BadInput, CacheFull, Misuse, PromptTooLong
 from outthink.core.tasks import gather, offload, race
-from outthink.core.types import Answer, Budget, Draft, Sampling, Want
+from outthink.core.types import Answer, Budget, Sampling, Want
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 

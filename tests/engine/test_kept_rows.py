@@ -9,7 +9,8 @@ import pytest
 from outthink.backends.toy import hashed, toy
 from outthink.core import about
 from outthink.core.branch import Branch
-from outthink.core.types import Answer, Budget, Receipt, Sampling
+from outthink.core.receipt import Receipt
+from outthink.core.types import Answer, Budget, Sampling
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 

@@ -16,10 +16,11 @@ from drafters import Asking
 
 from outthink.backends.toy import hashed, toy
 from outthink.core.branch import Branch
+from outthink.core.draft import Draft
 from outthink.core.drafting import Tip
 from outthink.core.rng import digest
 from outthink.core.tasks import gather
-from outthink.core.types import Answer, Budget, Draft, Sampling
+from outthink.core.types import Answer, Budget, Sampling
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from outthink.backends.toy import hashed, toy
 from outthink.core.branch import Branch
+from outthink.core.draft import Draft
 from outthink.core.tasks import gather
-from outthink.core.types import Answer, Draft, Sampling, Want
+from outthink.core.types import Answer, Sampling, Want
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Outcome, Studio, Tip
 from outthink.core.rng import Chance
-from outthink.core.types import Draft
 
 Logq = Callable[[tuple[int, ...]], list[float]]  # prefix -> log-probabilities to draft from
 

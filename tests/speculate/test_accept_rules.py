@@ -13,10 +13,11 @@ import pytest
 from drawing import Drawing
 
 from outthink.backends.toy import hashed, toy
+from outthink.core.draft import Draft
 from outthink.core.drafting import Accepted, AcceptRule, Drafter, Outcome, Target
 from outthink.core.errors import Misuse
 from outthink.core.rng import Chance
-from outthink.core.types import Draft, Sampling
+from outthink.core.types import Sampling
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 from outthink.speculate import Copy, Jacobi, Stand

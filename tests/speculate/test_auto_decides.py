@@ -13,8 +13,9 @@ from drafters import Asking, Listening
 from scripted import told
 
 from outthink.backends.toy import hashed, toy
+from outthink.core.draft import Draft
 from outthink.core.drafting import Outcome, Tip
-from outthink.core.types import Draft, Sampling
+from outthink.core.types import Sampling
 from outthink.engine import steady
 from outthink.engine.choice import choose
 from outthink.engine.curve import Curve, Line

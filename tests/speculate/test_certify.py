@@ -12,10 +12,11 @@ import outthink as ot
 from outthink.bench.certify import SAMPLINGS, certify
 from outthink.bench.tasks.steps import Steps
 from outthink.cli import run
+from outthink.core.draft import Draft
 from outthink.core.drafting import Accepted, Target
 from outthink.core.jobs import Draw
 from outthink.core.rng import Chance
-from outthink.core.types import Draft, Sampling
+from outthink.core.types import Sampling
 from outthink.decode.margin import margin
 from outthink.decode.sample import draw, warps_of
 from outthink.engine.engine import Engine

@@ -28,9 +28,10 @@ from outthink.bench.diagnosis import (
 from outthink.bench.diagnosis import trees_of as trees
 from outthink.bench.diagnosis_plot import draw
 from outthink.cli import run as command
+from outthink.core.draft import Draft
 from outthink.core.drafting import Tip
 from outthink.core.jobs import Draw
-from outthink.core.types import Draft, Sampling
+from outthink.core.types import Sampling
 from outthink.engine.curve import Curve, Line
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request

@@ -11,8 +11,9 @@ import pytest
 
 from outthink.backends.toy import ALPHABET, hashed, scripted, toy
 from outthink.core import rng
+from outthink.core.draft import Draft
 from outthink.core.drafting import Outcome, Tip
-from outthink.core.types import Draft, Sampling
+from outthink.core.types import Sampling
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 from outthink.speculate import Consensus, Copy, Hierarchy, Jacobi, Recycling, Stand, Trie

@@ -9,7 +9,8 @@ from scripted import told
 
 import outthink as ot
 from outthink.backends.load import embedded
-from outthink.core.types import Receipt, Sampling
+from outthink.core.receipt import Receipt
+from outthink.core.types import Sampling
 from outthink.models.int8_panels import Int8Panels
 from outthink.models.native import _native
 from outthink.strategy.once import Once

@@ -75,7 +75,7 @@ def test_every_strategy_and_budget(strategy: Any, budget: Budget) -> None:
 def likely(tip: Any, depth: int, nodes: int) -> Any:
     """What the scripted model may well write, as a fan and as a chain."""
     from outthink.backends.toy import ALPHABET
-    from outthink.core.types import Draft
+    from outthink.core.draft import Draft
 
     words = ["\nA:1.", "\nA:2.", "\nA:22.", "\nA:36.", "."]
     written = "".join(ALPHABET[t] for t in tip.tokens)[1:]

@@ -9,7 +9,8 @@ from scripted import told
 
 from outthink.backends.toy import hashed, toy
 from outthink.core.drafting import Tip
-from outthink.core.types import Answer, Drafting, Sampling
+from outthink.core.receipt import Drafting
+from outthink.core.types import Answer, Sampling
 from outthink.engine import memory
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request

@@ -16,7 +16,8 @@ from outthink.core.branch import Branch
 from outthink.core.errors import BadInput
 from outthink.core.judging import judge
 from outthink.core.problem import Problem, Secret
-from outthink.core.types import Answer, Candidate, Receipt, Score
+from outthink.core.receipt import Receipt
+from outthink.core.types import Answer, Candidate, Score
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 from outthink.testing.scripted import scripted

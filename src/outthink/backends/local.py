@@ -16,7 +16,8 @@ from outthink.core.about import About
 from outthink.core.batch import Batch, Move, Segment
 from outthink.core.errors import BadInput, CannotDo
 from outthink.core.jobs import Draw, Drawn, Inbox, Job, PassJob, PassResult, Variant
-from outthink.core.types import Can, Cost
+from outthink.core.receipt import Cost
+from outthink.core.types import Can
 from outthink.decode.sample import draw
 from outthink.decode.statistics import read, read_states
 

@@ -24,7 +24,8 @@ from outthink.backends.remote.wire import Features
 from outthink.core.about import About, Prices
 from outthink.core.errors import CannotDo
 from outthink.core.jobs import GenerateJob, Inbox, Job, PassJob, ScoreJob
-from outthink.core.types import Can, Cost, Sampling
+from outthink.core.receipt import Cost
+from outthink.core.types import Can, Sampling
 
 ATTEMPTS = 6
 CONTEXT = 32768  # where an endpoint does not say

@@ -30,7 +30,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from outthink.core.types import Answer, Draft
+from outthink.core.draft import Draft
+from outthink.core.types import Answer
 from outthink.engine.curve import Curve
 from outthink.engine.steps import Likely, Step
 from outthink.engine.trace import PassInfo, Trace

@@ -11,8 +11,9 @@ from outthink.bench.interrupts import Interrupts
 from outthink.bench.journal import Journal, Record, check_marks
 from outthink.bench.runner import finish_of
 from outthink.core.errors import CacheFull, CannotDo, Misuse, OutthinkError, PromptTooLong
+from outthink.core.receipt import Cost
 from outthink.core.rng import digest
-from outthink.core.types import Answer, Budget, Cost, Sampling
+from outthink.core.types import Answer, Budget, Sampling
 from outthink.verify.exact import is_right
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from outthink.bench.plan import Pair, seed_of
 from outthink.bench.results import Record, Results
 from outthink.core.errors import CacheFull, PromptTooLong
 from outthink.core.problem import Problem, Task
-from outthink.core.types import Answer, Cost
+from outthink.core.receipt import Cost
+from outthink.core.types import Answer
 
 if TYPE_CHECKING:
     from outthink.engine.engine import Engine

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from outthink.bench.files import to_json
 from outthink.bench.runner import finish_of
 from outthink.bench.summary import Difference, Row, amount, percent, span
-from outthink.core.types import Answer, Receipt
+from outthink.core.receipt import Receipt
+from outthink.core.types import Answer
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod, RenderableType

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
+from outthink.core.draft import Draft
 from outthink.core.jobs import Variant
 from outthink.core.rng import Chance
-from outthink.core.types import Draft, Sampling
+from outthink.core.types import Sampling
 
 if TYPE_CHECKING:
     from outthink.core.branch import Branch

@@ -7,11 +7,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from outthink.core.branch import Limit
 from outthink.core.errors import Misuse, OutthinkError, VerifierFailed
 from outthink.core.protocols import Verifier
+from outthink.core.receipt import Cost
 from outthink.core.tasks import current
-from outthink.core.types import Budget, Candidate, Cost, Score
+from outthink.core.types import Budget, Candidate, Score
+from outthink.core.work import Limit
 
 NO_WORD = Score(-math.inf)
 

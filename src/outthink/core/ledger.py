@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from outthink.core.types import Budget, Cost
+from outthink.core.receipt import Cost
+from outthink.core.types import Budget
 
 RESERVED = ("written", "positions", "flops")
 METERED = ("passes", "dollars", "seconds")

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from outthink.core.about import About
-from outthink.core.types import Answer, Can, Candidate, Cost, Score
+from outthink.core.receipt import Cost
+from outthink.core.types import Answer, Can, Candidate, Score
 
 if TYPE_CHECKING:
     from outthink.core.branch import Branch

@@ -1,15 +1,16 @@
-"""Frozen data that crosses the seams: what is asked of a model, what it costs, what comes back."""
+"""Frozen data that crosses the seams: what is asked of a model, and what comes back."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from enum import Flag, auto
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from outthink.core.branch import Branch
+    from outthink.core.receipt import Receipt
     from outthink.core.samples import Sampled
 
 
@@ -25,43 +26,6 @@ class Can(Flag):
     REWIND = auto()  # go back and write something else
     HIDDEN = auto()  # the hidden state behind a token
     LOCAL = GENERATE | LOGPROBS | STATS | SCORE | PEEK | TREE | REWIND | HIDDEN
-
-
-@dataclass(slots=True)
-class Cost:
-    """What was spent. Mutable only inside the ledger; a receipt holds copies."""
-
-    written: int = 0  # every token sampled, kept or not
-    read: int = 0  # tokens given, not sampled: prompts, forced text
-    positions: int = 0  # rows that a model evaluated
-    passes: int = 0  # forward passes in which this run had a row
-    flops: float = 0.0  # analytic, from the configuration
-    bytes: float = 0.0  # weights and cache moved, a pass's weights split by rows
-    seconds: float = 0.0
-    dollars: float = 0.0
-    discarded: int = 0  # of `written`: tokens of branches that were killed or cut
-    verified: int = 0  # candidates given to a verifier
-    cache_bytes: float = 0.0  # the most cache held at one time
-
-    def add(self, other: Cost) -> None:
-        """Add `other` to this; the cache figure is a peak, so it takes the maximum."""
-        self.written += other.written  # written out: this runs for every pass
-        self.read += other.read
-        self.positions += other.positions
-        self.passes += other.passes
-        self.flops += other.flops
-        self.bytes += other.bytes
-        self.seconds += other.seconds
-        self.dollars += other.dollars
-        self.discarded += other.discarded
-        self.verified += other.verified
-        self.cache_bytes = max(self.cache_bytes, other.cache_bytes)
-
-    def copy(self) -> Cost:
-        return replace(self)
-
-    def as_dict(self) -> dict[str, float]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,60 +95,6 @@ class Dist:
     stats: Mapping[str, float] = field(default_factory=dict)
     row: tuple[float, ...] | None = None
     hidden: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A token tree below a tip: parents first, -1 is the tip.
-
-    `parents[i] < i`. A chain is parents = (-1, 0, 1, ...). `conf[i]` is how likely the drafter holds node i
-    to be accepted once its parent is; `dists[i]` the log-probabilities that node i was drawn from, for rules
-    that weigh them. Both are empty where they are not known. Raises ValueError for anything else.
-    """
-
-    tokens: tuple[int, ...]
-    parents: tuple[int, ...]
-    conf: tuple[float, ...] = ()
-    dists: tuple[Any, ...] = ()
-    by: str = ""  # the drafter
-
-    def __post_init__(self) -> None:
-        n = len(self.tokens)
-        if len(self.parents) != n:
-            raise ValueError(f"a draft of {n} tokens has {len(self.parents)} parents")
-        if len(self.conf) not in (0, n) or len(self.dists) not in (0, n):
-            raise ValueError(f"a draft of {n} tokens has {len(self.conf)} conf and {len(self.dists)} dists")
-        for i, parent in enumerate(() if self.is_chain else self.parents):
-            if not -1 <= parent < i:
-                raise ValueError(f"draft node {i} has parent {parent}; parents come first, -1 is the tip")
-
-    @classmethod
-    def chain(cls, tokens: Sequence[int], conf: Sequence[float] = (), by: str = "") -> Draft:
-        return cls(tuple(tokens), tuple(range(-1, len(tokens) - 1)), tuple(conf), by=by)
-
-    @property
-    def is_chain(self) -> bool:
-        """Whether every node is the parent of the next."""
-        return self.parents == tuple(range(-1, len(self.parents) - 1))
-
-    def keep(self, nodes: Sequence[int]) -> Draft:
-        """The same with only these nodes, ascending, each with its parent among them."""
-        place = {node: i for i, node in enumerate(nodes)} | {-1: -1}
-        return Draft(
-            tuple(self.tokens[i] for i in nodes),
-            tuple(place[self.parents[i]] for i in nodes),
-            tuple(self.conf[i] for i in nodes) if self.conf else (),
-            tuple(self.dists[i] for i in nodes) if self.dists else (),
-            self.by,
-        )
-
-
-def path_probabilities(draft: Draft) -> list[float]:
-    """How likely each node is to be accepted: the product of `conf` down its path."""
-    out: list[float] = []
-    for conf, parent in zip(draft.conf, draft.parents, strict=True):
-        out.append(conf * (out[parent] if parent >= 0 else 1.0))
-    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,85 +181,6 @@ class Score:
     value: float
     steps: tuple[float, ...] = ()
     passed: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Degradation:
-    """Something that was less than asked for, said once on the receipt."""
-
-    what: str
-    why: str
-
-
-@dataclass(slots=True)
-class Drafting:
-    """What one drafter did in a run: the actual book of speculation."""
-
-    steps: int = 0  # checked drafts
-    drafted: int = 0  # tokens that it proposed
-    checked: int = 0  # of these, the rows that the model evaluated
-    accepted: int = 0  # of these, the tokens that were written
-    seconds: float = 0.0  # making drafts
-    bytes: float = 0.0  # moved for making them, where a model drafts
-    state_bytes: float = 0.0  # the most that it remembered
-    is_warm: bool = False  # whether it knew something before the run
-
-    def as_dict(self) -> dict[str, float]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What an answer cost. `logical`: no speculation, cold cache, each distinct token once; `actual`: what
-    was computed.
-
-    `config` and `seed` together reproduce the answer.
-    """
-
-    logical: Cost
-    actual: Cost
-    by_scope: Mapping[str, Cost] = field(default_factory=dict)  # the logical book by named block
-    finish: str = "done"  # done, or what ended it: "budget: written=500 in run/think"
-    wall: float = 0.0  # seconds from start to answer, whatever else ran
-    config: str = ""
-    model: str = ""
-    machine: str = ""  # what the last bits may depend on: type, device, threads
-    deterministic: bool = False  # the same bits in any batch, as asked for and checked at load
-    seed: int = 0
-    sampling: Sampling = field(default_factory=Sampling)
-    best_effort: bool = False  # a remote's chance cannot be promised
-    estimated: tuple[str, ...] = ()  # which of the numbers were not measured, and how they were counted
-    degradations: tuple[Degradation, ...] = ()
-    speculation: Mapping[str, Drafting] = field(default_factory=dict)  # by drafter
-    drawn_per_row: float = 1.0  # tokens written per place in a pass: above 1 with speculation
-
-    def __str__(self) -> str:
-        """One line; `as_dict` has all of it."""
-        asked, spent = self.logical, self.actual
-        return (
-            f"{self.config}, seed {self.seed}, on {self.model}: {asked.written} tokens written, "
-            f"{asked.positions} positions, {spent.passes} passes, {self.wall:.2f} s; {self.finish}"
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return {
-            "logical": self.logical.as_dict(),
-            "actual": self.actual.as_dict(),
-            "by_scope": {name: cost.as_dict() for name, cost in self.by_scope.items()},
-            "finish": self.finish,
-            "wall": self.wall,
-            "config": self.config,
-            "model": self.model,
-            "machine": self.machine,
-            "deterministic": self.deterministic,
-            "seed": self.seed,
-            "best_effort": self.best_effort,
-            "estimated": list(self.estimated),
-            "degradations": [f"{d.what}: {d.why}" for d in self.degradations],
-            "speculation": {name: drafting.as_dict() for name, drafting in self.speculation.items()},
-            "drawn_per_row": self.drawn_per_row,
-        }
 
 
 @dataclass(frozen=True, slots=True)

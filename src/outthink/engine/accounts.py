@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from outthink.core.ledger import Scope
-from outthink.core.types import Cost
+from outthink.core.receipt import Cost
 
 if TYPE_CHECKING:
     from outthink.core.branch import Branch

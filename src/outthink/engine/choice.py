@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from outthink.core.types import Draft, path_probabilities
+from outthink.core.draft import Draft, path_probabilities
 
 NOTHING = Draft((), ())
 

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from outthink.core.branch import Branch, ReadWork, WriteWork
+from outthink.core.branch import Branch
 from outthink.core.errors import BadInput, BudgetExceeded, Cancelled
 from outthink.core.ledger import Request as Reservation
+from outthink.core.receipt import Receipt
 from outthink.core.tasks import Evaluate, Offload, Task
-from outthink.core.types import Answer, Receipt
+from outthink.core.types import Answer
+from outthink.core.work import ReadWork, WriteWork
 from outthink.engine.accounts import reading_demand, settle_reading, settle_stretch, writing_demand
 from outthink.engine.flight import Reading, Work
 from outthink.engine.place import Place, is_near

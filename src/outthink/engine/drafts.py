@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Sketching
-from outthink.core.types import Draft
 from outthink.engine.choice import choose
 from outthink.engine.growth import Growth
 from outthink.engine.sketch import sketch

@@ -22,9 +22,10 @@ from outthink.core.errors import BadInput, Cancelled, Deadlock, OutthinkError, P
 from outthink.core.jobs import GenerateJob, ScoreJob
 from outthink.core.needs import check_needs
 from outthink.core.protocols import Backend
+from outthink.core.receipt import Cost
 from outthink.core.rng import Chance
-from outthink.core.tasks import Trampoline
-from outthink.core.types import Answer, Cost
+from outthink.core.trampoline import Trampoline
+from outthink.core.types import Answer
 from outthink.engine.accounts import charge_pass
 from outthink.engine.desk import Desk
 from outthink.engine.flight import Flight, Work

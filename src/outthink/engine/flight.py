@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from outthink.core.batch import Move
-from outthink.core.branch import Ask, Branch, ReadWork
+from outthink.core.branch import Branch
 from outthink.core.jobs import PassJob
+from outthink.core.receipt import Cost
 from outthink.core.tasks import Task
 from outthink.core.tree import Node
-from outthink.core.types import Cost, Dist
+from outthink.core.types import Dist
+from outthink.core.work import Ask, ReadWork
 from outthink.engine.steady import Steady
 from outthink.engine.stretch import Stretch
 

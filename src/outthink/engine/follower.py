@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from outthink.core.branch import WriteWork
 from outthink.core.drafting import Tip
 from outthink.core.tasks import evaluate
 from outthink.core.types import Sampling
+from outthink.core.work import WriteWork
 
 if TYPE_CHECKING:
     from outthink.engine.place import Place

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from outthink.core.draft import Draft
 from outthink.core.tree import Cursor, Tree
-from outthink.core.types import Draft
 
 if TYPE_CHECKING:
     from outthink.engine.stretch import Stretch

@@ -8,7 +8,8 @@ from typing import Any
 from outthink.core.errors import BudgetExceeded
 from outthink.core.ledger import Request as Reservation
 from outthink.core.ledger import Scope, grants
-from outthink.core.tasks import Task, Trampoline
+from outthink.core.tasks import Task
+from outthink.core.trampoline import Trampoline
 from outthink.engine.flight import Work
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from outthink.core.jobs import Inbox
-from outthink.core.tasks import Offload, Task, Trampoline
+from outthink.core.tasks import Offload, Task
+from outthink.core.trampoline import Trampoline
 
 WORKERS = 2
 

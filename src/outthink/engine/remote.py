@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from outthink.core import rng
-from outthink.core.branch import Ask
 from outthink.core.errors import BadInput, CannotDo, OutthinkError
 from outthink.core.jobs import Bill, Drawn, Ended, GenerateJob, Inbox, Piece, Restart, Scored, ScoreJob
 from outthink.core.protocols import Backend
+from outthink.core.receipt import Cost
 from outthink.core.tree import Tree
-from outthink.core.types import Can, Cost, Dist, Sampling
+from outthink.core.types import Can, Dist, Sampling
+from outthink.core.work import Ask
 from outthink.engine.flight import Reading, Work
 from outthink.engine.stretch import StopText, Stretch
 

@@ -8,15 +8,17 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outthink.core import rng
-from outthink.core.branch import Branch, Offer
+from outthink.core.branch import Branch
 from outthink.core.drafting import AcceptRule, Drafter
 from outthink.core.errors import BadInput, Misuse
 from outthink.core.ledger import Distinct, Scope
 from outthink.core.needs import needs_of
 from outthink.core.problem import Problem
 from outthink.core.protocols import Strategy
+from outthink.core.receipt import Cost, Degradation, Receipt
 from outthink.core.tree import Cursor
-from outthink.core.types import Answer, Budget, Cost, Degradation, Receipt, Sampling
+from outthink.core.types import Answer, Budget, Sampling
+from outthink.core.work import Offer
 from outthink.engine.speculator import Speculator
 from outthink.text import final_answer
 

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from outthink.core.batch import Batch, Segment
+from outthink.core.draft import Draft
 from outthink.core.errors import OutthinkError
 from outthink.core.jobs import Draw, Drawn, Inbox, PassJob, PassResult, Variant
+from outthink.core.receipt import Cost
 from outthink.core.tree import Cursor
-from outthink.core.types import Cost, Draft
 from outthink.engine.stretch import Stretch
 
 if TYPE_CHECKING:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import AcceptRule, Drafter, Outcome, Sketching, Source
 from outthink.core.errors import BadInput
 from outthink.core.jobs import Drawn
+from outthink.core.receipt import Drafting
 from outthink.core.rng import Chance
-from outthink.core.types import Draft, Drafting
 from outthink.engine.steps import Likely, Step, likely
 from outthink.engine.studio import EngineStudio
 from outthink.speculate.rules.match import Match

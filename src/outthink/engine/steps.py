@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from outthink.core.draft import Draft
 from outthink.core.jobs import Drawn
-from outthink.core.types import Draft
 
 Likely = Mapping[int, Mapping[int, float]]  # checked node (-1: the tip) -> token -> its log-probability there
 

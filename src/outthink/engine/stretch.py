@@ -14,8 +14,8 @@ from outthink.decode.sample import warps_of
 
 if TYPE_CHECKING:
     from outthink.core.branch import Branch
+    from outthink.core.draft import Draft
     from outthink.core.tasks import Task
-    from outthink.core.types import Draft
     from outthink.engine.growth import Growth
     from outthink.engine.request import Run
     from outthink.engine.speculator import Speculator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from outthink.core.drafting import Drafter, Shadow, Tip
 from outthink.core.errors import BadInput
 from outthink.core.ledger import Scope
+from outthink.core.receipt import Cost
 from outthink.core.rng import Chance
-from outthink.core.types import Cost
 from outthink.engine.follower import Follower
 from outthink.engine.remote import RemotePlace
 from outthink.engine.translate import Translator

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Outcome
-from outthink.core.types import Draft
 
 BINS = 8  # of a guess's own word on how likely it is
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Outcome, Studio, Tip
-from outthink.core.types import Draft
 from outthink.speculate._known import Known
 from outthink.speculate._noise import Noise, noise_of
 from outthink.speculate._places import Ballot, Places, Text, Votes

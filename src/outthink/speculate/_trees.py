@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
+from outthink.core.draft import Draft
 from outthink.core.rng import Chance
-from outthink.core.types import Draft
 from outthink.speculate._rates import Guess
 
 LEAST = 0.03  # nodes that are less likely to be accepted are not drafted, but for one

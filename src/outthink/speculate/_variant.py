@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Outcome, Sketching, Tip
-from outthink.core.types import Draft
 
 
 def check_length(n: int, least: float) -> None:

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Drafter, Outcome, Source, Studio, Tip
-from outthink.core.types import Draft
 from outthink.spec import show
 from outthink.speculate._worth import Worth
 from outthink.speculate.consensus import Consensus

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Needed, Outcome, Shadow, Studio, Tip
-from outthink.core.types import Draft
 from outthink.spec import show
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Drafter, Outcome, Source, Studio, Tip
-from outthink.core.types import Draft
 from outthink.spec import show
 from outthink.speculate._rates import written_draft
 from outthink.speculate.consensus import Consensus

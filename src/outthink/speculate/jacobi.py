@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Outcome, Studio, Tip
-from outthink.core.types import Draft
 from outthink.spec import show
 from outthink.speculate._rates import Guess, Rates
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Outcome, Sketching, Studio, Tip
 from outthink.core.errors import BadInput
 from outthink.core.jobs import Variant
 from outthink.core.rng import Chance
-from outthink.core.types import Draft
 from outthink.spec import show
 from outthink.speculate._variant import check_length
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Outcome, Studio, Tip
-from outthink.core.types import Draft
 from outthink.spec import show
 from outthink.speculate._noise import Noise, informed, noise_of
 from outthink.speculate._rates import BINS, Rates, bin_of, bins

@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from outthink.core.branch import Branch, Limit
+from outthink.core.branch import Branch
 from outthink.core.errors import BadInput
 from outthink.core.judging import judge
 from outthink.core.protocols import Verifier
 from outthink.core.tasks import gather
 from outthink.core.types import Answer, Budget
+from outthink.core.work import Limit
 from outthink.stats import normalise
 from outthink.strategy._steps import LOWEST, UNFINISHED, Node, Steps, ranked
 from outthink.strategy.vote import elect

@@ -11,9 +11,10 @@ from dataclasses import fields, replace
 from typing import Any
 
 from outthink.core.branch import Branch
+from outthink.core.draft import Draft
 from outthink.core.errors import Interrupted
 from outthink.core.problem import Problem, Task
-from outthink.core.types import Answer, Budget, Candidate, Draft, Sampling, Score
+from outthink.core.types import Answer, Budget, Candidate, Sampling, Score
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 

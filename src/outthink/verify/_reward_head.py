@@ -10,9 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from outthink.core.branch import Branch, Place
+from outthink.core.branch import Branch
 from outthink.core.errors import BadInput
 from outthink.core.fingerprint import fingerprint
+from outthink.core.work import Place
 from outthink.text import split_steps
 
 KIND = "process_reward_head"

@@ -11,8 +11,9 @@ from weakref import WeakKeyDictionary
 
 from outthink.core.branch import Branch
 from outthink.core.errors import BadInput
+from outthink.core.receipt import Cost
 from outthink.core.tasks import current, gather
-from outthink.core.types import Can, Candidate, Cost, Score, Want
+from outthink.core.types import Can, Candidate, Score, Want
 from outthink.spec import show
 from outthink.verify._reward_head import Head, Stop, head_of, likelihoods, stops
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from outthink.core.errors import BadInput
+from outthink.core.receipt import Cost
 from outthink.core.tasks import current, offload
-from outthink.core.types import Candidate, Cost, Score
+from outthink.core.types import Candidate, Score
 from outthink.spec import show
 from outthink.text import split_steps
 

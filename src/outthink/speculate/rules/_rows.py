@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Accepted, Target
 from outthink.core.rng import Chance
-from outthink.core.types import Draft
 
 Row = np.ndarray[Any, np.dtype[np.float64]]
 DENSE = 64  # up to so many tokens one draw weighs all; above it first a block is drawn, then a token in it

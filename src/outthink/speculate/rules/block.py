@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Accepted, Target
 from outthink.core.rng import Chance
-from outthink.core.types import Draft
 from outthink.spec import show
 from outthink.speculate.rules._rows import Row, draft_row, first_path, pick, residual, target_row
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from outthink.core.draft import Draft
 from outthink.core.drafting import Accepted, Target
 from outthink.core.rng import Chance
-from outthink.core.types import Draft
 from outthink.spec import show
 from outthink.speculate.rules._rows import children, walk
 
