@@ -12,7 +12,7 @@ from outthink.backends.native_draw import NativeDraw, is_plain
 from outthink.core.jobs import Draw
 from outthink.core.types import Sampling
 from outthink.decode.sample import draw
-from outthink.models.native import _native
+from outthink.models.levels import _native
 
 pytestmark = pytest.mark.skipif(_native is None, reason="the native extension is not built")
 LEVELS = ("avx512", "avx2", "generic")

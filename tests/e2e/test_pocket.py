@@ -14,7 +14,7 @@ from outthink.bench.tasks import load as load_task
 from outthink.core.types import Want
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
-from outthink.models.native import _native
+from outthink.models.levels import _native
 
 STRATEGIES: list[Any] = [
     ot.strategy.Greedy(),

@@ -13,7 +13,7 @@ from outthink.bench.tasks import load as load_task
 from outthink.cli import run as command
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
-from outthink.models.native import _native
+from outthink.models.levels import _native
 
 SHORT = ot.Sampling(temperature=0.8, max_tokens=24)
 WARM = ot.Sampling(

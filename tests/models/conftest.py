@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from outthink.models.errors import ModelError
-from outthink.models.native import choose_kernels
+from outthink.models.levels import choose_kernels
 
 SMALL = {
     "vocab_size": 97,

@@ -21,9 +21,11 @@ from outthink.core.jobs import Draw, Drawn
 from outthink.core.types import Sampling
 from outthink.kv.store import Store
 from outthink.models import Model, ModelError, load
+from outthink.models.levels import _native
 from outthink.models.loader import load_model
-from outthink.models.native import NativeModel, Panels, _native, draw_plain
+from outthink.models.native import NativeModel, draw_plain
 from outthink.models.pages import BLOCK, Arena
+from outthink.models.panels import Panels
 
 pytestmark = pytest.mark.skipif(_native is None, reason="the native extension is not built")
 Logits = dict[tuple[int, int], torch.Tensor]
@@ -324,7 +326,7 @@ def test_kernels_that_cannot_run_are_an_error(save_tiny: Any, dtype: str, kernel
 def test_without_the_extension_native_is_an_error_and_auto_is_torch(
     save_tiny: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("outthink.models.native._native", None)
+    monkeypatch.setattr("outthink.models.levels._native", None)
     monkeypatch.delenv("OUTTHINK_KERNELS", raising=False)
     assert load(save_tiny("llama")).config.kernels == "torch"
     with pytest.raises(ModelError, match="was not built"):

@@ -17,9 +17,11 @@ from outthink.core.jobs import Variant
 from outthink.models import ModelError
 from outthink.models.assemble import Parts
 from outthink.models.int8_panels import DEEPEST, Int8Panels
+from outthink.models.levels import _native
 from outthink.models.linear import Int8Linear
 from outthink.models.loader import load_model
-from outthink.models.native import NativeModel, Panels, _native
+from outthink.models.native import NativeModel
+from outthink.models.panels import Panels
 
 pytestmark = pytest.mark.skipif(_native is None, reason="the native extension is not built")
 

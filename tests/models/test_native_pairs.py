@@ -11,9 +11,11 @@ import torch
 from outthink.core.batch import Batch, Segment
 from outthink.core.jobs import Variant
 from outthink.models.assemble import Parts
+from outthink.models.levels import PAIRS, _native
 from outthink.models.loader import load_model
-from outthink.models.native import PAIRS, NativeModel, Panels, _native
+from outthink.models.native import NativeModel
 from outthink.models.pair_panels import PairPanels
+from outthink.models.panels import Panels
 
 pytestmark = pytest.mark.skipif(
     _native is None or PAIRS not in _native.levels(), reason="no products of bfloat16 numbers here"

@@ -12,7 +12,7 @@ from outthink.backends.load import embedded
 from outthink.core.receipt import Receipt
 from outthink.core.types import Sampling
 from outthink.models.int8_panels import Int8Panels
-from outthink.models.native import _native
+from outthink.models.levels import _native
 from outthink.strategy.once import Once
 from outthink.strategy.vote import Vote
 

@@ -51,7 +51,7 @@ def kernels() -> str:
     """What passes in float32 on this machine's CPU are computed by: "torch", or "native" and a level."""
     import torch
 
-    from outthink.models.native import choose_kernels
+    from outthink.models.levels import choose_kernels
 
     level = choose_kernels(None, "float32", torch.device("cpu"))
     return "torch" if level is None else f"native {level}"

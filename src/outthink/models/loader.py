@@ -13,8 +13,10 @@ from outthink.models.base import Loaded, Model, ModelConfig
 from outthink.models.config import Shape, eos_ids, not_lean, parse_shape, read_config
 from outthink.models.errors import ModelError
 from outthink.models.hf import load_transformers
+from outthink.models.levels import PAIRS, choose_kernels
 from outthink.models.llama import LeanModel
-from outthink.models.native import PAIRS, NativeAssembly, NativeModel, PairAssembly, choose_kernels
+from outthink.models.native import NativeModel
+from outthink.models.packing import NativeAssembly, PairAssembly
 from outthink.models.tokenizer import Tokenizer
 from outthink.models.weights import Weights
 

@@ -14,7 +14,6 @@ passes, on slots, or on the number of threads. They do depend on the level of th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,174 +23,15 @@ import torch
 from outthink.core.batch import Batch
 from outthink.core.jobs import Draw, Drawn, Variant
 from outthink.kv.store import Store
-from outthink.models.assemble import Assembly, Parts
+from outthink.models.assemble import Parts
 from outthink.models.base import ModelConfig
 from outthink.models.config import Shape
 from outthink.models.errors import ModelError
-from outthink.models.int8_panels import PANEL, Int8Panels
-from outthink.models.pages import Arena
-from outthink.models.pair_panels import PairPanels
+from outthink.models.int8_panels import Int8Panels
+from outthink.models.levels import _native
+from outthink.models.panels import address_of
 
-try:
-    import outthink.models._native as _native
-except ImportError:  # not built: there was no C compiler, or the platform has no POSIX threads
-    _native = None  # type: ignore[assignment]
-
-VARIABLE = "OUTTHINK_KERNELS"
 MATRICES = ("qkv", "out", "gate_up", "down")
-PAIRS = "avx512bf16"  # the level that has products of bfloat16 numbers
-CHOICES = ("auto", "torch", "native", PAIRS, "avx512", "avx2", "generic")
-
-
-def choose_kernels(wanted: str | None, dtype: str, device: torch.device) -> str | None:
-    """The level of native kernels to run, or None for torch.
-
-    `wanted` is one of CHOICES; None is what the environment variable OUTTHINK_KERNELS says, else "auto": the
-    fastest native level where the extension is built and has this type and device. Raises ModelError if
-    native kernels are asked for that cannot run here.
-    """
-    name = wanted or os.environ.get(VARIABLE) or "auto"
-    if name not in CHOICES:
-        raise ModelError(f"kernels {name!r} are not known; use one of {', '.join(CHOICES)}")
-    if name == "torch":
-        return None
-    reason = _missing(dtype, device)
-    if reason is None:
-        levels = _native.levels()
-        level = levels[0] if name in ("auto", "native") else name
-        if level in levels:
-            return "avx512" if level == PAIRS and dtype != "bfloat16" else level  # the same, but for matrices
-        reason = f"this processor has {', '.join(levels)}"
-    if name == "auto":
-        return None
-    raise ModelError(f"kernels {name!r} cannot run: {reason}; use kernels='torch' or 'auto'")
-
-
-def _missing(dtype: str, device: torch.device) -> str | None:
-    """Why no native kernels can run, if so."""
-    if _native is None:
-        return "the native extension was not built (it needs a C compiler when outthink is installed)"
-    if device.type != "cpu":
-        return f"they are for the CPU, not for {device.type}"
-    if dtype not in ("float32", "bfloat16", "int8"):
-        return f"they have float32, bfloat16 and int8, not {dtype}"
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class Panels:
-    """A packed matrix and its bias; in bfloat16 unless `wide`."""
-
-    data: torch.Tensor
-    bias: torch.Tensor | None
-    outputs: int
-    depth: int
-    wide: bool
-
-    @classmethod
-    def pack(cls, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> Panels:
-        """Of a matrix [outputs, inputs], rounded to `dtype`."""
-        plain = weight.to(dtype).float().contiguous()
-        outputs, depth = plain.shape
-        wide = not torch.equal(plain.bfloat16().float(), plain)
-        size = _padded(outputs) * depth
-        data = torch.empty(size, dtype=torch.float32 if wide else torch.bfloat16)
-        _native.pack(plain.data_ptr(), outputs, depth, wide, data.data_ptr())
-        return cls(data, None if bias is None else _line(bias), outputs, depth, wide)
-
-    @property
-    def address(self) -> tuple[int, int, int, int, int, int]:
-        """What C needs to know."""
-        return self.data.data_ptr(), _address(self.bias), 0, self.outputs, self.depth, int(self.wide)
-
-    @property
-    def bytes(self) -> int:
-        """Memory."""
-        return self.data.nbytes
-
-    def rounded(self) -> Int8Panels:
-        """The same matrix in 8 bits."""
-        if self.wide:
-            plain = self.data.view(-1, self.depth, PANEL).transpose(1, 2)
-        else:
-            plain = self.data.view(-1, self.depth, PANEL // 2, 2).permute(0, 3, 2, 1)
-        weight = plain.reshape(-1, self.depth)[: self.outputs]
-        return Int8Panels.pack(weight.float(), None if self.bias is None else self.bias[: self.outputs])
-
-
-Packed = Panels | PairPanels | Int8Panels
-
-
-def _padded(n: int) -> int:
-    return -(-n // PANEL) * PANEL
-
-
-def _line(values: torch.Tensor) -> torch.Tensor:
-    """float32 numbers with zeros behind them, up to a whole number of panels."""
-    line = torch.zeros(_padded(len(values)))
-    line[: len(values)] = values
-    return line
-
-
-def _address(tensor: torch.Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-class NativeAssembly(Assembly):
-    """Packs matrices as they are read. Gains stay beside them, so that what was bfloat16 remains so."""
-
-    def parts(self) -> Parts:
-        """All of the model."""
-        self.arena = Arena()
-        return super().parts()
-
-    def _gained(self, weight: torch.Tensor, norm: str) -> tuple[torch.Tensor, torch.Tensor]:
-        width = weight.shape[1]
-        gain = self.weights.get(f"{norm}.weight", width).double() * width**0.5
-        return weight, _line(gain)
-
-    def _linear(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Packed:  # type: ignore[override]
-        return self._held(Int8Panels.pack(weight, bias) if self.int8 else self._float(weight, bias))
-
-    def _head(self, weight: torch.Tensor) -> Packed:  # type: ignore[override]
-        """The head is never in 8 bits, but in a variant that drafts."""
-        return self._held(self._float(weight, None))
-
-    def _held(self, packed: Packed) -> Packed:
-        """On large pages."""
-        return replace(packed, data=self.arena.hold(packed.data))
-
-    def _float(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Panels | PairPanels:
-        return Panels.pack(weight, bias, self.dtype)
-
-    def _gated(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Packed:  # type: ignore[override]
-        """32 outputs of the gate and the 32 of `up` that they multiply, in one panel."""
-        order = _gate_order(len(weight) // 2)
-        zero = weight.new_zeros(1, weight.shape[1])
-        padded = torch.cat([weight, zero])[order]
-        return self._linear(padded, None if bias is None else torch.cat([bias, bias.new_zeros(1)])[order])
-
-    def _embedding(self, embed: torch.Tensor) -> torch.Tensor:
-        """In bfloat16 where that is exact."""
-        rounded = embed.to(self.dtype)
-        half = rounded.bfloat16()
-        return half if torch.equal(half.float(), rounded.float()) else rounded.float()
-
-
-class PairAssembly(NativeAssembly):
-    """The same for products of two bfloat16 numbers at once."""
-
-    def _float(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Panels | PairPanels:
-        return PairPanels.pack(weight, bias)
-
-
-def _gate_order(inner: int) -> torch.Tensor:
-    """Rows of [gate; up; zero] in the order of gated panels."""
-    half = PANEL // 2
-    gate = torch.full((-(-inner // half) * half,), 2 * inner)
-    gate[:inner] = torch.arange(inner)
-    up = torch.where(gate < inner, gate + inner, gate)
-    return torch.stack([gate.view(-1, half), up.view(-1, half)], 1).flatten()
 
 
 class NativeModel:
@@ -360,12 +200,12 @@ def _addresses(parts: Any) -> tuple[int, bool, int, Any, list[Any]]:
     layers = [
         (
             *(matrix.address for matrix in layer.matrices),
-            *map(_address, (*layer.gains, layer.head_gain)),
+            *map(address_of, (*layer.gains, layer.head_gain)),
         )
         for layer in parts.layers
     ]
     wide = parts.embed.dtype == torch.float32
-    return parts.embed.data_ptr(), wide, _address(parts.gain), parts.head.address, layers
+    return parts.embed.data_ptr(), wide, address_of(parts.gain), parts.head.address, layers
 
 
 def draw_plain(
