@@ -329,3 +329,22 @@ def test_a_request_too_large_for_the_cache_says_so() -> None:
 
 async def _never(root: Branch) -> Any:
     raise AssertionError("not to be run")
+
+
+def test_an_engine_whose_cache_went_to_another_says_so() -> None:
+    """It would find other texts' keys where its tree has its own."""
+    backend = toy(LOGITS, 4, context=40)
+    first, second = Engine(backend, slots=500), Engine(backend, slots=500)
+
+    async def body(root: Branch) -> Any:
+        await root.generate(Sampling(1.0, max_tokens=8))
+        return root.text()
+
+    request = Request(Do(body), "ab", sampling=Sampling(1.0))
+    text = first.run(request).text
+    assert first.run(request).text == second.run(request).text == second.run(request).text == text
+    with pytest.raises(Misuse, match="another engine has run on this backend"):
+        first.run(request)
+    assert second.run(request).text == text
+    for engine in (first, second):
+        engine.main.tree.check()

@@ -14,7 +14,7 @@ import torch
 from outthink.backends.threads import Watch
 from outthink.core.about import About
 from outthink.core.batch import Batch, Move, Segment
-from outthink.core.errors import BadInput, CannotDo
+from outthink.core.errors import BadInput, CannotDo, Misuse
 from outthink.core.jobs import Draw, Drawn, Inbox, Job, PassJob, PassResult, Variant
 from outthink.core.receipt import Cost
 from outthink.core.types import Can
@@ -73,6 +73,7 @@ class LocalBackend:
         self._variants: dict[Variant, RowModel] = {}
         self._kept: deque[tuple[int, torch.Tensor]] = deque()  # rows of logits, by the number of the first
         self._queue: deque[tuple[PassJob, Inbox]] = deque()
+        self._tree = 0  # the number of the tree whose cache this holds
 
     @property
     def machine(self) -> str:
@@ -160,6 +161,8 @@ class LocalBackend:
     @torch.inference_mode()
     def _run(self, job: PassJob) -> PassResult:
         began = time.perf_counter()
+        if job.tree:
+            self._hold(job.tree)
         need = max((s.start + s.length for s in job.batch.segments), default=0) + job.steps - 1
         if need > self.store.slots:
             self.store.grow(need)
@@ -182,6 +185,14 @@ class LocalBackend:
         return PassResult(
             drawn, read(logits, job.reads), seconds, state_bytes=getattr(model, "state_bytes", 0.0)
         )
+
+    def _hold(self, tree: int) -> None:
+        """From now on the cache is that tree's. Misuse if it was given to a later one."""
+        if tree < self._tree:
+            raise Misuse("another engine has run on this backend since, and has its cache: give each its own")
+        if tree > self._tree:
+            self._kept.clear()
+        self._tree = tree
 
     def _run_on(self, job: PassJob) -> PassResult:
         """Several steps in one job."""
@@ -226,8 +237,6 @@ class LocalBackend:
     def _keep(self, number: int, logits: torch.Tensor) -> None:
         """Rows of logits, numbered from there on, until so many others have come. They are held, not copied:
         every pass makes its own."""
-        if self._kept and number < self._kept[-1][0]:
-            self._kept.clear()  # another engine counts from one again
         self._kept.append((number, logits))
         last = number + len(logits)
         while self._kept[0][0] + len(self._kept[0][1]) <= last - self.about.kept_rows:

@@ -77,6 +77,7 @@ class PassJob:
     )
     ends: bytes = b""  # by token: whether a step that draws it is the last one
     is_hidden: bool = False  # hidden states of the wanted rows instead of logits: all reads want them
+    tree: int = 0  # whose slots these are, by number; later trees have larger ones
     number: int = field(default_factory=_numbers.__next__)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from outthink.core.batch import Batch, Move
@@ -35,6 +36,8 @@ SKIPPED = 7  # passes after a timed one: a clock that counts a thread's work is 
 LOOKAHEAD = 64  # slots that a growing tail takes at a time, when its length is not known to be shorter
 LEAST = 8  # slots that it takes at least
 
+_numbers = count(1)
+
 
 class Place:
     """A local model with its tree and its queue."""
@@ -59,6 +62,7 @@ class Place:
         self.tokenizer = backend.tokenizer
         self.can = backend.can
         self.tree = Tree(slots)
+        self.number = next(_numbers)
         self.max_batch = max_batch  # pieces of work in a pass
         self.max_rows = max_rows  # rows in a pass
         self.works: dict[Work, None] = {}
@@ -136,6 +140,7 @@ class Place:
             keep=self.rows if new <= self.kept_rows // 4 and not plan.is_hidden else 0,
             reuse=[number for *_, number in (*plan.again, *plan.heard)],
             is_hidden=plan.is_hidden,
+            tree=self.number,
         )
         self.rows += new
         writers = [(stretch, at) for stretch, at, *_ in plan.draws + plan.again]
@@ -163,6 +168,7 @@ class Place:
             draws,
             [Read(steady.places[i], Want(top=k)) for i, k in tops if k],
             keep=self.rows if len(batch) * steps <= self.kept_rows // 4 else 0,
+            tree=self.number,
         )
         self.rows += len(batch)
         flight = Flight(plan, job, self.backend.price(job), [(s, -1) for s in steady.rows], {})
