@@ -101,6 +101,8 @@ class LocalBackend:
         for job in jobs:
             if not isinstance(job, PassJob):
                 raise BadInput("a local model takes passes; generation is the engine's")
+            if job.tree > self._tree:
+                self._take_over(job.tree)
             self._queue.append((job, inbox))
 
     def step(self) -> bool:
@@ -161,8 +163,8 @@ class LocalBackend:
     @torch.inference_mode()
     def _run(self, job: PassJob) -> PassResult:
         began = time.perf_counter()
-        if job.tree:
-            self._hold(job.tree)
+        if 0 < job.tree < self._tree:
+            raise Misuse("another engine has run on this backend since, and has its cache: give each its own")
         need = max((s.start + s.length for s in job.batch.segments), default=0) + job.steps - 1
         if need > self.store.slots:
             self.store.grow(need)
@@ -186,13 +188,11 @@ class LocalBackend:
             drawn, read(logits, job.reads), seconds, state_bytes=getattr(model, "state_bytes", 0.0)
         )
 
-    def _hold(self, tree: int) -> None:
-        """From now on the cache is that tree's. Misuse if it was given to a later one."""
-        if tree < self._tree:
-            raise Misuse("another engine has run on this backend since, and has its cache: give each its own")
-        if tree > self._tree:
-            self._kept.clear()
+    def _take_over(self, tree: int) -> None:
+        """From now on the cache is that tree's; what an earlier one still waits for is never done."""
         self._tree = tree
+        self._kept.clear()
+        self._queue.clear()
 
     def _run_on(self, job: PassJob) -> PassResult:
         """Several steps in one job."""

@@ -7,6 +7,7 @@ import copy
 import sys
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from outthink.core.errors import BudgetExceeded, Cancelled, Interrupted, Misuse
@@ -89,6 +90,12 @@ class Trampoline:
                 except BaseException:  # Ctrl-C: who was to come after still is
                     self.ready = batch[place:] + self.ready
                     raise
+
+    def scrap(self) -> None:
+        """Close every coroutine, wherever it stands and whatever it says: none is stepped again."""
+        for task in reversed(list(self.live)):
+            with suppress(Exception):
+                task.coroutine.close()
 
     def race_losers(self) -> list[tuple[Task, int]]:
         """Contestants that have lost but still run."""

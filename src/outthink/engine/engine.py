@@ -68,11 +68,7 @@ class Engine:
         self.max_batch, self.max_rows = max_batch, max(max_rows, max_batch)
         self.main = self._place(backend, slots)
         self.places: dict[str, Place | RemotePlace] = {self.main.name: self.main}
-        self.runs: dict[int, Run] = {}
-        self.offloads = Offloads()
-        self.desk = Desk(self)
-        self.trampoline = Trampoline(self.desk)
-        self.limits = Limits(self.trampoline, self.runs, clock)
+        self._open_books()
         self.chances: Callable[[int, str], Chance] = open_chance  # a test may enumerate instead
         self.speculate: Drafter | None = None  # who drafts, where a request does not say
         self.accept: AcceptRule | None = None  # and by which rule; None is match
@@ -80,7 +76,24 @@ class Engine:
         self.warm = False  # whether that includes texts, where a request does not say
         self.alone = RLock()  # held while somebody runs: threads take turns
         self._count = 0
+
+    def _open_books(self) -> None:
+        """Nothing runs, nothing is in flight."""
+        self.runs: dict[int, Run] = {}
+        self.offloads = Offloads()
+        self.desk = Desk(self)
+        self.trampoline = Trampoline(self.desk)
+        self.limits = Limits(self.trampoline, self.runs, self.clock)
         self._flights: dict[int, tuple[Place, Flight]] = {}
+
+    def _start_over(self) -> None:
+        """After Ctrl-C at any moment of a turn, when anything may be half done: all requests are gone, and so
+        is what was known of the cache."""
+        self.offloads.close()
+        self.trampoline.scrap()
+        self._open_books()
+        self.places = {name: place.anew() for name, place in self.places.items()}
+        self.main = self.places[self.main.name]
 
     def __repr__(self) -> str:
         return f"Engine({self.main.name!r}, {self.main.backend.machine})"
@@ -107,9 +120,9 @@ class Engine:
 
     def map(self, requests: Iterable[Request], concurrency: int = 32) -> Iterator[Done]:
         """Run many at once on the shared tree; results as they end, the next begun when one is taken."""
-        source = iter(requests)
-        active = [self._begin(r) for r in islice(source, concurrency)]
+        source, active = iter(requests), list[Run]()
         try:
+            active += [self._begin(r) for r in islice(source, concurrency)]
             while active:
                 if not any(run.is_done for run in active):
                     self.turn()
@@ -117,6 +130,10 @@ class Engine:
                     active.remove(run)
                     yield Done(run.request, run.answer, run.error)
                     active += [self._begin(r) for r in islice(source, 1)]
+        except KeyboardInterrupt:
+            active.clear()
+            self._start_over()
+            raise
         finally:
             for run in active:
                 self.abort(run)

@@ -84,6 +84,12 @@ class Place:
         self.culprit: Any = None  # the work that was looked at last: the one that does not fit
         self.was_hidden = False  # whether the last pass was for hidden states
 
+    def anew(self) -> Place:
+        """The same model with nothing in its cache and nobody waiting."""
+        place = Place(self.backend, self.tree.slots.capacity, self.max_batch, self.max_rows, self.clock)
+        place._curve, place.ends = self._curve, self.ends
+        return place
+
     # ---- making a pass
 
     def fly(self, inbox: Inbox, may_run_on: bool = False) -> Flight:

@@ -65,6 +65,11 @@ class RemotePlace:
         self.sent: dict[int, Sent] = {}
         self.cache_bytes = 0.0
 
+    def anew(self) -> RemotePlace:
+        """The same endpoint with nobody waiting; what was sent is cancelled."""
+        self.backend.cancel([sent.job for sent in self.sent.values()])
+        return RemotePlace(self.backend)
+
     def check(self, run: Run) -> None:
         """Raise, before a token is spent, for what no endpoint can do; note what will not be measured."""
         budget = run.request.budget
