@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from scripted import told
@@ -101,8 +102,8 @@ def test_same_text_and_logical_cost(strategy: Any, sampling: Sampling) -> None:
                 asked += "draft_model" in answer.receipt.speculation
                 due += answer.receipt.logical.written > 12
                 for place in one.engine.places.values():
-                    place.tree.check()  # type: ignore[union-attr]
-                    assert all(not node.cursors for node in place.tree.nodes())  # type: ignore[union-attr]
+                    place.tree.check()
+                    assert all(not node.cursors for node in place.tree.nodes())
     assert asked >= due, "the model has hardly been asked"
 
 
@@ -145,17 +146,22 @@ def test_a_bad_model_is_left_alone() -> None:
     assert sum(took[i] <= 0.0801 for i in range(24)) >= 20, took
 
 
-def test_the_size_is_the_best_by_hand() -> None:
-    """Right half of the time, a token for a tenth of a pass: 1.5/1.1, 1.75/1.2, 1.875/1.3, 1.9375/1.4."""
-    from types import SimpleNamespace
-
+@pytest.mark.parametrize(
+    ("right", "deepest", "branches", "ask", "gain", "size"),
+    [
+        (0.5, 8, 1, 0.0, 1.75 / 1.2, 2),  # 1.5 / 1.1, 1.75 / 1.2, 1.875 / 1.3
+        (1.0, 8, 1, 0.0, 9 / 1.8, 8),
+        (1.0, 3, 1, 0.0, 4 / 1.3, 3),
+        (0.5, 8, 2, 0.1, 1.875 / 1.5, 3),  # asking counts for each branch
+    ],
+)
+def test_the_size_is_the_best_by_hand(
+    right: float, deepest: int, branches: int, ask: float, gain: float, size: int
+) -> None:
+    """A token of the drafting model takes a tenth of a pass."""
     times = SimpleNamespace(seconds=lambda rows: 1.0, plain=lambda rows: 1.0)
-    assert best(times, 1, 0.0, 0.5, 8, 0.1) == (pytest.approx(1.75 / 1.2), 2)
-    assert best(times, 1, 0.0, 1.0, 8, 0.1) == (pytest.approx(9 / 1.8), 8)
-    assert best(times, 1, 0.0, 1.0, 3, 0.1)[1] == 3
-    assert best(times, 2, 0.1, 0.5, 8, 0.1) == (pytest.approx(1.875 / 1.5), 3), (
-        "asking counts for each branch"
-    )
+    found = best(times, branches, ask, right, deepest, 0.1)
+    assert found[0] == pytest.approx(gain) and found[1] == size
 
 
 def test_what_is_looked_up_for_nothing_goes_first() -> None:
@@ -205,9 +211,9 @@ def test_one_that_cannot_read_the_text_is_said_once_and_rests() -> None:
 @pytest.mark.parametrize(
     "drafter",
     [
-        Auto((Copy(), Int8())),
+        Auto((Copy(), cast(Any, Int8()))),
         Auto((DraftModel("small"), DraftModel("small", n=2))),
-        Hierarchy((Copy(), Int8())),
+        Hierarchy((Copy(), cast(Any, Int8()))),
         Hierarchy((Copy(), DraftModel("small"))),
         Hierarchy((Copy(), MODEL)),
     ],
