@@ -165,8 +165,10 @@ def drafter_of(named: Drafter | str, lm: Engine) -> Drafter | None:
             backend = load_backend(needed.model, needed.dtype or getattr(lm.main.backend, "dtype", "float32"))
             backend.about = backend.about._replace(name=needed.place)
             lm.add(backend)
-    if getattr(drafter, "is_choosy", False) and isinstance(lm.main, Place):
-        lm.main.curve()  # what passes take is measured now, not while somebody waits for a text
+    if getattr(drafter, "is_choosy", False):  # what passes take is measured now, not while somebody waits
+        for place in (lm.main, *(lm.places[needed.place] for needed in models_of(drafter))):
+            if isinstance(place, Place):
+                place.curve()
     return drafter
 
 

@@ -358,6 +358,8 @@ WRONG_FIELDS: list[tuple[type, dict[str, Any], str]] = [
     (Copy, {"n": 0}, "at least 1"),
     (DraftModel, {"n": 0}, "at least 1"),
     (Staged, {"inner": Copy(), "n": 0}, "at least 1"),
+    (Auto, {"sources": ()}, "at least one source"),
+    (Auto, {"sources": (Staged(Copy()),)}, "give draft_model"),
     (Int8, {"n": 0}, "at least 1"),
     (Exit, {"layer": -1}, "give 1 or more"),
     (Exit, {"least": 2.0}, "probability"),

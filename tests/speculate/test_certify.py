@@ -132,3 +132,40 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert told["certified"] and told["texts"] == told["identical"] == 3
     assert run(["certify", "--speculate", "none"]) == 2
     assert "name a drafter" in capsys.readouterr().err
+
+
+def test_a_wrong_rule_fails_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, where the margin is above epsilon; 0 where epsilon is beyond all margins."""
+    monkeypatch.setattr(Match, "__call__", Hasty.__call__)
+    monkeypatch.setattr(
+        "outthink.engine.speculator._as_written", lambda drawn, token: drawn._replace(token=token)
+    )
+    given = [
+        "certify",
+        "--model",
+        "pocket-mini",
+        "--speculate",
+        "copy(m=1)",
+        "-n",
+        "2",
+        "--strategies",
+        "once",
+    ]
+    given += ["--max-tokens", "40", "--json"]
+    assert run(given) == 1
+    told = json.loads(capsys.readouterr().out)
+    worst = max(one["largest_margin"] or 0.0 for one in told["runs"])
+    assert not told["certified"] and told["identical"] < told["texts"] and worst > 1e-4
+    [parting, *_] = [p for one in told["runs"] for p in one["partings"]]
+    assert {"problem", "branch", "position", "margin"} <= parting.keys()
+    assert run([*given, "--epsilon", str(2 * worst)]) == 0
+
+
+@pytest.mark.parametrize("option", [("--temperature", "0.3"), ("--top-p", "0.5"), ("--budget", "written=9")])
+def test_options_that_would_change_nothing_are_refused(
+    option: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["certify", "--speculate", "copy", *option]) == 2
+    assert f"leave {option[0]} out" in capsys.readouterr().err

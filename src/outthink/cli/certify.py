@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from outthink.bench.certify import Line
 
+FIXED = ("temperature", "top_p", "top_k", "min_p", "stop", "budget")  # options that would change nothing
+
 
 @dataclass(frozen=True)
 class Certifying(Running):
@@ -66,6 +68,8 @@ def _lines(options: Certifying) -> list[Line]:
         raise BadInput(f"n={options.n}: give at least 1")
     if not options.epsilon >= 0:
         raise BadInput(f"epsilon={options.epsilon}: give 0 or more")
+    if given := [name for name in FIXED if getattr(options, name) is not None]:
+        raise BadInput(f"certify writes in settings of its own: leave --{given[0].replace('_', '-')} out")
     tasks = [one_task(name, options.level) for name in options.task or ["steps"]]
     strategies = list(strategies_of(options.strategies).items())
     engine = options.load()

@@ -104,8 +104,8 @@ class Studio(Protocol):
         """Seconds, from whenever."""
         ...
 
-    def seconds(self, rows: int) -> float:
-        """What a pass of so many rows takes, as measured."""
+    def seconds(self, rows: int, model: str = "") -> float:
+        """What a pass of so many rows takes, as measured; of another model of the engine, if one is named."""
         ...
 
     def plain(self, rows: int) -> float:
@@ -140,7 +140,8 @@ class Sketching(NamedTuple):
 @runtime_checkable
 class Source(Protocol):
     """The live half of a drafter. One that must compute has `async def think`, called in place of
-    `propose`; one that is a variant of the model has `sketching`."""
+    `propose`, and if it need not always, `thinks: bool`, whether to before the pass to come; one that is a
+    variant of the model has `sketching`."""
 
     name: str
     tops: int  # how many of the likeliest tokens it wants to hear of every checked row

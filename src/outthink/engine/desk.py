@@ -116,7 +116,8 @@ class Desk:
 
     def think(self) -> bool:
         """Start the drafting models for every stretch that is ready for them; whether any was."""
-        if not any(run.speculator and run.speculator.thinks for run in self.engine.runs.values()):
+        speculators = [run.speculator for run in self.engine.runs.values() if run.speculator]
+        if not any(speculator.computes and speculator.thinks for speculator in speculators):
             return False
         ready = [
             work

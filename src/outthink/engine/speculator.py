@@ -65,16 +65,16 @@ class Speculator:
         self.is_asleep = (
             self._wakes is not None
         )  # left alone in this pass: a step costs what a plain one does
-        self.thinks = hasattr(self.source, "think")
+        self.computes = hasattr(self.source, "think")
         # what a rule weighs must not be cut by its own probability: that parts the distributions
         self.is_choosy = bool(getattr(drafter, "is_choosy", False)) and not self.rule.reads_rows
-        if self.rule.reads_rows and (self.thinks or self.sketching is not None):
+        if self.rule.reads_rows and (self.computes or self.sketching is not None):
             raise BadInput(
                 f"{drafter!r} drafts with the noise of the text itself, which {self.rule!r} does not allow"
             )
         inner = getattr(drafter, "inner", None)  # who drafts for a drafting model
         self.inner = None if inner is None else Speculator(run, inner, None)
-        if self.inner is not None and (self.inner.thinks or self.inner.sketching is not None):
+        if self.inner is not None and (self.inner.computes or self.inner.sketching is not None):
             raise BadInput(f"{drafter!r}: what drafts for a drafting model cannot be a model itself")
         if self.inner is not None:
             self.inner.listens = False  # its steps are not the text's
@@ -102,6 +102,11 @@ class Speculator:
             request.share, repr(drafter), lambda: drafter.open(self.studio)
         )
         return source
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the source is to compute drafts for the pass to come."""
+        return self.computes and bool(getattr(self.source, "thinks", True))
 
     @property
     def sketching(self) -> Sketching | None:
@@ -138,7 +143,7 @@ class Speculator:
         depth = stretch.depth
         if depth < 1 or room < 1:
             return None
-        if stretch.proposal is not None or self.thinks:
+        if stretch.proposal is not None or stretch.is_thought:
             draft = stretch.proposal
             return draft if draft is None else self._sound(stretch, draft, depth, room)
         began = time.perf_counter()

@@ -57,9 +57,9 @@ class EngineStudio:
         """Chance for drafts that are drawn: apart from that of the text."""
         return self.chances(tip.branch.key, "draft")
 
-    def seconds(self, rows: int) -> float:
+    def seconds(self, rows: int, model: str = "") -> float:
         """What a pass of so many rows takes, as measured."""
-        place = self.engine.main
+        place = self.engine.place(model or None)
         assert not isinstance(place, RemotePlace), "an endpoint drafts on its own side"
         return place.curve()[rows]
 

@@ -17,6 +17,7 @@ arithmetic on what was measured; no step waits for a clock.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 USUAL = 0.8  # how often a token of a good drafter is right, once those before it are
@@ -41,14 +42,25 @@ class Times(Protocol):
     def plain(self, rows: int) -> float: ...
 
 
+def best(
+    times: Times, branches: int, ask: float, right: float, deepest: int, token: float = 0.0
+) -> tuple[float, int]:
+    """(by how much chains can win: tokens a second with them over without, how deep they then are).
+
+    A token is right with probability `right` once those before it are; one more for all takes `token`.
+    """
+    gained, likely, found, plain, v = 1.0, 1.0, (0.0, 0), times.plain(branches), times.seconds
+    for depth in range(1, deepest + 1):
+        likely *= right
+        gained += likely
+        seconds = v(branches + branches * depth) + branches * ask + depth * token
+        found = max(found, (gained * plain / seconds, depth))
+    return found
+
+
 def hope(times: Times, branches: int, ask: float) -> float:
-    """By how much drafts can win at best where `branches` write: tokens a second with them over without."""
-    gained, token, best, plain, v = 1.0, 1.0, 0.0, times.plain(branches), times.seconds
-    for depth in range(1, DEEPEST + 1):
-        token *= USUAL
-        gained += token
-        best = max(best, gained * plain / (v(branches + branches * depth) + branches * ask))
-    return best
+    """By how much drafts that are looked up can win at best where `branches` write."""
+    return best(times, branches, ask, USUAL, DEEPEST)[0]
 
 
 class Worth:
@@ -62,6 +74,9 @@ class Worth:
         self.losses = 0  # rests since a window was won
         self.won = 0  # windows, since plain steps were last seen
         self._verdicts: dict[int, bool] = {}
+        self.looks = (
+            False  # whether it rests, when it does, to see what plain steps take: nobody should draft then
+        )
         self._uses = 0
         self._verdict = True  # the last one
         self._branches, self._nodes = 1, 0  # of the pass under way: who writes, nodes heard of so far
@@ -71,7 +86,7 @@ class Worth:
         self.steps = self.written = 0
         self.plain = self.drafted = 0.0
 
-    def wakes(self, branches: int, times: Times) -> bool:
+    def wakes(self, branches: int, times: Times, hope: Callable[[Times, int, float], float] = hope) -> bool:
         """Whether to ask in a pass of so many branches; a question, and `slept` for each branch but one."""
         if self.resting > 0:
             self.resting -= 1
@@ -123,8 +138,9 @@ class Worth:
             self.losses = 0
             self.won += 1
             if self.won == LOOK:
-                self.resting, self.won = WINDOW, 0
+                self.resting, self.won, self.looks = WINDOW, 0, True
         elif self.balance < 0:
             length = -self.balance / SHARE * 2.0**self.losses
             self.rest = self.resting = int(min(max(length, WINDOW), LONGEST_REST))
             self.losses, self.balance, self.won = min(self.losses + 1, 16), 0.0, 0
+            self.looks = False

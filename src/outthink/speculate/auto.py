@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from outthink.core.draft import Draft
 from outthink.core.drafting import Drafter, Outcome, Source, Studio, Tip
 from outthink.spec import show
+from outthink.speculate._model import LIKELY, parted
 from outthink.speculate._worth import Worth
 from outthink.speculate.consensus import Consensus
 from outthink.speculate.copy import Copy
@@ -29,6 +30,8 @@ class Auto:
         where drafts cannot win by the measured v(rows), nobody is asked, nobody is told (_worth.py); else
         at each step of each branch: the draft with the largest sum of path probabilities,
             where a node's probability is the measured acceptance of this source at this confidence;
+            a drafting model among the sources, such as draft_model(n=8), runs where it promises more tokens
+            a second than that draft, at the size that does so, and sleeps where it cannot win (_model.py);
         over the batch: the nodes with the most expected tokens per measured second (engine/choice.py)
 
     What is learned of texts lasts for one request, if the engine is not warm, and starts from the sources'
@@ -42,6 +45,12 @@ class Auto:
     remote_safe = True
     __repr__ = show
 
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("give at least one source")
+        if any(hasattr(source, "inner") for source in self.sources):
+            raise ValueError("staged cannot be a source of auto: give draft_model")
+
     def open(self, studio: Studio) -> AutoSource:
         return AutoSource([drafter.open(studio) for drafter in self.sources], studio)
 
@@ -49,7 +58,7 @@ class Auto:
 class Fortune:
     """How a branch fares: the draft that it was given, and how long it is left alone after bad ones."""
 
-    __slots__ = ("draft", "name", "own", "weighed", "misses", "rest", "last", "asking")
+    __slots__ = ("draft", "name", "own", "weighed", "misses", "rest", "last", "asking", "was_modelled")
 
     def __init__(self) -> None:
         self.draft: Draft | None = None  # as its source gave it
@@ -60,45 +69,109 @@ class Fortune:
         self.rest = 0  # steps left to rest
         self.last = 0  # the length of the last rest
         self.asking = 0.0  # seconds that went into the last draft
+        self.was_modelled = False  # whether a model was run for it
 
     def missed(self) -> None:
         self.misses += 1
         if self.misses > PATIENCE:
             self.last = self.rest = min(LONGEST_REST, max(1, 2 * self.last))
 
-    def hit(self) -> None:
-        self.misses = self.last = 0
+    def fared(self, hits: int) -> None:
+        """So many tokens of a draft were right."""
+        if hits:
+            self.misses = self.last = 0
+        else:
+            self.missed()
 
 
 class AutoSource:
     """The live half of Auto."""
 
     name = "auto"
+    think: Callable[[Tip, int, int], Awaitable[Draft | None]]  # only where there is a drafting model
 
     def __init__(self, sources: Sequence[Source], studio: Studio) -> None:
         self.sources, self.studio, self.clock = sources, studio, studio.clock
+        self.lookups, self.model = parted(sources, studio)
         self.tops = max((source.tops for source in sources), default=0)
         self.worth: Worth = studio.pace.setdefault("worth", Worth())
+        self.worths = [self.worth]  # whoever has a verdict
         self.records: dict[str, list[list[float]]] = {}  # of each source, by bucket: hits, tries
         self.fortunes: dict[Tip, Fortune] = {}  # of those that somebody was asked about
         self.unheard: deque[Tip] = deque(maxlen=UNHEARD)
+        self.asks = True  # whether those that look up are asked in this pass
+        self.branches = 1  # in this pass
+        self.thought: set[Tip] = set()  # those that a model may have drafted for before this pass
+        if self.model is not None:
+            self.think = self._think
+            self.worths.append(self.model.worth)
+
+    # ---- when to sleep
 
     def wakes(self, branches: int) -> bool:
         """Whether to be asked, and told, in a pass of so many branches."""
-        return self.worth.wakes(branches, self.studio)
+        self.branches = branches
+        if self.model is None:
+            return self.worth.wakes(branches, self.studio)
+        asked = self._asked()
+        self.asks = self.worth in asked and self.worth.wakes(branches, self.studio)
+        if self.model.worth in asked:
+            self.model.wakes(branches, self._trusted)
+        return self.asks or self.model.size > 0 or bool(self.thought)
+
+    @property
+    def thinks(self) -> bool:
+        """Whether a model is to draft for the pass to come."""
+        model = self.model
+        if model is None or not model.size or model.worth.resting:
+            return False
+        return not (self.worth.looks and self.worth.resting)
 
     def naps(self) -> int:
         """For how many questions more the answer is no."""
-        return self.worth.naps()
+        return min(map(Worth.naps, self._asked()))
 
     def slept(self, count: int) -> None:
         """So many of them are not asked."""
-        self.worth.slept(count)
+        for worth in self._asked():
+            worth.slept(count)
+
+    def _asked(self) -> list[Worth]:
+        """Whose verdict counts: where one looks what plain steps take, the others wait."""
+        for worth in self.worths:
+            if worth.looks and worth.resting:
+                return [worth]
+        return self.worths
+
+    # ---- at a step of a branch
+
+    async def _think(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
+        """The model's draft, where it promises more than the best one that was looked up."""
+        assert self.model is not None
+        self.thought.add(tip)
+        fortune, looked = self._fortune(tip), self.propose(tip, depth, nodes)
+        if looked is not None and self._gain(looked) >= self.model.gain:
+            return looked
+        fortune.was_modelled = True
+        draft = await self.model.draft(tip, depth, nodes)
+        if draft is None or not draft.tokens:
+            return looked
+        own = (LIKELY,) * len(draft.tokens)
+        self._take(fortune, draft, draft.by or self.model.source.name, own)
+        return fortune.weighed
+
+    def _gain(self, draft: Draft) -> float:
+        """Tokens a second with a weighed draft for each branch over plain."""
+        branches, size = self.branches, len(draft.tokens)
+        seconds = self.studio.seconds(branches + branches * size) + branches * self.worth.ask
+        return (1.0 + _expected(draft.conf, draft.parents)) * self.studio.plain(branches) / seconds
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
-        """The best draft of all sources, its confidences as measured."""
+        """The best draft that is looked up, its confidences as measured."""
         fortune = self._fortune(tip)
         fortune.draft = fortune.weighed = None
+        if not self.asks:
+            return None
         if fortune.rest:
             fortune.rest -= 1
             return None
@@ -124,39 +197,49 @@ class AutoSource:
                 source.end(tip)
 
     def _ask(self, fortune: Fortune, tip: Tip, depth: int, nodes: int) -> None:
-        most, conf = HOPELESS, []
-        for source in self.sources:
+        most, found = HOPELESS, None
+        for source in self.lookups:
             draft = source.propose(tip, depth, nodes)
             if draft is None or not draft.tokens:
                 continue
             own = draft.conf or (0.5,) * len(draft.tokens)
             name = draft.by or source.name
-            trusted = self._trusted(name, own)
-            expected = _expected(trusted, draft.parents)
+            expected = _expected(self._trusted(name, own), draft.parents)
             if expected > most:
-                most, conf = expected, trusted
-                fortune.draft, fortune.name, fortune.own = draft, name, own
-        draft = fortune.draft
-        if draft is not None:
-            fortune.weighed = Draft(draft.tokens, draft.parents, tuple(conf), draft.dists, fortune.name)
+                most, found = expected, (draft, name, own)
+        if found is not None:
+            self._take(fortune, *found)
+
+    def _take(self, fortune: Fortune, draft: Draft, name: str, own: Sequence[float]) -> None:
+        """This is the draft, from a source of this name that is so sure of it."""
+        fortune.draft, fortune.name, fortune.own = draft, name, own
+        fortune.weighed = Draft(
+            draft.tokens, draft.parents, tuple(self._trusted(name, own)), draft.dists, name
+        )
 
     def observe(self, tip: Tip, outcome: Outcome) -> None:
         """Record what became of the best draft, checked or not, and let the sources learn."""
         began = self.clock()
         fortune, nodes = self._fortune(tip), len(outcome.draft.tokens) if outcome.draft else 0
         if fortune.draft is not None:
-            if self._record(fortune, outcome.tokens):
-                fortune.hit()
-            else:
-                fortune.missed()
+            hits = self._record(fortune, outcome.tokens)
+            if not fortune.was_modelled:
+                fortune.fared(hits)
             if outcome.draft is fortune.weighed:  # it was checked whole: its source knows it by its own
                 outcome = outcome._replace(draft=fortune.draft)
-        for source in self.sources:
-            source.observe(tip, outcome)
+        if self.asks:
+            for source in self.sources:
+                source.observe(tip, outcome)
         asking, fortune.asking = self.clock() - began + fortune.asking, 0.0
-        self.worth.step(len(outcome.tokens), nodes, asking, self.studio)
+        if fortune.was_modelled and self.model is not None:
+            self.model.worth.step(len(outcome.tokens), nodes, asking + self.model.took, self.studio)
+        elif self.asks:
+            self.worth.step(len(outcome.tokens), nodes, asking, self.studio)
+        fortune.was_modelled = False
+        self.thought.discard(tip)
 
     def end(self, tip: Tip) -> None:
+        self.thought.discard(tip)
         if self.fortunes.pop(tip, None) is None:
             self.unheard.append(tip)
             return

@@ -42,13 +42,21 @@ class DraftModelSource:
     tops: int = 0
     shadows: dict[Tip, Shadow] = field(default_factory=dict)
 
+    @property
+    def n(self) -> int:
+        """The most tokens of a draft."""
+        return self.config.n
+
+    @property
+    def place(self) -> str:
+        """What the other model is called in the engine."""
+        return Needed(self.config.model, self.config.dtype).place
+
     async def think(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         """The other model's own next tokens."""
         shadow = self.shadows.get(tip)
         if shadow is None:
-            shadow = self.shadows[tip] = self.studio.shadow(
-                tip, Needed(self.config.model, self.config.dtype).place
-            )
+            shadow = self.shadows[tip] = self.studio.shadow(tip, self.place)
         await shadow.follow(tip.tokens)
         return Draft.chain(await shadow.write(min(self.config.n, depth, nodes)), by=self.name)
 

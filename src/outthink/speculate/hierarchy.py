@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from outthink.core.draft import Draft
 from outthink.core.drafting import Drafter, Outcome, Source, Studio, Tip
+from outthink.core.errors import BadInput
 from outthink.spec import show
 from outthink.speculate._rates import written_draft
 from outthink.speculate.consensus import Consensus
@@ -47,8 +48,8 @@ class HierarchySource:
         self.n = config.n
         self.sources: list[Source] = [drafter.open(studio) for drafter in config.drafters]
         for source in self.sources:
-            if hasattr(source, "think"):
-                raise ValueError(f"{source.name} computes its drafts: hierarchy takes drafters that look up")
+            if hasattr(source, "think") or hasattr(source, "sketching"):
+                raise BadInput(f"hierarchy: {source.name} computes its drafts: give drafters that look up")
         self.tops = max(source.tops for source in self.sources)
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:

@@ -1,0 +1,109 @@
+"""A drafting model among the choices of `auto`: whether it runs before a pass, for whom, and how far.
+
+before a pass of b branches, by the measured v(rows) of the model and w(rows) of the drafting model
+    gain(d) = (1 + a + ... + a^d) p(b) / (v(b + b d) + d w(b) + b over)         tokens a second over plain
+    below MARGIN at a = LIKELY for every d <= n it sleeps, and costs nothing
+    size = argmax of gain(d) at a = the measured rate of acceptance
+after every step that it drafted for
+    over = what its drafts took beyond w, a branch      tasks, reading what was written without it
+    judged by _worth.py like drafters that look up, with a verdict of its own
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from outthink.core.draft import Draft
+from outthink.core.drafting import Source, Studio, Tip
+from outthink.core.errors import BadInput
+from outthink.speculate._worth import FORGET, Times, Worth, best
+
+LIKELY = 0.9  # how often a token of a drafting model is right, as long as little was seen
+OVER = 1e-4  # seconds around a draft, as long as none was measured
+
+
+class Thinker(Protocol):
+    """A source that drafts with another model, alone."""
+
+    name: str
+
+    @property
+    def n(self) -> int:
+        """The most tokens of a draft."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """What the other model is called in the engine."""
+        ...
+
+    async def think(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
+        """The other model's own next tokens."""
+        ...
+
+
+class Pace:
+    """What outlives a request: no texts in it."""
+
+    def __init__(self) -> None:
+        self.worth = Worth()
+        self.over = OVER
+
+
+class Model:
+    """One drafting model, for one request."""
+
+    def __init__(self, source: Thinker, studio: Studio) -> None:
+        self.source, self.studio = source, studio
+        self.pace: Pace = studio.pace.setdefault("model", Pace())
+        self.worth = self.pace.worth
+        self.size = 0  # of a draft before the pass to come; 0: none
+        self.gain = 0.0  # tokens a second with such drafts over plain
+        self.running = 0  # drafts under way
+        self.round = 0  # drafts that were begun since none was under way
+        self.began = self.took = 0.0  # seconds: when the first of them was begun, what each of them took
+
+    def wakes(self, branches: int, right: Callable[[str, Sequence[float]], Sequence[float]]) -> None:
+        """Decide for the pass after one of so many branches, at the measured rate of acceptance."""
+        self.gain, self.size = 0.0, 0
+        if self.worth.wakes(branches, self.studio, self._hope):
+            [rate] = right(self.source.name, (LIKELY,))
+            self.gain, self.size = self._best(self.studio, branches, rate)
+
+    def _hope(self, times: Times, branches: int, ask: float) -> float:
+        return self._best(times, branches, LIKELY)[0]
+
+    def _best(self, times: Times, branches: int, right: float) -> tuple[float, int]:
+        token = self.studio.seconds(branches, self.source.place)
+        return best(times, branches, self.pace.over, right, self.source.n, token)
+
+    async def draft(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
+        """What it drafts; `took` is the share of each of the branches that it drafts for at a time."""
+        if not self.running:
+            self.began, self.round = self.studio.clock(), 0
+        self.running += 1
+        self.round += 1
+        try:
+            return await self.source.think(tip, min(self.size, depth), nodes)
+        finally:
+            self.running -= 1
+            if not self.running:
+                self.took = (self.studio.clock() - self.began) / self.round
+                known = self.size * self.studio.seconds(self.round, self.source.place) / self.round
+                self.pace.over = FORGET * self.pace.over + (1 - FORGET) * max(0.0, self.took - known)
+
+
+def parted(sources: Sequence[Source], studio: Studio) -> tuple[list[Source], Model | None]:
+    """Those that look up, and the one that is a model. Raises BadInput for others."""
+    lookups: list[Source] = []
+    models: list[Thinker] = []
+    for source in sources:
+        if hasattr(source, "sketching") or (hasattr(source, "think") and not hasattr(source, "place")):
+            raise BadInput(
+                f"auto: {source.name} cannot be one of its sources: give those that look up, or draft_model"
+            )
+        (models if hasattr(source, "think") else lookups).append(source)  # type: ignore[arg-type]
+    if len(models) > 1:
+        raise BadInput("auto: give one drafting model at most")
+    return lookups, Model(models[0], studio) if models else None
