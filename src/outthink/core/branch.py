@@ -104,6 +104,7 @@ class RunLike(Protocol):
     def closed(self, branch: Branch, why: str) -> None: ...
     def published(self, branch: Branch, length: int) -> None: ...
     def degrade(self, what: str, why: str) -> None: ...
+    def writes_surely(self, branch: Branch, sampling: Sampling) -> None: ...
 
 
 class Branch:
@@ -381,6 +382,8 @@ class Branch:
     async def _write(self, sampling: Sampling, chosen: Drawn | None = None) -> Finish:
         self._check_open()
         self._check_room(1)
+        if sampling.temperature == 0 and chosen is None:
+            self.run.writes_surely(self, sampling)
         self._busy = True
         try:
             finish: Finish = await evaluate(WriteWork(self, sampling, chosen))
