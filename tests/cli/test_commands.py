@@ -15,6 +15,7 @@ from conftest import Run
 from rich.console import Console
 
 import outthink as ot
+from outthink.bench import summary
 from outthink.bench.summary import Row
 from outthink.cli.output import headlines, receipt_table, results_table, safe
 from outthink.core.receipt import Cost, Receipt
@@ -72,7 +73,23 @@ def test_a_narrow_table_of_results_has_fewer_columns(width: int) -> None:
     out.print(results_table([row], (), width))
     text = out.file.getvalue()  # type: ignore[attr-defined]
     assert "62.5 %" in text and "55 to 69" in text
-    assert ("2.89G" in text and "vs first" in text) == (width >= 80)
+    assert ("2.89G" in text, "vs first" in text) == (width >= 120, width >= 60)
+
+
+@pytest.mark.parametrize("width", [40, 60, 70, 80, 88, 120])
+def test_a_table_says_tokens_and_seconds_together_or_neither(width: int) -> None:
+    """Fewer samples may take longer: who reads one number must see the other."""
+    rows = [
+        Row("t", "vote", 9, 0.5, 0, 1, 3456, 1, 1, 11.5, 1, 0),
+        Row("t", "few", 9, 0.5, 0, 1, 789, 1, 1, 23.25, 1, 0),
+    ]
+    out = Console(file=StringIO(), width=width)
+    out.print(results_table(rows, (), width))
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    shown = [word in text for word in ("written", "3456", "789", "sec", "11.5", "23.2")]
+    assert len(set(shown)) == 1 and shown[0] == (width >= 70)
+    titles = [title for title, _ in summary.COLUMNS]  # of the report
+    assert titles.count("written") == titles.count("seconds") == 1
 
 
 def test_solve_prints_the_answer_and_its_receipt(outthink: Run, model: str) -> None:
@@ -239,15 +256,17 @@ def test_solve_says_whether_a_tasks_answer_is_right(outthink: Run, model: str) -
 
 
 def test_headlines_say_what_is_gained_and_for_how_much() -> None:
-    rows = [row("a", "greedy", 0.25, 50), row("a", "vote", 0.5, 400), row("a", "short", 0.5, 300)]
-    assert headlines(rows) == ["a: from 25.0 % to 50.0 % with short, for 6.0 times the tokens"]
+    rows = [row("a", "greedy", 0.25, 50), row("a", "vote", 0.5, 400), row("a", "short", 0.5, 300, 4.0)]
+    assert headlines(rows) == [
+        "a: from 25.0 % to 50.0 % with short, for 6.0 times the tokens and 8.0 times the time"
+    ]
     assert headlines([row("a", "greedy", 0.5, 50), row("a", "vote", 0.5, 400)]) == [
         "a: nothing here beats greedy"
     ]
 
 
-def row(task: str, strategy: str, accuracy: float, written: float) -> Row:
-    return Row(task, strategy, 10, accuracy, 0, 1, written, 0, 0, 0, 0, 0)
+def row(task: str, strategy: str, accuracy: float, written: float, seconds: float = 0.5) -> Row:
+    return Row(task, strategy, 10, accuracy, 0, 1, written, 0, 0, seconds, 0, 0)
 
 
 def test_control_characters_are_shown_not_obeyed() -> None:

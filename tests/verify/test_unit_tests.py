@@ -6,6 +6,7 @@ import math
 import os
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from outthink.core.types import Answer, Candidate, Score
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 from outthink.testing.scripted import scripted
-from outthink.verify import UnitTests
+from outthink.verify import UnitTests, _sandbox
 from outthink.verify._sandbox import Limits, NoSandbox, passes
 from outthink.verify.unit_tests import code_of
 
@@ -58,6 +59,64 @@ def test_the_network_is_out_of_reach() -> None:
     assert holds(
         "import socket, errno\ntry: socket.create_connection(('10.0.0.1', 80), 2)\n"
         "except OSError as e: assert e.errno == errno.ENETUNREACH\nelse: raise SystemExit"
+    )
+
+
+def test_sockets_of_this_machine_are_out_of_reach(tmp_path: Path) -> None:
+    """A socket in the file system is no part of a network namespace: it must have no name inside."""
+    with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as server:
+        os.chmod(place, 0o755)
+        server.bind(f"{place}/s")
+        os.chmod(f"{place}/s", 0o777)
+        server.listen(1)
+        attempt = f"import socket\nsocket.socket(socket.AF_UNIX).connect('{place}/s')"
+        assert not holds(attempt)
+        assert holds(attempt, Limits(60.0, 256, 4, 8, isolate=False))
+    vsock, pair = "socket.socket(40, socket.SOCK_STREAM)", "socket.socketpair()"
+    assert holds(f"import socket\n{pair}\ntry: {vsock}\nexcept PermissionError: pass\nelse: raise SystemExit")
+
+
+def test_files_outside_cannot_be_read() -> None:
+    """Not even one that everybody may read, nor through a link; the system's own directories are all."""
+    with tempfile.NamedTemporaryFile("w") as secret:
+        secret.write("key")
+        secret.flush()
+        os.chmod(secret.name, 0o644)
+        read = f"assert open('{secret.name}').read() == 'key'"
+        assert not holds(read)
+        assert not holds(f"import os\nos.symlink('{secret.name}', 'a')\nassert open('a').read() == 'key'")
+        assert holds(read, Limits(60.0, 256, 4, 8, isolate=False))
+    assert holds("import os\nassert not {'var', 'run', 'tmp', 'sys'} & set(os.listdir('/'))")
+
+
+def test_memory_that_outlives_its_process_is_refused() -> None:
+    """A segment that is written and let go counts for nobody."""
+    assert holds(
+        "import ctypes\nc = ctypes.CDLL(None, use_errno=True)\n"
+        "assert c.shmget(0, 2**20, 0o1600) == -1 and ctypes.get_errno() == 1\n"
+        "assert c.msgget(0, 0o1600) == -1 and c.semget(0, 1, 0o1600) == -1"
+    )
+
+
+def test_the_time_of_a_test_begins_when_it_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine that is slow to start a process is not one without a sandbox."""
+    slow = tmp_path / "inside.py"
+    slow.write_text(
+        Path(_sandbox.INSIDE)
+        .read_text()
+        .replace("import ctypes", "import time; time.sleep(1)\nimport ctypes")
+    )
+    monkeypatch.setattr(_sandbox, "INSIDE", slow)
+    assert passes("", ["pass"], Limits(0.5, 256, 4, 8, True)) == [True]
+
+
+def test_what_programs_use_every_day_works_inside() -> None:
+    assert holds(
+        "import asyncio, os, subprocess, tempfile\nasync def one(): return 1\n"
+        "assert asyncio.run(one()) == 1\n"
+        "assert subprocess.run(['/bin/sh', '-c', 'echo 3'], capture_output=True).stdout == b'3\\n'\n"
+        "with tempfile.TemporaryDirectory() as d: open(d + '/a', 'w').write('x')\n"
+        "assert os.path.expanduser('~') == os.getcwd() and os.urandom(1)\nopen('/dev/null', 'w').write('x')"
     )
 
 
@@ -220,8 +279,6 @@ def test_the_weaker_level_is_on_the_receipt() -> None:
 
 def test_where_code_cannot_be_shut_in_it_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without its namespaces nothing is run."""
-    from outthink.verify import _sandbox
-
     text = Path(_sandbox.INSIDE).read_text()
     broken = tmp_path / "inside.py"
     broken.write_text(text.replace("NEWUSER | NEWNS | NEWPID", "0x7fffffff"))
@@ -234,3 +291,13 @@ def test_the_last_block_is_the_code() -> None:
     assert code_of("```python\na = 1\n```\nbetter:\n```py\na = 2\n```") == "a = 2\n"
     assert code_of("a = 3") == "a = 3"
     assert code_of("```\na = 4\n```") == "a = 4\n"
+
+
+def test_only_python_is_the_code() -> None:
+    """Neither what a block before it ends with, nor what it prints, is taken for it."""
+    code = "```python\na = 1\n```\n"
+    assert code_of(f"```bash\npip install x\n```\nThen:\n{code}") == "a = 1\n"
+    assert code_of(f"{code}It prints:\n```\n1\n```\n") == "a = 1\n"
+    assert code_of(f"{code}```text\n1\n```\n") == "a = 1\n"
+    assert code_of("~~~Python\na = '```'\n~~~") == "a = '```'\n"
+    assert code_of(code.replace("\n", "\r\n")) == "a = 1\n"

@@ -173,6 +173,7 @@ def results_table(
                 "right": percent(row.accuracy),
                 "95 %": span(row.low, row.high, ".0f"),
                 "written": amount(row.written),
+                "sec": amount(row.seconds),
                 "positions": amount(row.positions),
                 "FLOPs": amount(row.flops),
                 "vs first": _points(found.get((task, row.strategy))),
@@ -184,22 +185,18 @@ def results_table(
 
 
 NAMES = 16  # characters that names of strategies get at least
-COLUMNS = {"right": 7, "95 %": 9, "written": 7, "positions": 9, "FLOPs": 5, "vs first": 8}  # and their widths
-SPARED = (
-    "FLOPs",
-    "positions",
-    "written",
-    "vs first",
-)  # where there is no room for all, the first to go first
+COLUMNS = {"right": 7, "95 %": 9, "written": 7, "sec": 5, "positions": 9, "FLOPs": 5, "vs first": 8}  # widths
+# Where there is no room for all, the first to go first. Fewer tokens may take longer: both or neither.
+SPARED = (("FLOPs",), ("positions",), ("written", "sec"), ("vs first",))
 
 
 def _fitting(width: int) -> list[str]:
     """The columns of results that a terminal has room for."""
     left = dict(COLUMNS)
-    for title in SPARED:
+    for titles in SPARED:
         if NAMES + sum(size + GAP for size in left.values()) <= width:
             break
-        del left[title]
+        left = {title: size for title, size in left.items() if title not in titles}
     return list(left)
 
 
@@ -213,8 +210,10 @@ def headlines(rows: Iterable[Row]) -> list[str]:
             said.append(f"{task}: nothing here beats {first.strategy}")
             continue
         more = best.written / max(first.written, 1)
+        longer = best.seconds / max(first.seconds, 1e-9)
         gain = f"{percent(first.accuracy)} to {percent(best.accuracy)}"
-        said.append(f"{task}: from {gain} with {best.strategy}, for {more:.1f} times the tokens")
+        price = f"{more:.1f} times the tokens and {longer:.1f} times the time"
+        said.append(f"{task}: from {gain} with {best.strategy}, for {price}")
     return said
 
 

@@ -25,6 +25,93 @@ if TYPE_CHECKING:
     from outthink.core.problem import Problem
 
 
+<<<<<<< HEAD
+=======
+class Ask(NamedTuple):
+    """The distribution after the first `length` tokens of a cursor's path, reduced to `want`."""
+
+    cursor: Cursor
+    length: int
+    want: Want
+
+
+@dataclass(slots=True, eq=False)
+class ReadWork:
+    """Evaluate: one Dist per ask, in order."""
+
+    branch: Branch
+    asks: list[Ask]
+
+
+@dataclass(slots=True, eq=False)
+class WriteWork:
+    """Evaluate: write on a branch until something ends it; a Finish. With `chosen`, only that token."""
+
+    branch: Branch
+    sampling: Sampling
+    chosen: Drawn | None = None
+
+
+class Rows(NamedTuple):
+    """What a forced continuation scored: the log-probability of each token, and each row as wanted."""
+
+    logprobs: tuple[float, ...]
+    dists: tuple[Dist, ...]
+
+    @property
+    def logprob(self) -> float:
+        return sum(self.logprobs)
+
+
+class Peek(NamedTuple):
+    """What a draft evaluates to: the distribution after each of its nodes, in their order."""
+
+    draft: Draft
+    dists: tuple[Dist, ...]
+
+
+class Offer(NamedTuple):
+    """An answer that stands if the budget ends now."""
+
+    depth: int  # of the strategy call that made it: an outer call's beat an inner call's
+    rank: float
+    path: tuple[int, ...]
+    answer: Answer
+
+
+class Place(Protocol):
+    """One model as branches see it."""
+
+    name: str
+    label: str  # the same, but for where a directory lies
+    tree: Tree
+    tokenizer: Any
+    vocab: int
+    eos: frozenset[int]
+    context: int
+    can: Can
+    prices: Any
+    directory: str  # where its weights are; empty for a model that has none here
+
+
+class RunLike(Protocol):
+    """One request as branches see it: an answer under construction."""
+
+    problem: Problem
+    seed: int
+    live: int
+
+    def place(self, model: str | None) -> Place: ...
+    def offer(self, offer: Offer) -> None: ...
+    def now(self) -> float: ...
+    def born(self, branch: Branch) -> None: ...
+    def closed(self, branch: Branch, why: str) -> None: ...
+    def published(self, branch: Branch, length: int) -> None: ...
+    def degrade(self, what: str, why: str) -> None: ...
+    def writes_surely(self, branch: Branch, sampling: Sampling) -> None: ...
+
+
+>>>>>>> verifiers
 class Branch:
     """A position in the shared token tree. Engine thread only. Tokens and texts are what comes after the
     prompt.
@@ -301,6 +388,8 @@ class Branch:
     async def _write(self, sampling: Sampling, chosen: Drawn | None = None) -> Finish:
         self._check_open()
         self._check_room(1)
+        if sampling.temperature == 0 and chosen is None:
+            self.run.writes_surely(self, sampling)
         self._busy = True
         try:
             finish: Finish = await evaluate(WriteWork(self, sampling, chosen))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -99,6 +99,7 @@ class Run:
         self.best: Offer | None = None
         self.partial: tuple[int, tuple[int, ...], str] | None = None
         self.distinct: dict[str, Distinct] = {}
+        self.sure: dict[tuple[str, int], list[Sampling]] = {}  # by place and hash of a path: written at 0
         self.tips: dict[Branch, Tip] = {}  # how far each branch's tokens are counted
         self.degradations: dict[str, Degradation] = {}
         self.estimates: dict[str, str] = {}
@@ -149,6 +150,16 @@ class Run:
         if what not in self.degradations:
             self.degradations[what] = Degradation(what, why)
             self.engine.trace.warned(f"{what}: {why}")
+
+    def writes_surely(self, branch: Branch, sampling: Sampling) -> None:
+        """A branch writes at temperature 0: where one has from the same tokens, it is the same text again."""
+        key = branch.place.name, hash(tuple(branch.place.tree.tokens(branch.cursor)))
+        sampling = replace(sampling, max_tokens=None, stats=())  # these change nothing that is drawn
+        if sampling in self.sure.setdefault(key, []):
+            why = "at temperature 0 the same text was written again, whatever the seed; give a temperature, "
+            self.degrade("sampling", why + "or ask for one sample")
+        else:
+            self.sure[key].append(sampling)
 
     def estimate(self, what: str, how: str) -> None:
         """A number of the receipt is not measured: said once."""

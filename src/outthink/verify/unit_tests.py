@@ -12,16 +12,18 @@ from outthink.core.judging import NO_WORD
 from outthink.core.tasks import gather, offload
 from outthink.core.types import Candidate, Score
 from outthink.spec import show
-from outthink.verify._sandbox import Limits, NoSandbox, passes
+from outthink.verify._sandbox import STARTING, Limits, NoSandbox, passes
 
-_BLOCK = re.compile(r"^```[ \t]*(?:python|py|python3)?[ \t]*\n(.*?)^```", re.S | re.M | re.I)
-STARTING = 30.0  # seconds that a worker process may need to start, on a busy machine
+_FENCE = re.compile(r"^(`{3,}|~{3,})[ \t]*(\S*)[^\n]*\n(.*?)^\1[`~]*[ \t]*$", re.S | re.M)
+_PYTHON = ("python", "py", "python3")
 
 
 def code_of(text: str) -> str:
-    """The last fenced block of Python in a text; without one, the text."""
-    blocks: list[str] = _BLOCK.findall(text)
-    return blocks[-1] if blocks else text
+    """The last fenced block that says it is Python; else the last that says nothing; else the text."""
+    blocks = _FENCE.findall(text.replace("\r\n", "\n"))
+    named = [code for _, label, code in blocks if label.lower() in _PYTHON]
+    plain = [code for _, label, code in blocks if not label]
+    return next((codes[-1] for codes in (named, plain) if codes), text)
 
 
 def compiles(test: str) -> bool:
@@ -44,8 +46,9 @@ class UnitTests:
     out, if it is no Python, or if the problem's reference code (`data["code"]`) fails it; without a sound
     test there is no word (-inf). The receipt says so.
 
-    Each test has a process of its own: no network, a read-only file system but for `files` MiB, `memory` MiB
-    a process, at most `processes` of them, `timeout` seconds; Linux 5.12 or later with user namespaces.
+    Each test has a process of its own: no network, no files but the system's programs and Python's (to be
+    read) and `files` MiB of its own, `memory` MiB a process, at most `processes` of them, `timeout` seconds
+    from when it runs; Linux 5.12 or later with user namespaces, on x86-64, ARM64 or RISC-V.
     Where that cannot be had it refuses with BadInput; `isolation="limits"` keeps only the limits on time,
     memory and file size (said on the receipt): for code that you trust. Code that sets out to cheat can
     report success from inside its own process.
@@ -106,7 +109,7 @@ class UnitTests:
         limits = Limits(self.timeout, self.memory, self.files, self.processes, self.isolation == "full")
         try:
             found: list[bool] = await offload(
-                passes, code, tests, limits, timeout=STARTING + 2 * self.timeout * len(tests)
+                passes, code, tests, limits, timeout=(STARTING + self.timeout) * (1 + len(tests))
             )
         except NoSandbox as error:
             raise BadInput(
