@@ -96,6 +96,7 @@ def test_who_goes_away_is_noticed(server: Served) -> None:
             assert server.settles("live_branches", 9)
         assert server.settles("live_branches", 0) and server.metric("running") == 0
         assert server.metric("disconnects_total") == gone + 1
+    assert not [line for line in server.log if "never retrieved" in line or "Traceback" in line]
 
 
 def test_a_slow_reader_holds_nobody_up(server: Served) -> None:

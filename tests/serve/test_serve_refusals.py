@@ -18,11 +18,18 @@ WRONG: list[tuple[dict[str, Any], str, str | None]] = [
     ({"temperture": 1}, "unknown field 'temperture'; did you mean temperature?", None),
     ({"n": 0}, "n: Input should be greater than or equal to 1", "n"),
     ({"stop": ""}, "stop", "stop"),
+    ({"stop": ["x"] * 17}, "stop: List should have at most 16 items", "stop"),
+    ({"budget": {"written": -1}}, "budget.written: Input should be greater", "budget.written"),
+    ({"temperture": False}, "unknown field 'temperture'", None),
+    ({"nobody": []}, "unknown field 'nobody'", None),
+    ({"min_tokens": 1}, "min_tokens is not supported yet", None),
+    ({"skip_special_tokens": False}, "skip_special_tokens is not supported yet", None),
+    ({"prompt_logprobs": 1, "stream": True}, "prompt_logprobs cannot be streamed", "stream"),
     ({"messages": []}, "messages: List should have at least 1 item", "messages"),
     ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role: Input should be 'system'", None),
     ({"messages": [{"role": "user", "content": "\ud800"}]}, "half of a surrogate pair", None),
     ({"messages": [{"role": "user", "content": "x" * 4000}]}, "accepts 2048, answer included", None),
-    ({"messages": [{"role": "user", "content": [PICTURE]}]}, "0.content.0: unknown field 'image_url'", None),
+    ({"messages": [{"role": "user", "content": [PICTURE]}]}, "'image_url' is not supported yet; 'text' is", None),
     ({"tools": [{"type": "function"}]}, "tools is not supported yet", None),
     ({"response_format": {"type": "json_object"}}, "'json_object' is not supported yet; 'text' is", None),
     ({"top_logprobs": 3}, "top_logprobs needs logprobs", None),
@@ -64,6 +71,24 @@ def test_what_is_wrong_is_said_in_openais_shape(
     assert said in error["message"] or (said == "vote takes no" and "no field of vote" in error["message"])
     assert param is None or error["param"] == param
     assert len(error["message"]) < 1000
+
+
+NEUTRAL: list[dict[str, Any]] = [
+    {"tools": [], "tool_choice": "none", "parallel_tool_calls": False},
+    {"min_tokens": 0, "best_of": 1, "length_penalty": 1.0, "skip_special_tokens": True, "suffix": ""},
+    {"store": True, "nobody": None, "stream_options": None},
+    {"messages": [{"role": "user", "content": "x", "tool_calls": [], "refusal": None}]},
+]
+
+
+@pytest.mark.parametrize("body", NEUTRAL, ids=lambda body: next(iter(body)))
+def test_fields_that_ask_for_nothing_are_taken(server: Served, body: dict[str, Any]) -> None:
+    """Clients send them with every request."""
+    plain = server.post(max_tokens=4, seed=1, messages=[{"role": "user", "content": "x"}]).json()
+    given = {"messages": [{"role": "user", "content": "x"}]} | body
+    reply = server.post(max_tokens=4, seed=1, **given)
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["choices"][0]["message"] == plain["choices"][0]["message"]
 
 
 @pytest.mark.parametrize(

@@ -294,9 +294,14 @@ class RemotePlace:
         for what, why in bill.notes:
             run.degrade(what, why)
         if not bill.is_measured:
-            run.estimate(
-                "actual", f"a request to {self.name} ended without usage: tokens counted as streamed"
-            )
+            run.estimate("actual", f"a request to {self.name} {_why(bill)}")
+
+
+def _why(bill: Bill) -> str:
+    """Why a bill is an estimate."""
+    if bill.written is None:
+        return "ended without usage: tokens counted as streamed"
+    return "was sent again, or did not say what it read: that is counted by us"
 
 
 def _push(sent: Sent, work: Stretch, piece: Piece) -> None:

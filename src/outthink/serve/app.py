@@ -37,6 +37,7 @@ from outthink.serve.wire import Ended, News, Order, Ready
 log = logging.getLogger("outthink.serve")
 HERE = Path(__file__).parent
 EARLY = 1.0  # seconds in which an order may fail with a status of its own before its stream begins
+UNSTREAMED = "{} cannot be streamed: leave stream out"
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 OPEN = ("/", "/docs", "/openapi.json", "/health")  # without a key
 POLICY = (
@@ -92,7 +93,7 @@ class Server:
     async def _text(self, request: Request) -> Response:
         body = await read_body(request, TextBody, self.settings)
         if body.stream and body.echo and body.logprobs is not None:
-            raise Refused(400, "echo with logprobs cannot be streamed: leave stream out", param="stream")
+            raise Refused(400, UNSTREAMED.format("echo with logprobs"), param="stream")
         make = lambda: text_orders(body, *self._for(request))  # noqa: E731
         form = self._form(body, False, is_echoed=bool(body.echo), logprobs=body.logprobs)
         return await self._complete(request, body, form, make)
@@ -111,6 +112,8 @@ class Server:
     ) -> Response:
         if self.gateway.is_draining:
             raise Refused(503, DRAINING, retry_after=5)
+        if body.stream and body.prompt_logprobs is not None:
+            raise Refused(400, UNSTREAMED.format("prompt_logprobs"), param="stream")
         try:
             orders = make()
         except NoModel as error:
@@ -153,6 +156,7 @@ class Server:
             leaving.cancel()
             for call in calls:
                 self.gateway.drop(call)
+            await asyncio.gather(ends, leaving, return_exceptions=True)  # else asyncio tells stderr of them
         for one in ended:
             _check(one)
         request.state.first = time.monotonic()

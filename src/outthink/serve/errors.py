@@ -46,15 +46,19 @@ def error_body(
 
 
 def invalid(error: ValidationError) -> Refused:
-    """The first thing that is wrong with a body, by the field's path; of alternatives, what got furthest."""
+    """The first thing that is wrong with a body, by the field's path.
+
+    Of alternatives, the one of the right type, else the one that got furthest.
+    """
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     stem = tuple(takewhile(lambda step: not _is_variant(step), errors[0]["loc"]))
-    first = max((e for e in errors if e["loc"][: len(stem)] == stem), key=lambda e: len(e["loc"]))
+    alike = [e for e in errors if e["loc"][: len(stem)] == stem]
+    first = max(alike, key=lambda e: (not e["type"].endswith("_type"), len(e["loc"])))
     path = ".".join(str(step) for step in first["loc"] if not _is_variant(step))
     said = first["msg"].removeprefix("Value error, ")
     return Refused(400, f"{path}: {said}" if path else said, param=path or None)
 
 
 def _is_variant(step: Any) -> bool:
-    """Whether a step of a path names an alternative of a union, which is nobody's field."""
-    return isinstance(step, str) and not step.isidentifier()
+    """Whether a step of a path names an alternative of a union: a type, which is nobody's field."""
+    return isinstance(step, str) and not (step.isidentifier() and step.islower())

@@ -1,7 +1,7 @@
 """Bodies of requests, typed: OpenAI's fields, those of vLLM that clients rely on, and ours.
 
-A field that nobody knows is refused, unless it is null; so is one that is known and not there yet. Fields
-that change nothing about the answer are taken and not used.
+A field that nobody knows is refused, unless it is null; so is one that is known and not there yet, unless it
+asks for nothing. Fields that change nothing about the answer are taken and not used.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ NOT_YET = frozenset(
     "tools tool_choice functions function_call parallel_tool_calls modalities audio prediction suffix "
     "reasoning_effort verbosity web_search_options guided_json guided_regex guided_choice guided_grammar "
     "structured_outputs use_beam_search length_penalty min_tokens bad_words truncate_prompt_tokens best_of "
-    "chat_template chat_template_kwargs documents logits_processors mm_processor_kwargs".split()
+    "chat_template chat_template_kwargs documents logits_processors mm_processor_kwargs echo tool_calls "
+    "annotations skip_special_tokens add_special_tokens continuous_usage_stats".split()
 )
 UNUSED = frozenset(
-    "user store metadata service_tier safety_identifier prompt_cache_key prompt_cache_retention".split()
+    "user store metadata service_tier safety_identifier prompt_cache_key prompt_cache_retention "
+    "include_obfuscation".split()
 )
+AS_IT_IS = {"best_of": 1, "length_penalty": 1.0, "skip_special_tokens": True, "add_special_tokens": True}
 
 
 def _is_text(text: str) -> str:
@@ -29,6 +32,20 @@ def _is_text(text: str) -> str:
     except UnicodeEncodeError as error:
         raise ValueError(f"character {error.start} is half of a surrogate pair") from None
     return text
+
+
+def _asks_nothing(name: str, value: Any) -> bool:
+    """Whether a field that is not there yet is given as it would be anyway."""
+    if name in AS_IT_IS:
+        return type(value) is not bool and value == AS_IT_IS[name] or value is AS_IT_IS[name]
+    return value is False or value in (0, "", "none", [], {})
+
+
+def _only_text(given: Any, what: str) -> Any:
+    """Raises ValueError for something of a type that is not text."""
+    if isinstance(given, dict) and isinstance(given.get("type"), str) and given["type"] != "text":
+        raise ValueError(f"{what} {given['type'][:40]!r} is not supported yet; 'text' is")
+    return given
 
 
 Text = Annotated[str, AfterValidator(_is_text)]
@@ -52,7 +69,7 @@ class Body(BaseModel):
         for name, value in given.items():
             if name in cls.model_fields:
                 kept[name] = value
-            elif name in UNUSED or value is None or value is False or value in ([], {}, "none"):
+            elif name in UNUSED or value is None or (name in NOT_YET and _asks_nothing(name, value)):
                 continue
             elif name in NOT_YET:
                 raise ValueError(f"{name} is not supported yet; leave it out")
@@ -77,9 +94,7 @@ class ResponseFormat(Body):
     @model_validator(mode="before")
     @classmethod
     def _text_only(cls, given: Any) -> Any:
-        if isinstance(given, dict) and isinstance(given.get("type"), str) and given["type"] != "text":
-            raise ValueError(f"response_format {given['type'][:40]!r} is not supported yet; 'text' is")
-        return given
+        return _only_text(given, "response_format")
 
 
 class Caps(Body):
@@ -135,6 +150,11 @@ class Part(Body):
 
     type: Literal["text"]
     text: Text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_only(cls, given: Any) -> Any:
+        return _only_text(given, "a part of type")
 
 
 class Message(Body):

@@ -99,6 +99,15 @@ class Refusal(Exception):
         self.status = status
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 256  # with the default of 5, a burst of connections on a busy machine is reset
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is no error here."""
+
+
 class Endpoint:
     """The server. `with Endpoint(model) as endpoint: endpoint.url`."""
 
@@ -111,10 +120,7 @@ class Endpoint:
         self.connections: set[socket.socket] = set()
         self._count = 0
         handler = type("Handler", (_Handler,), {"endpoint": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-        self._server.daemon_threads = True
-        self._server.handle_error = lambda request, address: None  # type: ignore[assignment,method-assign]
-        self._server.block_on_close = False
+        self._server = _Server(("127.0.0.1", port), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property

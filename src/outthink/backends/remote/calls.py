@@ -54,6 +54,8 @@ class Call:
     usage: wire.Usage | None = None
     read_before: int = 0  # prompt tokens that attempts before this one may have cost
     lost: int = 0  # tokens of them that are void
+    kept: int = 0  # tokens that the last attempt goes on from
+    is_torn: bool = False  # some texts ended in an attempt before the last: usage is not of all of them
     notes: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     is_sent: bool = False  # to an endpoint, at least once
@@ -100,6 +102,7 @@ class Call:
         live = [text for text in self.texts if text.is_live]
         began, first = time.monotonic(), None
         self.usage, self.is_sent = None, True
+        self.kept, self.is_torn = sum(len(t.pieces) for t in live), len(live) < len(self.texts)
         stream = self.backend.network.stream(endpoint, self._request(endpoint, live))
         try:
             async for chunk in stream:
@@ -210,11 +213,15 @@ class Call:
             self.inbox.put(text.job, self._ended(text, written, is_first))
 
     def _shares(self, ours: Sequence[Text]) -> list[int | None]:
-        """How many tokens each text has by the endpoint's usage; what is more than streamed is end tokens."""
+        """How many tokens each text has by the endpoint's usage; what is more than streamed is end tokens.
+
+        That an attempt before the last may be billed does not matter here: the texts are those of the last.
+        """
         usage = self.usage.written if self.usage else None
         got = [len(text.pieces) for text in ours]
-        if not usage or self.is_estimated or any(text.is_cancelled for text in self.texts):
+        if not usage or self.is_torn or any(text.is_cancelled for text in self.texts):
             return [None] * len(ours)
+        usage += self.kept
         extra = usage - sum(got)
         if len(ours) == 1:
             return [usage]
