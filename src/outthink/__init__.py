@@ -16,6 +16,7 @@ from outthink import spec, speculate, strategy, verify
 from outthink.core.branch import Branch
 from outthink.core.errors import BadInput, OutthinkError
 from outthink.core.problem import Problem
+from outthink.core.protocols import Strategy, Verifier
 from outthink.core.tasks import gather, offload, race
 from outthink.core.types import Answer, Budget, Candidate, Cost, Draft, Receipt, Sampling, Score, Want
 from outthink.strategy.once import read_off
@@ -41,6 +42,8 @@ __all__ = [
     "Receipt",
     "Sampling",
     "Score",
+    "Strategy",
+    "Verifier",
     "Want",
     "embedded",
     "gather",
