@@ -1,4 +1,4 @@
-"""Parts of a user's own: named by a file, found by their names wherever a name may stand, refused in a line."""
+"""Parts of a user's own: named by a file, found by name wherever a name may stand, refused in a line."""
 
 from __future__ import annotations
 
@@ -185,12 +185,12 @@ CALLED = "    async def __call__(self, root): ...\n"
         ("class Helper:\n    pass\n", "has no part"),
         ("from outthink.strategy import Vote\n", "has no part"),
         ("class Mine:\n" + CALLED, "Mine looks like a strategy, but is no frozen dataclass"),
-        (PART + "@dataclass\nclass Mine:\n" + CALLED, "Mine looks like a strategy, but is no frozen dataclass"),
+        (PART + "@dataclass\nclass Mine:\n" + CALLED, "Mine looks like a strategy, but is no frozen"),
         (
             FROZEN + "class Mine:\n" + CALLED + "class Sub(Mine):\n    pass\n",
             "Sub looks like a strategy, but is no frozen dataclass",
         ),
-        (FROZEN + "class Vote:\n" + CALLED, "the package has a strategy named vote: call Vote something else"),
+        (FROZEN + "class Vote:\n" + CALLED, "has a strategy named vote: call Vote something else"),
     ],
 )  # fmt: skip
 def test_refuses_in_one_line(text: str | None, said: str, tmp_path: Path) -> None:
