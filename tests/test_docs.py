@@ -1,7 +1,8 @@
 """What the documents show works: python snippets run, `outthink` commands run, links lead somewhere.
 
 The snippets of one page run in order, in one process and one empty folder; so do its commands. A snippet that
-cannot run here is preceded by a line `<!-- no-run: reason -->`.
+cannot run here is preceded by a line `<!-- no-run: reason -->`; one that a reader saves under a name for the
+commands, by `<!-- file: NAME -->`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _FENCE = re.compile(
 )
 _NEWLINE = "\n"
 _NO_RUN = re.compile(r"<!--\s*no-run:\s*(\S.*?)\s*-->\s*\Z")
+_FILE = re.compile(r"<!--\s*file:\s*([\w.-]+)\s*-->\s*\Z")
 _LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 
 
@@ -46,6 +48,12 @@ def snippets(page: str) -> list[Snippet]:
         line = page.count("\n", 0, match.start(4)) + 1
         found.append(Snippet(match[3].lower(), match[4], line, reason[1] if reason else ""))
     return found
+
+
+def files(page: str) -> dict[str, str]:
+    """The snippets that a reader saves as files, by name."""
+    named = ((_FILE.search(page[: match.start()]), match[4]) for match in _FENCE.finditer(page))
+    return {name[1]: text for name, text in named if name is not None}
 
 
 def commands(page: str) -> list[str]:
@@ -130,6 +138,8 @@ def run_python(page: str, name: str, folder: Path) -> str:
 def run_commands(page: str, folder: Path) -> str:
     """Run the `outthink` commands of a page until one fails; what went wrong."""
     environment = _environment(folder)
+    for name, text in files(page).items():
+        (folder / name).write_text(text)
     for command in commands(page):
         if trouble := _run(["bash", "-euo", "pipefail", "-c", command], folder, environment):
             return trouble
@@ -162,6 +172,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 PAGE = """
 # A page
 
+<!-- file: one.py -->
 ```python
 x = 1
 ```
@@ -193,16 +204,17 @@ outthink tasks   # a list
 
 def test_snippets_and_commands_are_found() -> None:
     assert [(one.language, one.line, one.no_run) for one in snippets(PAGE)] == [
-        ("python", 5, ""),
-        ("python", 13, "needs a server"),
-        ("python", 17, ""),
-        ("console", 21, ""),
-        ("bash", 28, ""),
+        ("python", 6, ""),
+        ("python", 14, "needs a server"),
+        ("python", 18, ""),
+        ("console", 22, ""),
+        ("bash", 29, ""),
     ]
     assert [command.split() for command in commands(PAGE)] == [
         ["outthink", "solve", '"2', "+", '2"', "--n", "3"],
         ["outthink", "tasks", "#", "a", "list"],
     ]
+    assert files(PAGE) == {"one.py": "x = 1\n"}
 
 
 def test_good_python_runs_and_bad_python_is_reported_with_its_line(tmp_path: Path) -> None:
@@ -210,12 +222,15 @@ def test_good_python_runs_and_bad_python_is_reported_with_its_line(tmp_path: Pat
     good.mkdir()
     bad.mkdir()
     assert run_python(PAGE, "page.md", good) == ""
-    assert '"page.md", line 17' in run_python(PAGE.replace("x == 1", "x == 2"), "page.md", bad)
+    assert '"page.md", line 18' in run_python(PAGE.replace("x == 1", "x == 2"), "page.md", bad)
 
 
 def test_a_command_that_fails_is_reported(tmp_path: Path) -> None:
     trouble = run_commands("```bash\noutthink no-such-command --at all\n```\n", tmp_path)
     assert "no-such-command" in trouble
+    page = "<!-- file: mine.py -->\n```python\n1 / 0\n```\n```bash\noutthink methods --parts mine.py\n```\n"
+    (tmp_path / "saved").mkdir()
+    assert "mine.py line 1: ZeroDivisionError" in run_commands(page, tmp_path / "saved")
 
 
 def test_lost_links_are_reported(tmp_path: Path) -> None:

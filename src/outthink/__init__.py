@@ -17,6 +17,7 @@ from outthink.core.branch import Branch
 from outthink.core.draft import Draft
 from outthink.core.errors import BadInput, OutthinkError
 from outthink.core.problem import Problem
+from outthink.core.protocols import Strategy, Verifier
 from outthink.core.receipt import Cost, Receipt
 from outthink.core.tasks import gather, offload, race
 from outthink.core.types import Answer, Budget, Candidate, Sampling, Score, Want
@@ -43,6 +44,8 @@ __all__ = [
     "Receipt",
     "Sampling",
     "Score",
+    "Strategy",
+    "Verifier",
     "Want",
     "embedded",
     "gather",

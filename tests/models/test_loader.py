@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from outthink.core.batch import Batch, Segment
 from outthink.models import ModelError, load
+from outthink.models.weights import check_finite
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def remove(name: str) -> Callable[[Path], object]:
 
 
 WEIGHTS = "model.safetensors"
-NORM = "model.norm.weight"
+NORM, DOWN = "model.norm.weight", "model.layers.1.mlp.down_proj.weight"
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (remove("config.json"), "config.json is missing"),
     "empty config": (cut("config.json", lambda n: 0), "cannot be read as JSON"),
@@ -106,6 +107,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a tensor is not floating": (
         weights(lambda t: t.update({NORM: torch.ones(32).int()})),
         "not floating point",
+    ),
+    "a number is NaN": (
+        weights(lambda t: t[DOWN].view(-1)[7].fill_(torch.nan)),
+        "layers.1.mlp.down_proj.weight has 1 of 1536 numbers that are NaN or infinite",
+    ),
+    "infinite both ways": (
+        weights(lambda t: t[NORM][:2].copy_(torch.tensor([torch.inf, -torch.inf]))),
+        f"{NORM} has 2 of 32 numbers",
     ),
     "an unknown tensor": (weights(lambda t: t.update({"model.layers.0.extra": torch.ones(1)})), "no use for"),
     "fewer layers than weights": (settings(num_hidden_layers=2), "no use for model.layers.2"),
@@ -155,6 +164,21 @@ def test_hf_models_miss_tensors_too(save_tiny: Any, tmp_path: Path) -> None:
     weights(lambda tensors: tensors.pop("transformer.h.1.mlp.c_fc.weight"))(path)
     with pytest.raises(ModelError, match="no fitting"):
         load(path)
+
+
+def test_hf_models_with_nan_are_refused_too(save_tiny: Any, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    shutil.copytree(save_tiny("gpt2"), path)
+    weights(lambda tensors: tensors["transformer.h.1.mlp.c_fc.weight"].view(-1)[3].fill_(torch.nan))(path)
+    with pytest.raises(
+        ModelError, match=r"transformer.h.1.mlp.c_fc.weight has 1 of \d+ numbers that are NaN"
+    ):
+        load(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float16, torch.bfloat16, torch.float32])
+def test_large_numbers_that_add_up_beyond_a_type_are_no_damage(dtype: torch.dtype) -> None:
+    check_finite(torch.full((10_000,), torch.finfo(dtype).max).to(dtype), "a tensor")
 
 
 def test_arguments_are_checked(directory: Path, tmp_path: Path) -> None:

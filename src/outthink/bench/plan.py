@@ -38,6 +38,7 @@ class Plan:
     deterministic: bool = False
     budget: Budget = field(default_factory=Budget)
     sampling: Sampling = field(default_factory=Sampling)
+    parts: Mapping[str, str] = field(default_factory=dict)  # files of a user's own, with their digests
 
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MOST:
@@ -73,6 +74,7 @@ class Plan:
             "seed": self.seed,
             "budget": self.budget.caps(),
             "sampling": spec.show(self.sampling),
+            **({"parts": dict(self.parts)} if self.parts else {}),
         }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from outthink import spec
 from outthink.bench.plan import Plan
 from outthink.cli.options import Benching, strategies_of, takes, tasks_of
 from outthink.cli.output import console, emit, headlines, results_table
@@ -94,6 +95,7 @@ def plan_of(options: Benching) -> Plan:
         deterministic=options.deterministic,
         budget=options.caps(),
         sampling=options.sampling(),
+        parts=spec.own_parts(),
     )
 
 

@@ -14,7 +14,7 @@ from typer import Argument
 from outthink import spec
 from outthink.bench.example import worked_example
 from outthink.bench.summary import amount
-from outthink.cli.options import Listing, takes
+from outthink.cli.options import Extended, takes
 from outthink.cli.output import console, emit, table
 from outthink.core.errors import UnknownName
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Naming(Listing):
+class Naming(Extended):
     """A list, or one of its entries in full."""
 
     name: Annotated[str | None, Argument(help="Show this one in full.", show_default=False)] = None

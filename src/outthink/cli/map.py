@@ -112,6 +112,7 @@ def _config(options: Mapping, strategy: str) -> dict[str, Any]:
         "reference": options.reference,
         "dtype": options.dtype,
         **({"deterministic": True} if options.deterministic else {}),
+        **({"parts": parts} if (parts := spec.own_parts()) else {}),
     }
 
 

@@ -34,7 +34,17 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Running(Listing):
+class Extended(Listing):
+    """The options of every command that takes parts by name."""
+
+    parts: Annotated[
+        list[str] | None,
+        Option(help="Your own strategies, verifiers ...: FILE.py, which is run; repeatable.", metavar="FILE"),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Running(Extended):
     """The options of every command that runs a model."""
 
     model: Annotated[
@@ -122,6 +132,8 @@ class Running(Listing):
         """The engine. It takes a moment: check everything else first."""
         import outthink
 
+        for place in self.parts or ():  # engines of a cluster load in processes of their own
+            spec.add_parts(place)
         names = ("device", "threads", "max_batch", "cache", "prices", "tokenizer", "api")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         given["deterministic"] = self.deterministic
@@ -209,6 +221,8 @@ def takes(kind: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]
 
     def decorate(command: Callable[[T], None]) -> Callable[..., None]:
         def called(**given: Any) -> None:
+            for place in given.get("parts") or ():
+                spec.add_parts(place)
             command(kind(**given))
 
         called.__name__, called.__doc__ = command.__name__, command.__doc__

@@ -11,7 +11,7 @@ from typer import Argument, Option
 
 from outthink import spec
 from outthink.bench.summary import amount, percent, span
-from outthink.cli.options import Listing, strategies_of, takes
+from outthink.cli.options import Extended, strategies_of, takes
 from outthink.cli.output import console, emit, table
 from outthink.core.errors import BadInput
 
@@ -25,7 +25,7 @@ ANALYSIS = "Analysis"
 
 
 @dataclass(frozen=True)
-class Replaying(Listing):
+class Replaying(Extended):
     """The options of `replay`."""
 
     file: Annotated[str, Argument(help="Recorded samples: JSON lines.", show_default=False)] = ""

@@ -7,12 +7,16 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from outthink import spec
 from outthink.cli.options import RUNNING, takes
 from outthink.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from outthink.engine.engine import Engine
 
 LIMITS = "What one request may take"
 
@@ -53,6 +57,10 @@ class Serving:
         Option("--warm", help="Drafters go on between requests of one key.", rich_help_panel=RUNNING),
     ] = False
     cache: Annotated[float, Option(help="GiB for keys and values.", rich_help_panel=RUNNING)] = 1.0
+    parts: Annotated[
+        list[str] | None,
+        Option(help="Your own parts: FILE.py, which is run; for clients if remote_safe.", metavar="FILE"),
+    ] = None
     quiet: Annotated[bool, Option("--quiet", help="No line for each request on stderr.")] = False
 
 
@@ -64,7 +72,6 @@ def serve(options: Serving) -> None:
       outthink serve
       outthink serve --host 0.0.0.0 --keys keys.txt --model ~/models/qwen3
     """
-    import outthink
     from outthink.serve.keys import Keys, read_keys
     from outthink.serve.settings import Settings
     from outthink.serve.start import serve as run
@@ -95,7 +102,8 @@ def serve(options: Serving) -> None:
         is_local=is_local,
     )
     load = partial(
-        outthink.load,
+        _load,
+        tuple(options.parts or ()),
         options.model,
         dtype=options.dtype,
         device=options.device,
@@ -107,3 +115,12 @@ def serve(options: Serving) -> None:
         warm=options.warm,
     )
     run(load, settings, options.host, options.port)
+
+
+def _load(parts: tuple[str, ...], model: str, **given: Any) -> Engine:
+    """The engine, in its own process, which has to know the operator's parts too."""
+    import outthink
+
+    for place in parts:
+        spec.add_parts(place)
+    return outthink.load(model, **given)

@@ -24,6 +24,7 @@ from outthink.models.base import ModelConfig
 from outthink.models.config import eos_ids
 from outthink.models.errors import ModelError
 from outthink.models.plan import Costs
+from outthink.models.weights import check_finite
 
 NAME = "outthink"
 UNKNOWN_TO_PLAN = ("softcap", "s_aux", "position_bias", "head_mask", "sinks")
@@ -192,6 +193,8 @@ def _network(directory: Path, dtype: torch.dtype, device: torch.device, trust_re
         raise ModelError(
             f"{directory}: the weights have no fitting {sorted(wrong)[0]} ({len(wrong)} such tensors)"
         )
+    for name, tensor in network.named_parameters():
+        check_finite(tensor.detach(), f"{directory}: {name}")
     return network.eval().to(device)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,6 +60,7 @@ class Weights:
             raise ModelError(
                 f"{self.where[name]}: {name} is {tensor.dtype}, not floating point; give original weights"
             )
+        check_finite(tensor, f"{self.where[name]}: {name}")
         self.used[name] = tensor.numel()
         return tensor
 
@@ -70,6 +72,21 @@ class Weights:
     def unused(self) -> list[str]:
         """Tensors that nobody asked for."""
         return sorted(set(self.where) - set(self.used))
+
+
+def check_finite(tensor: torch.Tensor, where: str) -> None:
+    """Raise ModelError where a number is NaN or infinite: such a one makes the sum so, which is cheap to ask.
+
+    Only where the sum is no number is every number looked at: large ones add up beyond the type, too.
+    """
+    wide = tensor if tensor.element_size() > 1 else tensor.float()  # 8 bits cannot be added up
+    if isfinite(wide.sum(dtype=None if wide.dtype == torch.float64 else torch.float32).item()):
+        return
+    if bad := int(wide.isfinite().logical_not_().sum()):
+        raise ModelError(
+            f"{where} has {bad} of {tensor.numel()} numbers that are NaN or infinite; the file is damaged or "
+            "its training diverged: download it again"
+        )
 
 
 def _index(directory: Path) -> dict[str, Path]:

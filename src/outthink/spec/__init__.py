@@ -12,15 +12,19 @@ from outthink.spec.language import (
     parse_one,
     show,
 )
+from outthink.spec.own import add_parts, family_of, own_parts
 
 __all__ = [
     "NOUNS",
     "Description",
     "Named",
+    "add_parts",
     "describe",
+    "family_of",
     "find",
     "name_of",
     "names",
+    "own_parts",
     "parse",
     "parse_budget",
     "parse_list",

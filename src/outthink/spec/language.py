@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from outthink.core.errors import BadInput, UnknownName
 from outthink.core.types import Budget, Sampling
-from outthink.spec.families import NOUNS, find, name_of, names
+from outthink.spec.families import NOUNS, a, find, name_of, names
 
 LONGEST = 4096  # bytes
 DEEPEST = 20  # levels
@@ -155,14 +155,10 @@ def _kind(name: str, families: tuple[str, ...]) -> type:
         if family in NOUNS and name in names(family):
             return find(name, family)
     known = [n for f in families for n in (names(f) if f in NOUNS else [name_of(RECORDS[f])])]
-    others = [_a(noun) for family, noun in NOUNS.items() if name in names(family)]
+    others = [a(noun) for family, noun in NOUNS.items() if name in names(family)]
     raise UnknownName(
         " or ".join(NOUNS.get(f, f.lower()) for f in families), name, known, " and ".join(others)
     )
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _arguments(node: ast.expr, name: str, known: list[str]) -> Iterator[tuple[str, ast.expr]]:
@@ -198,6 +194,8 @@ def _value(node: ast.expr, field: Field[Any], kind: type, depth: int) -> Any:
         SEAMS.get(w, w) for w in re.findall(r"\w+", _annotation(field)) if w in SEAMS or w in RECORDS
     )
     if not families:
+        if isinstance(node, ast.Call) and not set(re.findall(r"\w+", _annotation(field))) <= set(LITERALS):
+            raise BadInput(f"{where} takes a part only where it is annotated as one: {', '.join(SEAMS)}")
         return _typed(_literal(node, where, depth), field, where)
     if isinstance(node, (ast.Tuple, ast.List)):
         return tuple(_value(item, field, kind, depth + 1) for item in node.elts)
@@ -255,7 +253,10 @@ def _settable(kind: type) -> list[Field[Any]]:
 
 
 def _annotation(field: Field[Any]) -> str:
-    return field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+    """A field's type as it is written, whether or not the file puts annotations off."""
+    if isinstance(field.type, str):
+        return field.type
+    return field.type.__name__ if isinstance(field.type, type) else str(field.type)
 
 
 def _default(field: Field[Any]) -> str:
