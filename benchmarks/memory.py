@@ -12,8 +12,8 @@ from benchmarks.contest import Work
 from benchmarks.ours import request
 from benchmarks.prompts import Prompts
 from benchmarks.report import Section, Target
+from outthink.engine.admission import LEAST, LOOKAHEAD
 from outthink.engine.engine import Engine
-from outthink.engine.place import LEAST, LOOKAHEAD
 from outthink.engine.trace import PassInfo, Trace
 
 

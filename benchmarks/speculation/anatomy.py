@@ -17,7 +17,7 @@ from benchmarks.speculation.passes import Passes
 from benchmarks.speculation.sizes import Sizes
 from benchmarks.speculation.streams import DRAFTERS, PLAIN, Stream, works
 from benchmarks.watching import watching
-from outthink.engine import drafts, place
+from outthink.engine import admission, drafts, place
 from outthink.engine.growth import Growth
 from outthink.engine.speculator import Speculator
 
@@ -25,7 +25,7 @@ PARTS: dict[str, tuple[object, str]] = {  # none is inside another
     "propose": (Speculator, "propose"),
     "choose": (drafts, "_chosen"),
     "grow": (Growth, "__init__"),
-    "add rows": (place.Place, "_add_draft"),
+    "add rows": (admission.Admission, "add_draft"),
     "pack": (place, "pack"),
     "accept": (Speculator, "accept"),
     "shrink": (Growth, "close"),
@@ -39,8 +39,8 @@ x v(1) / (v(rows) + drafting), with v as timed below: what speculation would win
 *Measured* is the speed-up in the contest. Where the formula says less than 2, the model's own passes do not
 allow 2."""
 OWN = """The same steps: microseconds of speculation's own parts (`engine/speculator.py`, `drafts.py`,
-`growth.py`, `choice.py`, rows in `place.py`, packing). *rest* is everything else outside forward and draw:
-the engine as plain decoding has it too."""
+`growth.py`, `choice.py`, rows in `admission.py`, packing). *rest* is everything else outside forward and
+draw: the engine as plain decoding has it too."""
 
 
 @dataclass

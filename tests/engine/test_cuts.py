@@ -10,7 +10,7 @@ from scripted import told
 
 from outthink.backends.toy import hashed, toy
 from outthink.core.types import Sampling
-from outthink.engine import place
+from outthink.engine import admission
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 from outthink.strategy.once import Once
@@ -40,8 +40,8 @@ def run(strategy: Any, is_cutting: bool, seed: int, drafter: Any = None) -> tupl
 
 @pytest.mark.parametrize("strategy", [Once(), Vote(n=6), Short(m=1, k=4)], ids=repr)
 def test_cut_or_moved_is_the_same(strategy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place, "LOOKAHEAD", 5)
-    monkeypatch.setattr(place, "CUT", 3)
+    monkeypatch.setattr(admission, "LOOKAHEAD", 5)
+    monkeypatch.setattr(admission, "CUT", 3)
     for seed in range(3):
         moved, cut = run(strategy, False, seed), run(strategy, True, seed)
         assert cut[0] == moved[0]

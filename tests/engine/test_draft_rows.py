@@ -9,7 +9,7 @@ from scripted import told
 from outthink.backends.toy import hashed, toy
 from outthink.core.draft import Draft
 from outthink.core.types import Sampling
-from outthink.engine import place
+from outthink.engine import admission
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 from outthink.strategy.once import Once
@@ -20,13 +20,13 @@ SAMPLING = Sampling(max_tokens=80, ignore_eos=True)
 def looked_at(size: int, monkeypatch: pytest.MonkeyPatch) -> float:
     """Ranges looked through for a drafted node, in drafts that are chains of so many."""
     ranges: list[int] = []
-    beyond = place._beyond
+    beyond = admission._beyond
 
     def counting(found: list[tuple[int, int]], low: int, high: int) -> int:
         ranges.append(len(found))
         return beyond(found, low, high)
 
-    monkeypatch.setattr(place, "_beyond", counting)
+    monkeypatch.setattr(admission, "_beyond", counting)
     drafter = Asking(lambda tip, depth, nodes: Draft.chain([1] * min(size, depth, nodes)))
     request = Request(Once(), "abc", sampling=SAMPLING, speculate=drafter)
     answer = Engine(toy(hashed(4), context=128)).run(request)

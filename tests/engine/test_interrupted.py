@@ -26,7 +26,7 @@ MOMENTS = [
     "core.trampoline:Trampoline.run",
     "engine.desk:Desk.deliver",
     "engine.desk:Desk.grant",
-    "engine.place:Place._plan_rows",
+    "engine.admission:Admission._plan_rows",
     "engine.place:Place.land",
     "engine.stretch:Stretch.push",
     "backends.local:LocalBackend.submit",

@@ -12,7 +12,7 @@ from scripted import STRATEGIES, ask, engine, told
 from outthink.backends.toy import hashed, toy
 from outthink.core.jobs import PassResult
 from outthink.core.types import Answer, Budget, Sampling
-from outthink.engine import place, steady
+from outthink.engine import admission, steady
 from outthink.engine.ends import MOST, Ends
 from outthink.engine.engine import Engine
 from outthink.engine.flight import Flight
@@ -201,7 +201,8 @@ def test_tails_need_more_slots_in_the_same_pass(monkeypatch: pytest.MonkeyPatch)
         made = after(*args)
         if made is not None:
             seen.update(
-                (one.main.beat + node.cap - len(node.tokens)) % place.LOOKAHEAD for node in made.nodes
+                (one.main.admission.beat + node.cap - len(node.tokens)) % admission.LOOKAHEAD
+                for node in made.nodes
             )
         return made
 

@@ -37,7 +37,8 @@ def receipt_of(lm: Any, strategy: Any, sampling: Sampling, drafter: str) -> Rece
     plain = ot.run(strategy, QUESTION, lm, **given)
     drafted = ot.run(strategy, QUESTION, lm, **given, speculate=drafter)
     assert told(drafted) == told(plain)
-    assert drafted.receipt is not None and not drafted.receipt.degradations
+    assert drafted.receipt is not None and plain.receipt is not None
+    assert drafted.receipt.degradations == plain.receipt.degradations
     return drafted.receipt
 
 

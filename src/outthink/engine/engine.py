@@ -254,7 +254,8 @@ class Engine:
         try:
             flight = place.fly(self.offloads.inbox, place.runs_on and not self.limits.counts_passes())
         except OutthinkError as error:
-            self.desk.fail(place.culprit, error)
+            assert place.admission.culprit is not None
+            self.desk.fail(place.admission.culprit, error)
             return
         self._flights[flight.job.number] = (place, flight)
         place.backend.step()

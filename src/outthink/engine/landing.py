@@ -62,8 +62,8 @@ def _several(place: Place, flight: Flight, steps: Sequence[list[Drawn]]) -> list
     flight.cost = place.backend.price(flight.job)
     ended: list[Work] = []
     more, last = 0, -1
-    place.rows += len(steady.nodes) * (len(steps) - 1)
-    place.beat += len(steps) - 1
+    place.admission.rows += len(steady.nodes) * (len(steps) - 1)
+    place.admission.beat += len(steps) - 1
     for stretch, row, column in zip(steady.rows, steady.places, zip(*steps, strict=True), strict=True):
         node = steady.nodes[row]
         length = len(node.tokens)
