@@ -254,6 +254,8 @@ class Speculator:
             steps = self.heard.pop(stretch, [])
             self.run.engine.trace.speculated(stretch.branch, steps, stretch.count)
         is_seen = stretch.is_seen
+        if not is_seen and stretch.reason != "eos":
+            return  # a part of a text that the source slept through: to tell it takes longer than it is worth
         try:
             self.source.end(stretch.tip)
             if not is_seen:
