@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from drafters import Asking
 
 from outthink.backends.toy import ALPHABET, hashed, scripted, toy
 from outthink.core import rng
@@ -20,6 +22,7 @@ from outthink.speculate import Consensus, Copy, Hierarchy, Jacobi, Recycling, St
 from outthink.speculate._noise import Noise, informed
 from outthink.speculate._rates import Guess, Rates
 from outthink.speculate._trees import LEAST, best_nodes, draws, fixed
+from outthink.speculate.rules import Block, Recursive, Rejection
 from outthink.strategy.once import Once
 from outthink.strategy.vote import Vote
 
@@ -421,6 +424,9 @@ class Bad:
             "float": Draft.chain([1.0]),  # type: ignore[list-item]
             "text": Draft.chain(["a"]),  # type: ignore[list-item]
             "conf": Draft.chain([1], [float("nan")]),
+            "word": Draft.chain([1], ["x"]),  # type: ignore[list-item]
+            "bool": Draft.chain([True]),
+            "by": Draft.chain([1], by=7),  # type: ignore[arg-type]
         }.get(self.wrong)
 
     def cycle(self, tip: Any, depth: int, nodes: int) -> Any:
@@ -446,6 +452,9 @@ class Bad:
         ("float", "token 1.0"),
         ("text", "token 'a'"),
         ("conf", "no probability"),
+        ("word", "no probability"),
+        ("bool", "token True"),
+        ("by", "no name"),
         ("cycle", "parents come first"),
         ("observe", "KeyError: 'lost'"),
         ("end", "KeyError: 'lost'"),
@@ -465,3 +474,48 @@ def test_a_bad_drafter_costs_its_drafts_and_is_named_once(wrong: str, word: str)
     assert len(said) == 1 and word in said[0].why and "bad" in said[0].what
     one.main.tree.check()
     assert not any(node.cursors for node in one.main.tree.nodes())
+
+
+@pytest.mark.parametrize("rule", [Rejection(), Recursive(), Block()], ids=repr)
+@pytest.mark.parametrize(
+    "dist",
+    [(0.0, 0.0), "abcd", (math.nan,) * 4, (-math.inf,) * 4, (0.0,) * 4, {1: -0.5}, {99: 0.0}, {0: 0.0}],
+    ids=repr,
+)
+def test_a_draft_from_no_distribution_is_not_weighed(dist: Any, rule: Any) -> None:
+    """It would stop the run, or part the distributions: of another size, of other words, of no sum."""
+    asking = Asking(lambda tip, depth, nodes: Draft((1,), (-1,), (), (dist,), "test"))
+    one = Engine(toy(hashed(4)))
+    sampling = Sampling(temperature=1.0, max_tokens=6, ignore_eos=True)
+    answer = one.run(Request(Vote(n=3), "abc", sampling=sampling, speculate=asking, accept=rule))
+    assert answer.receipt is not None
+    [said] = answer.receipt.degradations
+    assert "dists[0]" in said.why and answer.receipt.speculation["test"].checked == 0
+
+
+class Sleepy(Bad):
+    """A drafter that cannot say how long it sleeps."""
+
+    def wakes(self, branches: int) -> bool:
+        return False
+
+    def naps(self) -> int:
+        if self.wrong == "naps":
+            raise KeyError("lost")
+        return 99
+
+    def slept(self, count: int) -> None:
+        if self.wrong == "slept":
+            raise KeyError("lost")
+
+
+@pytest.mark.parametrize("wrong", ["naps", "slept"])
+def test_a_drafter_that_sleeps_badly_is_named_once(wrong: str) -> None:
+    sampling = Sampling(temperature=1.0, max_tokens=12, ignore_eos=True)
+    plain = Engine(toy(hashed(4))).run(Request(Vote(n=3), "abc", sampling=sampling))
+    sleepy: Any = Sleepy(wrong)
+    answer = Engine(toy(hashed(4))).run(Request(Vote(n=3), "abc", sampling=sampling, speculate=sleepy))
+    assert answer.text == plain.text and answer.receipt is not None
+    assert [note.why for note in answer.receipt.degradations] == [
+        "went on without its draft: KeyError: 'lost'"
+    ]

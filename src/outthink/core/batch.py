@@ -65,6 +65,14 @@ class Batch:
             segments,
         )
 
+    def only(self, rows: list[int]) -> Batch:
+        """These rows alone, all of them wanted; the segments stay."""
+        tokens, positions, slots, segment, visible = (
+            [part[row] for row in rows]
+            for part in (self.tokens, self.positions, self.slots, self.segment, self.visible)
+        )
+        return Batch(tokens, positions, slots, segment, visible, list(range(len(rows))), self.segments)
+
     def context(self, row: int) -> int:
         """How many cache slots this row sees, its own among them."""
         total, at = self.visible[row], self.segments[self.segment[row]].parent

@@ -125,6 +125,10 @@ class Place:
                 stretch.drop_draft()  # its tip is not in the pass
         batch, where = pack(plan.ranges, plan.wanted)
         self.steady = None if far or drafting or self.admission.is_tight else self._steady(plan, batch, near)
+        works = (
+            [] if near and far else near or far
+        )  # of both, the rows of the next pass come in another order
+        self.steady = None if not works or drafting or self.is_tight else self._steady(plan, batch, works)
         new = len(batch.wanted)
         last = new + len(plan.again)
         draws = [stretch.draw(where[(node, upto)], at) for stretch, at, node, upto in plan.draws]
@@ -152,7 +156,7 @@ class Place:
     def _steady(self, plan: Plan, batch: Batch, near: list[Work]) -> Steady | None:
         steady = Steady.after(plan, batch, near, self.tree, self.ends)
         if steady is not None:
-            steady.pace = self.paces.get(len(batch), 0.0)
+            steady.pace = self.paces.get(len(steady.batch), 0.0)
         return steady
 
     def _fly_steady(self, steady: Steady, inbox: Inbox, steps: int) -> Flight:

@@ -7,7 +7,7 @@ once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from outthink.core.receipt import Drafting
 from outthink.core.rng import Chance
 from outthink.engine.steps import Likely, Step, likely
 from outthink.engine.studio import EngineStudio
+from outthink.speculate.rules._rows import unsound
 from outthink.speculate.rules.match import Match
 
 if TYPE_CHECKING:
@@ -129,12 +130,21 @@ class Speculator:
 
     def naps(self) -> int:
         """For how many more branches, pass after pass, the source is sure not to wake."""
-        return int(self.source.naps()) if self.is_asleep and hasattr(self.source, "naps") else 0
+        if not self.is_asleep or not hasattr(self.source, "naps"):
+            return 0
+        try:
+            return int(self.source.naps())
+        except Exception as error:
+            self.complain(f"{type(error).__name__}: {error}")
+            return 0
 
     def slept(self, count: int) -> None:
         """So many of these have gone by, unasked."""
-        if count:
-            self.source.slept(count)  # type: ignore[attr-defined]
+        try:
+            if count:
+                self.source.slept(count)  # type: ignore[attr-defined]
+        except Exception as error:
+            self.complain(f"{type(error).__name__}: {error}")
 
     # ---- before a pass
 
@@ -203,13 +213,14 @@ class Speculator:
             return f"it answered with {type(draft).__name__}, not a Draft"
         if len(draft.tokens) > room:
             return f"it drafted {len(draft.tokens)} tokens where {room} were asked for"
-        bad = [t for t in draft.tokens if not isinstance(t, int) or not 0 <= t < self.studio.vocab]
+        bad = [t for t in draft.tokens if type(t) is not int or not 0 <= t < self.studio.vocab]
         if bad:
             return f"it drafted token {bad[0]!r}, the vocabulary has {self.studio.vocab}"
-        conf = draft.conf  # the sum finds what is no number
-        if conf and not (min(conf) >= 0 and max(conf) <= 1 and sum(conf) >= 0):
-            return f"its conf is no probability: {conf}"
-        return ""
+        if draft.conf and not _are_probabilities(draft.conf):
+            return f"its conf is no probability: {draft.conf}"
+        if not isinstance(draft.by, str):
+            return f"it is by {draft.by!r}, which is no name"
+        return unsound(draft, self.studio.vocab) if self.rule.reads_rows and draft.dists else ""
 
     # ---- after a pass
 
@@ -295,6 +306,13 @@ class Speculator:
     def complain(self, what: str) -> None:
         """A draft was lost: said once on the receipt."""
         self.run.degrade(f"drafter {self.source.name}", f"went on without its draft: {what}")
+
+
+def _are_probabilities(conf: Sequence[float]) -> bool:
+    try:
+        return min(conf) >= 0 and max(conf) <= 1 and sum(conf) >= 0  # the sum finds what is no number
+    except TypeError:
+        return False
 
 
 def _is_plain(draft: Draft, ends: frozenset[int]) -> bool:

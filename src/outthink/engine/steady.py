@@ -58,9 +58,10 @@ class Steady:
 
     @classmethod
     def after(cls, plan: Plan, batch: Batch, works: list[Work], tree: Tree, ends: Ends) -> Steady | None:
-        """What a planned pass leads to, if it is all decode steps, each row the last of a leaf of its own."""
-        count = len(batch.tokens)
-        if {len(batch.wanted), len(plan.ranges)} != {count} or len(plan.draws) != len(works):
+        """What a planned pass leads to, if each wanted row is the last of a leaf of its own, all others rows
+        of these leaves: decode steps, or texts that catch up."""
+        count = len(batch.wanted)
+        if len(plan.ranges) != count or len(plan.draws) != len(works):
             return None
         if plan.reads or plan.again or plan.heard:
             return None
@@ -71,6 +72,8 @@ class Steady:
             owners.setdefault(id(node), []).append(stretch)
         nodes = [node for node in plan.ranges if not node.children and id(node) in owners]
         place = {node.start + len(node.tokens) - 1: node for node in nodes}
+        if len(batch) > count:
+            batch = batch.only(batch.wanted)
         ordered = [place.get(slot) for slot in batch.slots]
         found = [node for node in ordered if node is not None]
         if not len(found) == len(owners) == count:

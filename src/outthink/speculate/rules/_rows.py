@@ -13,6 +13,7 @@ from outthink.core.drafting import Accepted, Target
 from outthink.core.rng import Chance
 
 Row = np.ndarray[Any, np.dtype[np.float64]]
+ROUNDING = 1e-3  # by which the probabilities that a draft was drawn from may miss 1
 DENSE = 64  # up to so many tokens one draw weighs all; above it first a block is drawn, then a token in it
 
 
@@ -32,6 +33,18 @@ def draft_row(draft: Draft, node: int, vocab: int) -> Row:
     else:
         q[:] = np.exp(np.asarray(dist, np.float64))
     return q
+
+
+def unsound(draft: Draft, vocab: int) -> str:
+    """What is wrong with the distributions that a draft says it was drawn from, if anything."""
+    for node, token in enumerate(draft.tokens if draft.dists else ()):
+        try:
+            q = draft_row(draft, node, vocab)
+        except (TypeError, ValueError, IndexError) as error:
+            return f"dists[{node}] gives no log-probabilities of {vocab} tokens: {error}"
+        if not (abs(q.sum() - 1.0) < ROUNDING and q[token] > 0):
+            return f"dists[{node}] is no distribution that token {token} was drawn from"
+    return ""
 
 
 def ratio(p: float, q: float) -> float:
