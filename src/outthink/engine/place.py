@@ -124,11 +124,11 @@ class Place:
             else:
                 stretch.drop_draft()  # its tip is not in the pass
         batch, where = pack(plan.ranges, plan.wanted)
-        self.steady = None if far or drafting or self.admission.is_tight else self._steady(plan, batch, near)
         works = (
             [] if near and far else near or far
         )  # of both, the rows of the next pass come in another order
-        self.steady = None if not works or drafting or self.is_tight else self._steady(plan, batch, works)
+        is_steady = works and not drafting and not self.admission.is_tight
+        self.steady = self._steady(plan, batch, works) if is_steady else None
         new = len(batch.wanted)
         last = new + len(plan.again)
         draws = [stretch.draw(where[(node, upto)], at) for stretch, at, node, upto in plan.draws]
