@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from scripted import SHAPES, STRATEGIES, ask, engine, told
 
 from outthink.core.types import Budget
+from outthink.engine.engine import Engine
+from outthink.engine.request import Request
+from outthink.engine.trace import Trace
 from outthink.strategy.once import Once
 from outthink.strategy.vote import Vote
+from outthink.testing.scripted import scripted
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
@@ -69,3 +75,22 @@ def test_positions_are_distinct_tokens() -> None:
     answer = one.run(ask(Vote(n=64), Budget()))
     assert answer.receipt is not None
     assert answer.receipt.actual.positions == answer.receipt.logical.positions == one.main.backend.model.rows
+
+
+def test_company_that_arrives_later_delays_nobody() -> None:
+    """No request waits for others to fill its batch, however they keep coming: it takes its own passes."""
+
+    class Passes(Trace):
+        count = 0
+
+        def passed(self, info: Any) -> None:
+            self.count += 1
+
+    def first_of(stream: Iterator[Request]) -> int:
+        passes = Passes()
+        lm = Engine(scripted(lambda question: {"A: 1": 1.0}), trace=passes)
+        next(iter(lm.map(stream)))
+        return passes.count
+
+    alone = first_of(iter([Request(Once(), "q")]))
+    assert first_of(Request(Once(), f"q{i}") for i in itertools.count()) <= alone + 1

@@ -112,3 +112,21 @@ def test_directories_that_hold_none_are_refused(places: dict[str, Path], tmp_pat
 def test_a_label_that_is_not_there_is_refused(places: dict[str, Path]) -> None:
     with pytest.raises(BadInput, match="the model has 2 labels"):
         scores(RewardModel(str(places["process"]), label=2), ["x"])
+
+
+@pytest.mark.parametrize("kind", ["outcome", "process"])
+def test_a_text_beyond_the_models_context_is_no_word_and_said(places: dict[str, Path], kind: str) -> None:
+    """Positions that a model was never trained on would give it a number all the same."""
+    part = RewardModel(str(places[kind]))
+    room = 2048 - len(PROBLEM.prompt + "\n")
+    (fits, longer), receipt = scores(part, ["x" * room, "x" * (room + 1)])
+    assert math.isfinite(fits.value) and longer == Score(-math.inf)
+    assert [d.what for d in receipt.degradations] == ["reward_model"]
+    assert receipt.logical.positions == 2048  # the other was not read
+
+
+@pytest.mark.parametrize("content", ["{", "[]", ""])
+def test_a_broken_configuration_is_refused_in_a_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(BadInput, match="is broken"):
+        scores(RewardModel(str(tmp_path)), TEXTS)

@@ -15,6 +15,7 @@ from outthink.core.draft import Draft
 from outthink.core.errors import BadInput, Misuse, PromptTooLong
 from outthink.core.jobs import Drawn
 from outthink.core.receipt import Cost
+from outthink.core.samples import Sampled
 from outthink.core.tasks import Task, current, evaluate, running
 from outthink.core.trampoline import call_depth
 from outthink.core.tree import Cursor
@@ -199,9 +200,15 @@ class Branch:
         return Limit(self.run, name, Budget(**caps), keep)
 
     def candidate(self, answer: Answer) -> Candidate:
-        """What a verifier gets to judge: the answer, on the branch that it was written on."""
+        """What a verifier gets to judge: the answer, on the branch that it was written on.
+
+        Where that is closed, what the answer knows of itself is `sampled`: this branch is only to ask from.
+        """
         on = answer.branch if answer.branch is not None and not answer.branch.is_closed else self
-        return Candidate(answer.text, self.problem, answer.final, tuple(on.tokens), on)
+        if on is not self or self.text() == answer.text:
+            return Candidate(answer.text, self.problem, answer.final, tuple(on.tokens), on)
+        known = Sampled(answer.final, answer.text, answer.tokens, answer.logprob, stats=answer.stats)
+        return Candidate(answer.text, self.problem, answer.final, None, self, known)
 
     # ---- what spends
 

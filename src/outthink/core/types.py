@@ -212,4 +212,4 @@ class Candidate:
     final: str | None = None
     tokens: tuple[int, ...] | None = None
     branch: Branch | None = None
-    sampled: Sampled | None = None  # under replay: what was recorded
+    sampled: Sampled | None = None  # what was recorded: under replay, or of a branch that is closed by now

@@ -13,7 +13,7 @@ from dataclasses import replace
 from outthink.core.branch import Branch
 from outthink.core.errors import PromptTooLong
 from outthink.core.types import Answer, Sampling
-from outthink.text import final_answer
+from outthink.strategy.once import write
 
 END = "End with one line `A: <answer>`."
 
@@ -124,9 +124,7 @@ async def consult(root: Branch, question: str, sampling: Sampling | None = None)
     except PromptTooLong as error:
         root.degrade("context", f"a question of the strategy was left out: {error}")
         return None
-    finish = await branch.generate(sampling or root.sampling)
-    text = branch.text()
-    return Answer(text, final_answer(text).value, finish=finish.reason, tokens=len(branch), branch=branch)
+    return await write(branch, sampling or root.sampling)
 
 
 def bare(answer: Answer) -> Answer:
@@ -143,6 +141,20 @@ async def note(root: Branch, question: str, most: int | None = None) -> str | No
         sampling = replace(sampling, max_tokens=min(most, sampling.max_tokens or most))
     answer = await consult(root, question, sampling)
     return None if answer is None else bare(answer).text.strip()
+
+
+def last_with_final(root: Branch, who: str, later: Answer, earlier: Answer | None) -> Answer:
+    """`later`, or `earlier` where `later` lost the final answer, which is said: no round makes it worse."""
+    if later.final is not None or earlier is None or earlier.final is None:
+        return later
+    root.degrade(who, "a round ended without a final answer: what stood before it still stands")
+    return earlier
+
+
+def numbers_in(text: str) -> list[int]:
+    """The whole numbers in a reply. One of more digits than any list has entries is left out: a model that
+    writes a digit without end has named nothing."""
+    return [int(digits) for digits in re.findall(r"\d+", text) if len(digits) < 10]
 
 
 def numbered(texts: Sequence[str]) -> str:

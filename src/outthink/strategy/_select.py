@@ -143,6 +143,21 @@ async def sample_and_select(
     return settle(answers, select)
 
 
+async def drafts(root: Branch, inner: Strategy, n: int, rank: float = -1.0) -> list[Answer]:
+    """n answers of one inner strategy, all at once, for something to be made of them.
+
+    Until that is done the vote of those that have ended is on offer, below every offer of a `rank` above.
+    """
+    ended: dict[int, Answer] = {}
+
+    async def one(i: int, branch: Branch) -> Answer:
+        ended[i] = await inner(branch)
+        root.offer(settle([ended[k] for k in sorted(ended)], poll), rank=rank - n + len(ended))
+        return ended[i]
+
+    return list(await gather(*(one(i, branch) for i, branch in enumerate(root.fork(n)))))
+
+
 def need_positive(n: int) -> None:
     """ValueError for a number of samples below one."""
     if n < 1:

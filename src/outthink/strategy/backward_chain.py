@@ -21,6 +21,7 @@ class _Search:
         self.part, self.root, self.premises = part, root, premises
         self.listed = "\n".join(f"{i}. {premise}" for i, premise in enumerate(premises, 1))
         self.steps: list[str] = []
+        self.replies: dict[str, str] = {}  # a goal comes again by other rules: asked once
 
     async def prove(self, goal: str, depth: int, above: tuple[str, ...] = ()) -> bool | None:
         """True: it holds, False: its opposite does, None: neither was found."""
@@ -53,8 +54,9 @@ class _Search:
 
     async def _rules(self, goal: str) -> list[str]:
         line = await self._ask(self.part.rules, premises=self.listed, goal=goal)
-        numbers = dict.fromkeys(int(n) for n in re.findall(r"\d+", line))
-        return [self.premises[n - 1] for n in numbers if 1 <= n <= len(self.premises)]
+        numbers = dict.fromkeys(_prompts.numbers_in(line))
+        found = [self.premises[n - 1] for n in numbers if 1 <= n <= len(self.premises)]
+        return sorted(found, key=len)
 
     async def _decomposed(self, rule: str, goal: str) -> list[str]:
         text = await self._reply(self.part.decompose, rule=rule, goal=goal)
@@ -68,7 +70,10 @@ class _Search:
         return _prompts.last_line(await self._reply(template, **values))
 
     async def _reply(self, template: str, **values: str) -> str:
-        return await _prompts.note(self.root, _prompts.fill(template, **values)) or ""
+        question = _prompts.fill(template, **values)
+        if question not in self.replies:
+            self.replies[question] = await _prompts.note(self.root, question) or ""
+        return self.replies[question]
 
     def _step(self, goal: str, holds: bool, why: str) -> None:
         self.steps.append(f"{goal}: {'holds' if holds else 'does not hold'} ({why})")
@@ -81,9 +86,10 @@ class BackwardChain:
         prove(goal, d): fact check;  else for each rule selected:
             decompose it into sub-goals;  if all are proved at d - 1: the sign says proved or disproved
 
-    Depth first, at most `depth` rules deep; a goal that is being proved is not tried again below itself. The
-    final answer is `yes`, `no` or `unknown`; the text lists the steps. Each module is one short question, and
-    an answer to it that cannot be read is none. Kazemi et al., "LAMBADA: Backward Chaining for Automated
+    Depth first, at most `depth` rules deep, short rules first (they have fewer conditions); a goal that is
+    being proved is not tried again below itself, and no question is put twice. The final answer is `yes`,
+    `no` or `unknown`; the text lists the steps. Each module is one short question, and an answer to it that
+    cannot be read is none. Kazemi et al., "LAMBADA: Backward Chaining for Automated
     Reasoning in Natural Language", arXiv 2212.13894.
     """
 

@@ -12,8 +12,8 @@ from outthink.core.types import Answer, Can
 from outthink.spec import show
 from outthink.strategy import _prompts
 
-QUESTION = re.compile(r"^[ \t]*Q\[(\d+)\]:[ \t]*", re.MULTILINE)
-ANSWER = re.compile(r"^[ \t*]*A\[(\d+)\]:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+QUESTION = re.compile(r"^[ \t]*Q\[(\d{1,9})\]:[ \t]*", re.MULTILINE)
+ANSWER = re.compile(r"^[ \t*_]*A\[(\d{1,9})\][*_]*:[ \t*_]*([^\s*_].*?)[ \t*_]*$", re.MULTILINE)
 
 
 def split(prompt: str) -> tuple[str, dict[int, str]]:

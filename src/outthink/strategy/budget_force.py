@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from outthink.core.branch import Branch
 from outthink.core.types import Answer, Can
 from outthink.spec import show
+from outthink.strategy.once import read_off
 from outthink.text import final_answer
 
 LEAST_ANSWER = 1  # tokens that must be left for an answer after its cue
@@ -47,12 +48,12 @@ class BudgetForce:
             if hint is not None and not await _append(branch, hint):
                 break
             reason = await self._think(branch)
-            root.offer(_read(branch, reason), rank=i)
+            root.offer(read_off(branch, reason), rank=i)
             if reason == "length":
                 break
         if reason == "length" or final_answer(branch.text()).value is None:
             reason = await self._conclude(branch, reason)
-        return _read(branch, reason)
+        return read_off(branch, reason)
 
     async def _think(self, branch: Branch) -> str:
         """Write on, `most` tokens in all and room for the answer left; why that ended. "length" if there is
@@ -89,8 +90,3 @@ async def _append(branch: Branch, text: str) -> bool:
 def _length(branch: Branch, text: str) -> int:
     """How many tokens a text is."""
     return len(branch.place.tokenizer.encode(text, special=False))
-
-
-def _read(branch: Branch, reason: str) -> Answer:
-    text = branch.text()
-    return Answer(text, final_answer(text).value, finish=reason, tokens=len(branch), branch=branch)

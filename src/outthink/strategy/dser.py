@@ -10,6 +10,7 @@ from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
 from outthink.spec import show
 from outthink.strategy import _prompts
+from outthink.strategy._select import drafts
 from outthink.strategy.once import Once
 from outthink.strategy.vote import elect
 
@@ -53,12 +54,14 @@ class Dser:
         _prompts.check_template("revise", self.revise, "problem", "answer", "critique")
 
     async def __call__(self, root: Branch, /) -> Answer:
-        chains = await gather(*map(self.inner, root.fork(self.n)))
+        chains = await drafts(root, self.inner, self.n)
+        stands: Answer | None = None
         for turn in range(self.rounds):
             chains = [_prompts.bare(answer) for answer in chains]
-            root.offer(elect(chains), rank=turn)
+            stands = _prompts.last_with_final(root, "dser", elect(chains), stands)
+            root.offer(stands, rank=turn)
             chains = await gather(*(self._step(b, a) for b, a in zip(root.fork(self.n), chains, strict=True)))
-        return elect(chains)
+        return _prompts.last_with_final(root, "dser", elect(chains), stands)
 
     async def _step(self, root: Branch, answer: Answer) -> Answer:
         """One round of one chain; where its questions do not fit, the answer stays."""

@@ -11,7 +11,7 @@ from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
 from outthink.spec import show
 from outthink.strategy import _prompts
-from outthink.strategy._select import members, sampled
+from outthink.strategy._select import drafts, members, sampled
 from outthink.strategy.once import Once
 from outthink.strategy.vote import elect
 
@@ -42,15 +42,17 @@ class Hints:
         _prompts.check_template("hint", self.hint, "problem", "hint")
 
     async def __call__(self, root: Branch, /) -> Answer:
-        answers = await gather(*map(self.inner, root.fork(self.n)))
+        answers = await drafts(root, self.inner, self.n)
+        stands: Answer | None = None
         for turn in range(self.rounds):
             answers = [_prompts.bare(answer) for answer in answers]
-            root.offer(elect(answers), rank=turn)
+            stands = _prompts.last_with_final(root, "hints", elect(answers), stands)
+            root.offer(stands, rank=turn)
             hints = self._allot(root, answers, turn)
             answers = await gather(
                 *(self._hinted(b, h) for b, h in zip(root.fork(self.n), hints, strict=True))
             )
-        return elect(answers)
+        return _prompts.last_with_final(root, "hints", elect(answers), stands)
 
     def _allot(self, root: Branch, answers: list[Answer], turn: int) -> list[str | None]:
         """The hint of each sample of the next round; None is no hint."""

@@ -13,6 +13,7 @@ from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
 from outthink.spec import show
 from outthink.strategy import _prompts
+from outthink.strategy._select import drafts
 from outthink.strategy.once import Once
 
 
@@ -46,8 +47,8 @@ class Iad:
 
     async def __call__(self, root: Branch, /) -> Answer:
         root.record(*self.verifier.records)
-        drafts = await gather(*(self.inner(b) for b in root.fork(self.width)))
-        attempts = await self._scored(root, drafts)
+        first = await drafts(root, self.inner, self.width, -math.inf)
+        attempts = await self._scored(root, first)
         for _ in range(self.rounds):
             if _best(attempts).score >= self.enough:  # type: ignore[operator]
                 break
@@ -62,10 +63,10 @@ class Iad:
         best = _best(attempts)
         return replace(best, others=tuple(a for a in attempts if a is not best))
 
-    async def _scored(self, root: Branch, drafts: Sequence[Answer]) -> list[Answer]:
+    async def _scored(self, root: Branch, written: Sequence[Answer]) -> list[Answer]:
         """Score drafts in one batch, and offer the best."""
-        scores = await judge(self.verifier, [root.candidate(draft) for draft in drafts])
-        found = [replace(_prompts.bare(d), score=s.value) for d, s in zip(drafts, scores, strict=True)]
+        scores = await judge(self.verifier, [root.candidate(answer) for answer in written])
+        found = [replace(_prompts.bare(d), score=s.value) for d, s in zip(written, scores, strict=True)]
         root.offer(_best(found))
         return found
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from outthink.core.branch import Branch
+from outthink.core.errors import PromptTooLong
 from outthink.core.samples import Choice, Sampled
 from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
@@ -74,13 +75,16 @@ class ModelSwitch:
             root.run.place(name)  # an unknown name is said before a token is spent
         answers: list[Answer] = []
         for model in (None, *self.models):
-            own = await self._ask(root, model, answers)
+            start = await self._open(root, model)
+            if start is None:
+                continue
+            own = await self._ask(root, start, answers)
             answers += own
             if agreement([sampled(a) for a in own]) >= self.agree:
                 break
         return settle(answers, self.select)
 
-    async def _ask(self, root: Branch, model: str | None, before: Sequence[Answer]) -> list[Answer]:
+    async def _ask(self, root: Branch, start: Branch, before: Sequence[Answer]) -> list[Answer]:
         """n answers of one model."""
         ended: dict[int, Answer] = {}
 
@@ -90,11 +94,15 @@ class ModelSwitch:
             root.offer(settle(so_far, self.select), rank=len(so_far))
             return ended[i]
 
-        start = root if model is None else await self._open(root, model)
         return await gather(*(one(i, branch) for i, branch in enumerate(start.fork(self.n))))
 
-    async def _open(self, root: Branch, model: str) -> Branch:
-        """The question, asked of another model in its own chat template."""
-        place = root.run.place(model)
-        prompt = place.tokenizer.chat([{"role": "user", "content": root.problem.prompt}])
-        return await root.open(prompt, model)
+    async def _open(self, root: Branch, model: str | None) -> Branch | None:
+        """The question, asked of another model in its own chat template; None, said on the receipt, where it
+        does not fit that model's context."""
+        if model is None:
+            return root
+        try:
+            return await root.ask(root.problem.prompt, model)
+        except PromptTooLong as error:
+            root.degrade("model_switch", f"{model} was not asked: {error}")
+            return None

@@ -10,6 +10,7 @@ from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
 from outthink.spec import show
 from outthink.strategy import _prompts
+from outthink.strategy._select import drafts
 from outthink.strategy.once import Once
 from outthink.strategy.vote import elect
 
@@ -22,8 +23,9 @@ class Pdr:
         repeat `rounds` times: notes = distil(drafts)
             drafts = n x answer(problem, notes), 1 in the last round
 
-    No context is longer than problem + n * longest draft + workspace (and the templates), however many
-    the rounds; n = 1 is sequential refinement. Prompts have the places {problem}, {drafts} and {workspace}.
+    Where a round ends without a final answer, the vote of the drafts before it stands. No context is longer
+    than problem + n * longest draft + workspace (and the templates), however many the rounds; n = 1 is
+    sequential refinement. Prompts have the places {problem}, {drafts} and {workspace}.
     "Rethinking Thinking Tokens: LLMs as Improvement Operators".
     """
 
@@ -44,20 +46,21 @@ class Pdr:
         _prompts.check_template("refine", self.refine, "problem", "workspace")
 
     async def __call__(self, root: Branch, /) -> Answer:
-        found = await gather(*map(self.inner, root.fork(self.n)))
+        found = await drafts(root, self.inner, self.n)
+        stands: Answer | None = None
         for turn in range(self.rounds):
-            drafts = [_prompts.bare(draft) for draft in found]
-            root.offer(elect(drafts), rank=turn)
-            found = await self._again(root, drafts, 1 if turn + 1 == self.rounds else self.n)
+            bare = [_prompts.bare(draft) for draft in found]
+            stands = _prompts.last_with_final(root, "pdr", elect(bare), stands)
+            root.offer(stands, rank=turn)
+            found = await self._again(root, bare, 1 if turn + 1 == self.rounds else self.n)
             if not found:
-                return elect(drafts)
-        answer: Answer = found[0]
-        return answer
+                return stands
+        return _prompts.last_with_final(root, "pdr", found[0], stands)
 
-    async def _again(self, root: Branch, drafts: list[Answer], n: int) -> list[Answer]:
+    async def _again(self, root: Branch, earlier: list[Answer], n: int) -> list[Answer]:
         """n answers from the notes on these drafts; none where that does not fit."""
         problem = root.problem.prompt
-        listed = _prompts.numbered([draft.text for draft in drafts])
+        listed = _prompts.numbered([draft.text for draft in earlier])
         question = _prompts.fill(self.distil, problem=problem, drafts=listed)
         notes = await _prompts.note(root, question, self.workspace)
         if notes is None:

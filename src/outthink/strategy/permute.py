@@ -14,14 +14,13 @@ from outthink.core.protocols import Strategy
 from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
 from outthink.spec import show
-from outthink.strategy._prompts import at_least_one
+from outthink.strategy._prompts import at_least_one, numbers_in
 from outthink.strategy._ranking import borda, kemeny
 from outthink.strategy.once import Once
 from outthink.strategy.vote import elect
 
 LIST_ITEM = re.compile(r"^([ \t]*(?:[-*•]|\[\d+\]|\(?\d+[.)])[ \t]+)(\S.*)$", re.MULTILINE)
 PREMISE = re.compile(r"(?:(?<=^)|(?<=[.!?]\s))(\S[^.!?\n]*(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?])(?=\s)")
-RANKED = re.compile(r"\d+")
 
 
 def places(prompt: str, unit: str) -> list[tuple[int, int]]:
@@ -44,7 +43,7 @@ def moved(prompt: str, spans: Sequence[tuple[int, int]], order: Sequence[int]) -
 def read_ranking(text: str | None, order: Sequence[int]) -> list[int] | None:
     """The items that an answer such as `[2] > [1] > [3]` ranks, in the numbering of the prompt, as items of
     the list that was permuted. None for an answer without numbers, or with one that there is not."""
-    numbers = list(dict.fromkeys(int(n) for n in RANKED.findall(text or "")))
+    numbers = list(dict.fromkeys(numbers_in(text or "")))
     if not numbers or not all(1 <= n <= len(order) for n in numbers):
         return None
     return [order[n - 1] for n in numbers]

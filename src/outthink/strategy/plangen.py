@@ -12,7 +12,7 @@ from outthink.core.types import Answer, Can
 from outthink.spec import describe, show
 from outthink.strategy import _prompts
 
-_SCORE = re.compile(r"score\W*?[:：]?\s*(\d+(?:\.\d+)?)(?:\s*/\s*100)?", re.IGNORECASE)
+_SCORE = re.compile(r"score[\s*_:：]*(\d+(?:\.\d+)?)(?:\s*/\s*100)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Plangen:
         for turn in range(self.rounds):
             j = self._next(seen, prior, turn)
             answer = await self.methods[j](root.fork()[0])
+            root.offer(answer, rank=-1.0)  # until its score is known
             score = await self._score(root, listed, answer)
             seen[j].append(score)
             found.append(replace(_prompts.bare(answer), score=score))
@@ -87,9 +88,9 @@ class Plangen:
         methods = "\n".join(f"{i}. {m!r}: {describe(type(m)).summary}" for i, m in enumerate(self.methods, 1))
         parts = {"problem": root.problem.prompt, "constraints": constraints, "methods": methods}
         reply = await _prompts.note(root, _prompts.fill(self.select, **parts))
-        numbers = re.findall(r"\d+", _prompts.last_line(reply or ""))
-        if len(numbers) == 1 and 1 <= int(numbers[0]) <= len(self.methods):
-            return int(numbers[0]) - 1
+        numbers = _prompts.numbers_in(_prompts.last_line(reply or ""))
+        if len(numbers) == 1 and 1 <= numbers[0] <= len(self.methods):
+            return numbers[0] - 1
         root.degrade("plangen", "the model named no method: all began alike")
         return None
 

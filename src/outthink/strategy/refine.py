@@ -18,7 +18,9 @@ class Refine:
 
         answer = inner; repeat: critique; stop if its last line is "No mistakes."; answer = revision
 
-    A revision without a final answer does not replace one that has it. Prompts have the places {problem},
+    A revision without a final answer does not replace one that has it. Each round sees the last answer and
+    its review alone, where the paper's prompts show all that came before: here no context grows with the
+    rounds (the paper has 4 at most). Prompts have the places {problem},
     {answer} and {critique}. Madaan et al., "Self-Refine: Iterative Refinement with Self-Feedback", arXiv
     2303.17651.
     """
@@ -45,7 +47,8 @@ class Refine:
             if revised is None:
                 break
             if revised.final is not None or answer.final is None:
-                answer = revised
+                answer, revised = revised, answer
+            _prompts.bare(revised)
         return answer
 
     async def _revised(self, root: Branch, answer: Answer) -> Answer | None:

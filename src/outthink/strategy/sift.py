@@ -25,7 +25,8 @@ class Sift:
             grounded = answer(problem, sticker)
 
     Without agreement all predictions vote, ties to the plain one. Prompts have the places {problem},
-    {sticker} and {answer}. "SIFT: Grounding LLM Reasoning in Contexts via Stickers".
+    {sticker} and {answer}. "SIFT: Grounding LLM Reasoning in Contexts via Stickers", arXiv 2502.14922, as its
+    first abstract has it; the published version compares with the answer from the sticker alone.
     """
 
     rounds: int = 2

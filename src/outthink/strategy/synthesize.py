@@ -10,6 +10,7 @@ from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
 from outthink.spec import show
 from outthink.strategy import _prompts
+from outthink.strategy._select import drafts
 from outthink.strategy.once import Once
 from outthink.strategy.vote import elect
 
@@ -38,7 +39,7 @@ class Synthesize:
         _prompts.check_template("synthesize", self.synthesize, "problem", "candidates")
 
     async def __call__(self, root: Branch, /) -> Answer:
-        candidates = await gather(*map(self.inner, root.fork(self.n)))
+        candidates = await drafts(root, self.inner, self.n)
         candidates = [_prompts.bare(candidate) for candidate in candidates]
         fallback = elect(candidates)
         root.offer(fallback)

@@ -29,7 +29,7 @@ class Certainty:
         return [self._one(c) for c in candidates]
 
     def _one(self, candidate: Candidate) -> Score:
-        known = candidate.branch if candidate.branch is not None else candidate.sampled
+        known = candidate.sampled if candidate.sampled is not None else candidate.branch
         values = [v for v in known.stats.get("certainty", ()) if not math.isnan(v)] if known else []
         if not values:
             raise BadInput(

@@ -19,14 +19,14 @@ class Written(NamedTuple):
 
 
 def written(candidate: Candidate) -> Written:
-    """What is known of a candidate: from its branch, or as it was recorded. BadInput if it is not enough."""
-    if candidate.branch is not None:
-        logps = [p for p in candidate.branch.logps if p is not None]
-        if logps:
-            return Written(sum(logps), len(logps))
+    """What is known of a candidate: as it was recorded, or from its branch. BadInput if it is not enough."""
     recorded = candidate.sampled
     if recorded is not None and recorded.logprob is not None:
         return Written(recorded.logprob, recorded.tokens)
+    if recorded is None and candidate.branch is not None:
+        logps = [p for p in candidate.branch.logps if p is not None]
+        if logps:
+            return Written(sum(logps), len(logps))
     raise BadInput("likelihood() needs the log-probabilities of what was written; this candidate has none")
 
 

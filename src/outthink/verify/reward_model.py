@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from outthink.core.errors import BadInput
+from outthink.core.judging import NO_WORD
 from outthink.core.receipt import Cost
 from outthink.core.tasks import current, offload
 from outthink.core.types import Candidate, Score
@@ -22,7 +24,10 @@ AGGREGATES = ("last", "min", "mean", "product")
 
 
 class Judged(NamedTuple):
-    """What a model says of one text: a logit a label at each place asked for, and how many tokens it read."""
+    """What a model says of one text: a logit a label at each place asked for, and how many tokens it read.
+
+    No logits where the text is longer than what the model was made for.
+    """
 
     logits: list[list[float]]
     tokens: int
@@ -35,6 +40,7 @@ class Loaded(NamedTuple):
     tokenizer: Any
     kind: str
     params: int
+    context: int  # tokens
 
 
 def kind_of(path: str) -> str:
@@ -42,7 +48,10 @@ def kind_of(path: str) -> str:
     config = Path(path) / "config.json"
     if not config.is_file():
         raise BadInput(f"reward_model(): {path} has no config.json; give a Hugging Face-format directory")
-    named = json.loads(config.read_text()).get("architectures") or ["nothing"]
+    try:
+        named = json.loads(config.read_text()).get("architectures") or ["nothing"]
+    except (ValueError, AttributeError) as error:
+        raise BadInput(f"reward_model(): {config} is broken ({error}); copy the model again") from None
     kinds = [kind for end, kind in KINDS.items() if str(named[0]).endswith(end)]
     if not kinds:
         raise BadInput(f"reward_model(): {path} holds {named[0]}; give a model {' or '.join(KINDS)}")
@@ -66,7 +75,8 @@ def load(path: str) -> Loaded:
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         first = str(error).strip().partition("\n")[0]
         raise BadInput(f"reward_model(): {path} cannot be loaded: {first}") from error
-    return Loaded(model, tokenizer, kind, sum(p.numel() for p in model.parameters()))
+    context = getattr(model.config, "max_position_embeddings", None) or sys.maxsize
+    return Loaded(model, tokenizer, kind, sum(p.numel() for p in model.parameters()), context)
 
 
 def read(path: str, texts: Sequence[tuple[str, Sequence[str]]]) -> list[Judged]:
@@ -79,6 +89,9 @@ def read(path: str, texts: Sequence[tuple[str, Sequence[str]]]) -> list[Judged]:
     loaded, found = load(path), []
     for question, steps in texts:
         ids, ends = tokens(loaded.tokenizer, question, steps)
+        if len(ids) > loaded.context:
+            found.append(Judged([], 0))
+            continue
         given = transformers.BatchEncoding({"input_ids": [ids]}, tensor_type="pt").to(loaded.model.device)
         rows = loaded.model(**given).logits[0].tolist()
         found.append(Judged([rows] if loaded.kind == "outcome" else [rows[end] for end in ends], len(ids)))
@@ -108,9 +121,10 @@ def tokens(tokenizer: Any, question: str, steps: Sequence[str]) -> tuple[list[in
 class RewardModel:
     """Scores of a reward model: a sequence classifier judges the whole text, a token classifier each step.
 
-    One label: its logit (`raw`), or 1 / (1 + exp(-logit)) for steps. Several: softmax(logits)[label]. Steps
+    One label: its logit, or 1 / (1 + exp(-logit)) for steps. Several: softmax(logits)[label]. Steps
     are lines (or what `separator` parts), each judged at its last token, separator included; value = their
-    last, min, mean or product, as `aggregate` says. Lightman et al., "Let's Verify Step by Step", arXiv
+    last, min, mean or product, as `aggregate` says. A text longer than the context of the model gets no word
+    (-inf), and the receipt says so. Lightman et al., "Let's Verify Step by Step", arXiv
     2305.20050; Cobbe et al., "Training Verifiers to Solve Math Word Problems", arXiv 2110.14168.
     """
 
@@ -134,8 +148,14 @@ class RewardModel:
             return []
         loaded: Loaded = await offload(load, self.path, io=True)
         judged: list[Judged] = await offload(read, self.path, [self._parts(c) for c in candidates], io=True)
-        for one in judged:
-            _charge(loaded, one.tokens)
+        for candidate, one in zip(candidates, judged, strict=True):
+            if one.logits:
+                _charge(loaded, one.tokens)
+            elif candidate.branch is not None:
+                why = (
+                    f"a candidate was not judged: it is longer than the {loaded.context} tokens of the model"
+                )
+                candidate.branch.degrade("reward_model", why)
         return [self._score(loaded.kind, one.logits) for one in judged]
 
     def _parts(self, candidate: Candidate) -> tuple[str, list[str]]:
@@ -146,6 +166,8 @@ class RewardModel:
         return candidate.problem.prompt, steps or [candidate.text or self.separator]
 
     def _score(self, kind: str, logits: Sequence[Sequence[float]]) -> Score:
+        if not logits:
+            return NO_WORD
         if kind == "outcome":
             return Score(self._outcome(logits[0]))
         values = tuple(map(self._share, logits))

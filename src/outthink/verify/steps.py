@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from outthink.core.errors import BadInput
+from outthink.core.judging import NO_WORD
 from outthink.core.rng import Chance, digest
 from outthink.core.types import Candidate, Score
 from outthink.spec import show
@@ -17,9 +18,9 @@ class Steps:
     """The share of a solution's steps that are right; a missing final answer counts as a wrong step.
 
     value = mean over lines of verdict_i, where each verdict is flipped with probability `noise`: a verifier
-    with known imperfection. As a reward model would, it says the same whenever it reads the same: a flip is a
-    function of `seed` (none: the run's own; 0 where there is no run), the problem, and the text up to the end
-    of the line.
+    with known imperfection; no word (-inf) on a final answer without a line. As a reward model would, it says
+    the same whenever it reads the same: a flip is a function of `seed` (none: the run's own; 0 where there is
+    no run), the problem, and the text up to the end of the line.
     """
 
     noise: float = 0.0
@@ -43,6 +44,8 @@ class Steps:
         verdicts = task.check_steps(candidate.problem, steps)
         if candidate.final is None:
             verdicts = [*verdicts, False]
+        if not verdicts:  # a final answer, and no text to it
+            return NO_WORD
         heard = [v != self._is_flipped(candidate, steps, i) for i, v in enumerate(verdicts)]
         return Score(sum(heard) / len(heard), tuple(map(float, heard)), all(heard))
 
