@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -259,6 +260,18 @@ def test_waits_are_at_least_what_was_asked_for_and_bounded() -> None:
     assert of_status(429, "x", {"retry-after": "Wed, 21 Oct 2026"}, "here").wait == 0.0
     assert backoff(0, 0.5, busy.wait) >= 3.0
     assert [backoff(k, 1.0) for k in (0, 1, 2, 20)] == [0.25, 0.5, 1.0, 20.0]
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_a_busy_endpoint_is_probed_for_what_it_can(status: int) -> None:
+    """A refusal for the moment is not taken for what the endpoint cannot do."""
+    numbers = itertools.count()
+    with Endpoint(writes(sums)) as quiet, Endpoint(writes(sums)) as busy:
+        busy.fail = lambda served: Refusal(status, "later") if next(numbers) % 5 == 0 else None
+        backends = [connect(endpoint.spec) for endpoint in (quiet, busy)]
+    assert backends[0].features == backends[1].features and next(numbers) > 20
+    for backend in backends:
+        backend.close()
 
 
 def test_an_endpoint_that_is_down_is_said_at_connect() -> None:

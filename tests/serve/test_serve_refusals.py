@@ -29,7 +29,11 @@ WRONG: list[tuple[dict[str, Any], str, str | None]] = [
     ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role: Input should be 'system'", None),
     ({"messages": [{"role": "user", "content": "\ud800"}]}, "half of a surrogate pair", None),
     ({"messages": [{"role": "user", "content": "x" * 4000}]}, "accepts 2048, answer included", None),
-    ({"messages": [{"role": "user", "content": [PICTURE]}]}, "'image_url' is not supported yet; 'text' is", None),
+    (
+        {"messages": [{"role": "user", "content": [PICTURE]}]},
+        "'image_url' is not supported yet; 'text' is",
+        None,
+    ),
     ({"tools": [{"type": "function"}]}, "tools is not supported yet", None),
     ({"response_format": {"type": "json_object"}}, "'json_object' is not supported yet; 'text' is", None),
     ({"top_logprobs": 3}, "top_logprobs needs logprobs", None),
