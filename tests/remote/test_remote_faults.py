@@ -297,6 +297,13 @@ def test_keys_go_only_to_the_host_that_they_are_for() -> None:
     assert "secret" not in repr(openai)
 
 
+def test_a_key_in_the_url_is_refused_and_not_repeated() -> None:
+    """The URL is told in receipts and errors."""
+    with pytest.raises(ot.BadInput, match="not in the URL") as error:
+        connect("http://me:hidden@a.example/v1#m")
+    assert "hidden" not in str(error.value)
+
+
 def test_an_aborted_run_cancels_its_requests(serve: Made) -> None:
     endpoint, engine = serve(per_token=0.02)
     run = engine.start(Request(strategy.Vote(n=4), QUESTION))
