@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -118,6 +119,16 @@ def test_errors_without_hope_come_at_once_and_are_clear(through: Any) -> None:
             ot.run(strategy.Once(), QUESTION, engine)
         assert proxy.number == before + 1
     told(engine)
+
+
+def test_the_endpoint_of_the_tests_takes_a_burst_of_connections() -> None:
+    """Before it has accepted one: else a busy machine resets them, and requests are sent again."""
+    endpoint = Endpoint(writes(sums))
+    host, port = endpoint.url.removeprefix("http://").removesuffix("/v1").split(":")
+    held = [socket.create_connection((host, int(port)), timeout=2) for _ in range(64)]
+    with endpoint:
+        for one in held:
+            one.close()
 
 
 def test_attempts_end(through: Any) -> None:
