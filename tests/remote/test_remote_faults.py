@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -117,6 +119,16 @@ def test_errors_without_hope_come_at_once_and_are_clear(through: Any) -> None:
             ot.run(strategy.Once(), QUESTION, engine)
         assert proxy.number == before + 1
     told(engine)
+
+
+def test_the_endpoint_of_the_tests_takes_a_burst_of_connections() -> None:
+    """Before it has accepted one: else a busy machine resets them, and requests are sent again."""
+    endpoint = Endpoint(writes(sums))
+    host, port = endpoint.url.removeprefix("http://").removesuffix("/v1").split(":")
+    held = [socket.create_connection((host, int(port)), timeout=2) for _ in range(64)]
+    with endpoint:
+        for one in held:
+            one.close()
 
 
 def test_attempts_end(through: Any) -> None:
@@ -261,6 +273,18 @@ def test_waits_are_at_least_what_was_asked_for_and_bounded() -> None:
     assert [backoff(k, 1.0) for k in (0, 1, 2, 20)] == [0.25, 0.5, 1.0, 20.0]
 
 
+@pytest.mark.parametrize("status", [429, 500])
+def test_a_busy_endpoint_is_probed_for_what_it_can(status: int) -> None:
+    """A refusal for the moment is not taken for what the endpoint cannot do."""
+    numbers = itertools.count()
+    with Endpoint(writes(sums)) as quiet, Endpoint(writes(sums)) as busy:
+        busy.fail = lambda served: Refusal(status, "later") if next(numbers) % 5 == 0 else None
+        backends = [connect(endpoint.spec) for endpoint in (quiet, busy)]
+    assert backends[0].features == backends[1].features and next(numbers) > 20
+    for backend in backends:
+        backend.close()
+
+
 def test_an_endpoint_that_is_down_is_said_at_connect() -> None:
     with pytest.raises(EndpointError, match="cannot reach http://127.0.0.1:9/v1.*is the server up"):
         connect("http://127.0.0.1:9/v1#m")
@@ -282,6 +306,13 @@ def test_keys_go_only_to_the_host_that_they_are_for() -> None:
     )
     assert (ours.key, b.key, openai.key) == ("", "for b", "secret") and b.weight == 2.0
     assert "secret" not in repr(openai)
+
+
+def test_a_key_in_the_url_is_refused_and_not_repeated() -> None:
+    """The URL is told in receipts and errors."""
+    with pytest.raises(ot.BadInput, match="not in the URL") as error:
+        connect("http://me:hidden@a.example/v1#m")
+    assert "hidden" not in str(error.value)
 
 
 def test_an_aborted_run_cancels_its_requests(serve: Made) -> None:

@@ -37,7 +37,7 @@ def _is_text(text: str) -> str:
 def _asks_nothing(name: str, value: Any) -> bool:
     """Whether a field that is not there yet is given as it would be anyway."""
     if name in AS_IT_IS:
-        return type(value) is not bool and value == AS_IT_IS[name] or value is AS_IT_IS[name]
+        return isinstance(value, bool) == isinstance(AS_IT_IS[name], bool) and value == AS_IT_IS[name]
     return value is False or value in (0, "", "none", [], {})
 
 

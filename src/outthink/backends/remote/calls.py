@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from outthink.backends.remote import wire
-from outthink.backends.remote.faults import EndpointError, Fault, backoff
+from outthink.backends.remote.faults import SENT_AGAIN, EndpointError, Fault, backoff, sent_again
 from outthink.core import rng
 from outthink.core.errors import CannotDo
 from outthink.core.jobs import Bill, Ended, GenerateJob, Inbox, Piece, Restart
@@ -24,8 +24,6 @@ from outthink.core.jobs import Bill, Ended, GenerateJob, Inbox, Piece, Restart
 if TYPE_CHECKING:
     from outthink.backends.openai import OpenAIBackend
     from outthink.backends.remote.fleet import Endpoint
-
-SENT_AGAIN = "sent again"
 
 
 @dataclass(eq=False)
@@ -173,9 +171,7 @@ class Call:
             self.is_estimated = True
             self.read_before += len(self.first.tokens)
             what = f"after {got} tokens" if got else "before an answer"
-            self.notes[SENT_AGAIN] = (
-                f"a request broke {what} and was sent again; it may be billed twice: {fault.error}"
-            )
+            self.notes[SENT_AGAIN] = sent_again(what, fault)
         if not got:
             return
         if self.backend.features.goes_on or not self._is_chat():

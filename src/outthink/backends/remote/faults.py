@@ -9,6 +9,9 @@ from outthink.core.errors import BadInput, OutthinkError, PromptTooLong
 FIRST, MOST = 0.25, 20.0  # seconds before the second attempt, doubled each time; a wait at most
 
 
+SENT_AGAIN = "sent again"  # what a receipt calls it
+
+
 class EndpointError(OutthinkError):
     """An endpoint did not serve a request, and trying again did not help; the message says what happened."""
 
@@ -73,3 +76,8 @@ def retry_after(header: str) -> float:
 def backoff(attempt: int, chance: float, wait: float = 0.0) -> float:
     """Seconds before the next attempt: what was asked for, else full jitter up to FIRST * 2^attempt."""
     return max(wait, chance * min(MOST, FIRST * 2.0**attempt)) + (0.1 * chance if wait else 0.0)
+
+
+def sent_again(what: str, fault: Fault) -> str:
+    """The note for a receipt; `what` says when the request broke."""
+    return f"a request broke {what} and was sent again; it may be billed twice: {fault.error}"

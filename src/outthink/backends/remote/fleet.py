@@ -61,6 +61,8 @@ def _parse(text: str, most: int, environment: Mapping[str, str]) -> Endpoint:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise BadInput(f"{text!r} is no endpoint: give http://HOST:PORT/v1#MODEL")
+    if parts.username is not None:  # it would be in every receipt
+        raise BadInput(f"{parts.hostname}: give a key by the environment (OUTTHINK_API_KEY), not in the URL")
     if star and not float(weight) > 0:
         raise BadInput(f"{text!r}: a weight is above 0")
     path = parts.path.rstrip("/") or "/v1"
@@ -70,7 +72,7 @@ def _parse(text: str, most: int, environment: Mapping[str, str]) -> Endpoint:
 
 def key_for(host: str, environment: Mapping[str, str]) -> str:
     """The key of a host: its own variable, the general one, and OpenAI's only for the host that it is for."""
-    own = "OUTTHINK_API_KEY_" + re.sub(r"[^A-Z0-9]", "_", host.rpartition("@")[2].upper())
+    own = "OUTTHINK_API_KEY_" + re.sub(r"[^A-Z0-9]", "_", host.upper())
     openai = urlsplit(environment.get("OPENAI_BASE_URL", "https://api.openai.com/v1")).netloc
     names = [own, "OUTTHINK_API_KEY", *(["OPENAI_API_KEY"] if host == openai else [])]
     return next((environment[name] for name in names if environment.get(name)), "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from outthink.backends.remote import wire
 from outthink.backends.remote.calls import persist
-from outthink.backends.remote.faults import EndpointError, Fault
+from outthink.backends.remote.faults import SENT_AGAIN, EndpointError, Fault, sent_again
 from outthink.core import rng
 from outthink.core.jobs import Bill, Inbox, Scored, ScoreJob
 from outthink.core.types import Dist
@@ -70,9 +70,7 @@ class Scoring:
     def _after(self, fault: Fault) -> bool:
         if fault.may_bill:
             self.read_before += len(self.job.tokens)
-            self.notes["sent again"] = (
-                f"a request broke and was sent again; it may be billed twice: {fault.error}"
-            )
+            self.notes[SENT_AGAIN] = sent_again("before its scores", fault)
         return True
 
     def _next(self, found: dict[str, Any], endpoint: Endpoint) -> Dist:

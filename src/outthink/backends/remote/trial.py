@@ -24,6 +24,7 @@ from outthink.backends.remote.faults import Fault
 from outthink.backends.remote.fleet import Endpoint
 from outthink.backends.remote.found import Check, Probe
 from outthink.backends.remote.network import Network
+from outthink.backends.remote.patient import Patient
 from outthink.backends.remote.pieces import Message, PieceTokenizer
 from outthink.backends.remote.wire import Features, Request, Token
 from outthink.core.errors import BadInput, UnknownName
@@ -49,7 +50,7 @@ class Trial:
     """The probing of one endpoint."""
 
     def __init__(self, network: Network, endpoint: Endpoint, api: str | None, has_template: bool) -> None:
-        self.network = network
+        self.network = Patient(network)
         self.endpoint = endpoint
         self.api = api
         self.has_template = has_template
