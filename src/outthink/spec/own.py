@@ -1,4 +1,4 @@
-"""Parts of a user's own: the classes of a file, or of a module, that the user names; never that a text names."""
+"""A user's own parts: the classes of a file, or of a module, that the user names; never that a text names."""
 
 from __future__ import annotations
 
