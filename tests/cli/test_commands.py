@@ -290,3 +290,14 @@ def test_resuming_on_a_model_ends_with_the_same_content(outthink: Run, model: st
 def _without_times(folder: Path) -> list[dict]:
     lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     return [{**line, "receipt": line["receipt"]["logical"]} for line in lines]
+
+
+def test_the_list_of_methods_is_readable_in_a_narrow_terminal(
+    outthink: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fields fold word by word where they have ten characters: they are left to `methods NAME`."""
+    wide = outthink("methods").out
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = outthink("methods").out
+    assert "arXiv:2305.11860" in wide and "arXiv:" not in narrow and "confidence=0.95" not in narrow
+    assert len(narrow.splitlines()) < 250 and "outthink methods NAME" in narrow
