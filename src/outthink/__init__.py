@@ -105,6 +105,9 @@ def load(
         return Engine(connect(name, prices=prices, tokenizer=tokenizer, api=api, concurrency=concurrency))
     from outthink.backends.load import load_backend
 
+    remote = {"prices": prices, "tokenizer": tokenizer, "api": api}
+    if given := [key for key, value in remote.items() if value is not None]:
+        raise BadInput(f"{given[0]} is said of an endpoint, and {name} is none: leave it out")
     if threads is not None and not 1 <= threads <= _MOST_THREADS:
         raise BadInput(f"threads={threads}: give 1 to {_MOST_THREADS}, or leave it out to have it measured")
     if not cache > 0:

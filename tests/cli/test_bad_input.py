@@ -40,7 +40,7 @@ WRONG = [
     ((*SOLVE, "--strategy", "vote(m=8)"), "no field of vote named 'm'"),
     ((*SOLVE, "--strategy", "vote(n=0)"), "vote: n=0: give at least 1"),
     ((*SOLVE, "--strategy", "vote(n=-3)"), "vote: n=-3: give at least 1"),
-    ((*SOLVE, "--strategy", "vote(n=99999999999)"), "n=99999999999: give at most 1000000"),
+    ((*SOLVE, "--strategy", "vote(n=99999999999)"), "n=99999999999: give at most 100000"),
     ((*SOLVE, "--strategy", "VOTE"), "no strategy named 'VOTE'; did you mean 'vote'?"),
     ((*SOLVE, "--strategy", "vote(n='8')"), "vote: n='8': give int"),
     ((*SOLVE, "--strategy", "vote(n=8"), "cannot read"),
@@ -87,6 +87,18 @@ WRONG = [
     ((*TASK, "gsm8k"), "gsm8k needs path"),
     ((*TASK, "gsm8k(path='none.jsonl')"), "no such file: 'none.jsonl'"),
     ((*TASK, "gsm8k(path='none.jsonl')", "--level", "1"), "gsm8k has no levels"),
+    ((*SOLVE, "--strategy", "fractured(depths=1000000)"), "depths=1000000: give at most 100000"),
+    ((*SOLVE, "--strategy", "vote(n=100000)"), "more than 4096 live branches"),
+    ((*SOLVE, "--parts", "none.py"), "none.py: no such file"),
+    ((*SOLVE, "--api", "chat"), "api is said of an endpoint, and MODEL is none"),
+    ((*SOLVE, "--prices", "1,2"), "prices is said of an endpoint"),
+    (("diagnose", "--model", "MODEL", "--out", "/proc/x.png"), "cannot write into '/proc'"),
+    (("diagnose", "--model", "MODEL", "--out", "EMPTY"), "is a folder: give the name of a file"),
+    (("store", "build", "FILE", "--out", "no/x.store"), "there is no folder no: No such file"),
+    (("serve", "--keys", "none.txt"), "cannot read the keys in none.txt: No such file"),
+    (("serve", "--port", "-1"), "port=-1: give 1 to 65535"),
+    (("serve", "--parts", "none.py"), "none.py: no such file"),
+    (("methods", "--parts", "none.py"), "none.py: no such file"),
     (("tasks", "stepz"), "did you mean 'steps'?"),
     (("models", "pokcet"), "no model named 'pokcet'"),
     (("methods", "voet"), "did you mean 'vote'?"),
@@ -111,11 +123,27 @@ def test_is_refused_in_one_line(
     words: tuple[str, ...], said: str, outthink: Run, model: str, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    places = {"MODEL": model, "OUT": str(tmp_path / "out"), "EMPTY": str(tmp_path / "empty")}
+    places = {
+        "MODEL": model,
+        "OUT": str(tmp_path / "out"),
+        "EMPTY": str(tmp_path / "empty"),
+        "FILE": __file__,
+    }
     ran = outthink(*(places.get(word, word) for word in words))
     assert said in ran.err.replace(model, "MODEL")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert not (tmp_path / "out" / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    "strategy", ["fractured(depths=100000)", "particles(expand=100000, verifier=likelihood())"]
+)
+def test_more_branches_than_may_live_are_refused_soon(strategy: str, outthink: Run, model: str) -> None:
+    """It may be said first that the strategy held the loop."""
+    began = time.process_time()
+    ran = outthink("solve", "2 + 2?", "--model", model, "--strategy", strategy)
+    assert ran.code == 2 and "more than 4096 live branches: ask for fewer" in ran.err
+    assert time.process_time() - began < 10
 
 
 def test_a_task_index_past_the_end_of_a_file(outthink: Run, model: str, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_no_number_of_a_receipt_is_cut(width: int) -> None:
     assert [word for word in wanted if word not in shown] == []
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("width", [40, 60, 80, 84, 120])
 def test_a_narrow_table_of_results_has_fewer_columns(width: int) -> None:
     strategy = "best_of_n(n=8, verifier=steps())"
     row = Row("steps()", strategy, 200, 0.625, 0.55, 0.69, 340, 300, 265, 0.1, 2.89e9, 0)
@@ -74,6 +74,7 @@ def test_a_narrow_table_of_results_has_fewer_columns(width: int) -> None:
     text = out.file.getvalue()  # type: ignore[attr-defined]
     assert "62.5 %" in text and "55 to 69" in text
     assert ("2.89G" in text, "vs first" in text) == (width >= 120, width >= 60)
+    assert (strategy in text) == (width >= 84)  # names are broken only where more than two columns are gone
 
 
 @pytest.mark.parametrize("width", [40, 60, 70, 80, 88, 120])
@@ -308,3 +309,14 @@ def test_resuming_on_a_model_ends_with_the_same_content(outthink: Run, model: st
 def _without_times(folder: Path) -> list[dict]:
     lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     return [{**line, "receipt": line["receipt"]["logical"]} for line in lines]
+
+
+def test_the_list_of_methods_is_readable_in_a_narrow_terminal(
+    outthink: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fields fold word by word where they have ten characters: they are left to `methods NAME`."""
+    wide = outthink("methods").out
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = outthink("methods").out
+    assert "arXiv:2305.11860" in wide and "arXiv:" not in narrow and "confidence=0.95" not in narrow
+    assert len(narrow.splitlines()) < 250 and "outthink methods NAME" in narrow

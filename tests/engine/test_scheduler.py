@@ -6,13 +6,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from time import process_time
 from typing import Any
 
 import pytest
 
 from outthink.backends.toy import hashed, toy
 from outthink.core.branch import Branch
-from outthink.core.errors import BadInput, Misuse
+from outthink.core.errors import BadInput
 from outthink.core.types import Answer, Sampling
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request, Run
@@ -205,9 +206,13 @@ def test_urgent_work_pre_empts_and_nothing_changes_in_what_is_written() -> None:
 
 def test_too_many_branches_for_one_request_are_refused() -> None:
     engine = Engine(toy(hashed(4, seed=1), 4))
-    with pytest.raises(Misuse, match="more than 4 live"):
+    with pytest.raises(BadInput, match="more than 4 live"):
         engine.run(Request(Vote(n=4), "ab", sampling=LONG, max_branches=4))
     assert engine.run(Request(Vote(n=4), "ab", sampling=LONG, max_branches=5)).tokens
+    began = process_time()
+    with pytest.raises(BadInput, match="more than 50000 live"):
+        engine.run(Request(Vote(n=50_000), "ab", sampling=LONG, max_branches=50_000))
+    assert process_time() - began < 0.5  # said before the first is made, which would take seconds
 
 
 def test_a_stopped_run_gives_its_best_and_says_why() -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#B8A800")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h", "<", ">", "p")
 WIDEST = 3  # panels in a row
+BESIDE = "the most that so many tokens buy; bars: 95 % intervals; marks at one place stand side by side"
 APART = 0.028  # of a panel's width: the least distance between points
 
 
@@ -52,7 +53,7 @@ def draw(rows: Sequence[Row], ink: Ink = LIGHT) -> Figure:
     strategies = list(dict.fromkeys(row.strategy for row in rows))
     across = 2 if len(tasks) == 4 else min(len(tasks), WIDEST)
     down = -(-len(tasks) // across)
-    legend = 0.22 * len(strategies) + 0.25
+    legend = 0.22 * (len(strategies) + 1) + 0.25
     size = (max(4.6 * across, 5.4), 3.5 * down + legend)
     figure = Figure(figsize=size, layout="constrained", facecolor=ink.paper)
     panels = figure.subplots(down, across, squeeze=False, sharey=True).flatten()
@@ -141,16 +142,23 @@ def _staircase(panel: Axes, rows: list[Row], ink: Ink) -> None:
     best = frontier(rows)
     x = [max(row.written, 1) for row in best] + [panel.get_xlim()[1]]
     y = [100 * row.accuracy for row in best] + [100 * best[-1].accuracy]
-    panel.step(x, y, where="post", color=ink.line, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+    panel.step(x, y, where="post", zorder=1, **_stairs(ink))
+
+
+def _stairs(ink: Ink) -> dict[str, Any]:
+    """How the staircase looks."""
+    return {"color": ink.line, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 
 
 def _legend(figure: Figure, strategies: list[str], ink: Ink) -> None:
     """One key for all panels, below them: a configuration may be long."""
     from matplotlib.lines import Line2D
 
+    marks = [Line2D([], [], linestyle="none", markersize=8, **_style(i, ink)) for i in range(len(strategies))]
+    stairs = Line2D([], [], **_stairs(ink))
     figure.legend(
-        [Line2D([], [], linestyle="none", markersize=8, **_style(i, ink)) for i in range(len(strategies))],
-        [_cut(strategy.removesuffix("()")) for strategy in strategies],
+        [*marks, stairs],
+        [*(_cut(strategy.removesuffix("()")) for strategy in strategies), BESIDE],
         loc="outside lower left",
         frameon=False,
         labelcolor=ink.text,

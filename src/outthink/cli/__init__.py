@@ -38,6 +38,7 @@ HELP = """Spend compute at inference time: the best answer that a budget can buy
   outthink solve --task steps --strategy "vote(n=16)" --budget written=4000
   outthink solve "Mia buys 3 bags of 6 coins. Mia finds 14 more. How many coins does Mia have in the end?"
   outthink explain --task steps --strategy "best_of_n(n=8, verifier=steps())"
+  outthink solve --task steps --parts mine.py --strategy "mine(n=3)"
 
 \b
 [bold]For any client[/bold]

@@ -77,7 +77,11 @@ def show(found: Conclusion) -> None:
     """The table of a run, and where its plot and report are."""
     out = console()
     out.print(results_table(found.rows, found.compared, out.width))
-    out.print("[dim]means per problem; vs first in points, * where zero is outside its 95 %[/]")
+    out.print(
+        "[dim]means per problem; written: tokens of all samples; positions: tokens evaluated, "
+        "shared ones once;\n"
+        "vs first: points of accuracy, * where zero is outside the 95 % interval[/]"
+    )
     for sentence in headlines(found.rows):
         out.print(sentence, markup=False)
     out.print(f"\nplot    {found.plot}\nreport  {found.report}", soft_wrap=True, markup=False)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from outthink.cli.options import Running, one_strategy, one_task, takes
+from outthink.cli.options import Running, new_file, one_strategy, one_task, takes
 from outthink.cli.output import console, emit, table
 from outthink.core.errors import BadInput
 
@@ -44,12 +43,12 @@ def diagnose(options: Diagnosing) -> None:
       outthink diagnose --speculate hierarchy --task procedures --strategy greedy
       outthink diagnose --speculate "draft_model(model='pocket-mini')" --out drafts.png
     """
+    plot = None if options.out is None else new_file(options.out)
     found, out = _diagnosis(options), console(options.json)
-    if options.out is not None:
+    if plot is not None:
         from outthink.bench.diagnosis_plot import render
 
-        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.out).write_bytes(render(found))
+        plot.write_bytes(render(found))
     if options.json:
         named = {"model": options.model, "speculate": options.speculate, "strategy": options.strategy}
         emit({**named, "task": options.task, "n": options.n, "plot": options.out, **found.as_dict()})

@@ -140,6 +140,7 @@ FOLDERS = {
     "drafters": "speculate",
     "accept rules": "speculate.rules",
 }
+WIDE = 110  # characters; a narrower terminal has no room for fields and papers: they would fold word by word
 LONG_FIELD = 24  # characters; a longer default, a prompt for instance, is shown with the method
 
 
@@ -157,13 +158,17 @@ def methods(options: Naming) -> None:
     if options.json:
         emit({title.replace(" ", "_"): entries for title, entries in found.items()})
         return
+    out = console()
+    titles = ["what it does", "fields", "paper"] if out.width >= WIDE else ["what it does"]
     for title, entries in found.items():
-        made = table(title, "what it does", "fields", "paper", left=range(4))
+        made = table(title, *titles, left=range(4))
         for entry in entries:
             taken = ", ".join(map(_brief, entry["fields"]))
-            made.add_row(Text(entry["name"]), Text(entry["summary"]), Text(taken), entry["paper"])
-        console().print(made)
-        console().print()
+            cells = (entry["name"], entry["summary"], taken, entry["paper"])
+            made.add_row(*map(Text, cells[: 1 + len(titles)]))
+        out.print(made)
+        out.print()
+    out.print("one in full, with its fields: outthink methods NAME", style="dim")
 
 
 def _method(name: str, family: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 from typer import Argument, Option
@@ -134,19 +135,25 @@ class Running(Extended):
 
         for place in self.parts or ():  # engines of a cluster load in processes of their own
             spec.add_parts(place)
-        names = ("device", "threads", "max_batch", "cache", "prices", "tokenizer", "api")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        given["deterministic"] = self.deterministic
         engine = outthink.load(
-            self.model, dtype=self.dtype, speculate=self.speculate, warm=self.warm, **given
+            self.model, dtype=self.dtype, speculate=self.speculate, warm=self.warm, **self._given(self.model)
         )
         engine.accept = spec.parse(self.accept, "speculate.rules")
         for name in self.also or ():
             if name in engine.places:
                 raise BadInput(f"the model {name} is there already; --also is for others")
-            beside = outthink.load(name, dtype=self.dtype, **given).main
+            beside = outthink.load(name, dtype=self.dtype, **self._given(name)).main
             engine.add(beside.backend, beside.tree.slots.capacity)
         return engine
+
+    def _given(self, model: str) -> dict[str, Any]:
+        """What was said of how a model runs; of endpoints, only for one, unless there is none."""
+        names = ["device", "threads", "max_batch", "cache"]
+        others = (name for name in (self.model, *(self.also or ())) if name != model)
+        if model.startswith("http") or not any(name.startswith("http") for name in others):
+            names += ["prices", "tokenizer", "api"]
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return given | {"deterministic": self.deterministic}
 
 
 @dataclass(frozen=True)
@@ -248,6 +255,17 @@ def read_prompt(given: str) -> str:
     if not given.strip():
         raise BadInput("the prompt is empty")
     return given
+
+
+def new_file(name: str) -> Path:
+    """Where a file may be written; BadInput if not, before anything is spent on what goes into it."""
+    from outthink.bench.files import make_folder
+
+    path = Path(name)
+    if path.is_dir():
+        raise BadInput(f"{name!r} is a folder: give the name of a file")
+    make_folder(path.parent)
+    return path
 
 
 def one_strategy(text: str) -> spec.Named:

@@ -161,9 +161,12 @@ def results_table(
     from rich.padding import Padding
 
     rows, found = list(rows), {(d.task, d.strategy): d for d in compared}
-    titles = _fitting(width)
+    longest = max((len(row.strategy) + 2 for row in rows), default=0)
+    names = min(max(longest, NAMES), LONGEST)
+    titles = _fitting(width, names)
     made = table("", *titles)
-    made.columns[0].no_wrap, made.columns[0].min_width = False, NAMES
+    made.columns[0].no_wrap = False
+    made.columns[0].min_width = min(names, max(width - sum(COLUMNS[t] + GAP for t in titles), NAMES))
     for task in dict.fromkeys(row.task for row in rows):
         own = [row for row in rows if row.task == task]
         best = max(row.accuracy for row in own)
@@ -184,17 +187,19 @@ def results_table(
     return made
 
 
-NAMES = 16  # characters that names of strategies get at least
+NAMES, LONGEST = 16, 34  # characters that names of strategies get at least; at most, where a column has to go
 COLUMNS = {"right": 7, "95 %": 9, "written": 7, "sec": 5, "positions": 9, "FLOPs": 5, "vs first": 8}  # widths
 # Where there is no room for all, the first to go first. Fewer tokens may take longer: both or neither.
 SPARED = (("FLOPs",), ("positions",), ("written", "sec"), ("vs first",))
+YIELDING = SPARED[:2]  # those that go before a name is broken
 
 
-def _fitting(width: int) -> list[str]:
-    """The columns of results that a terminal has room for."""
+def _fitting(width: int, names: int) -> list[str]:
+    """The columns of results that a terminal has room for, beside names of so many characters."""
     left = dict(COLUMNS)
     for titles in SPARED:
-        if NAMES + sum(size + GAP for size in left.values()) <= width:
+        least = names if titles in YIELDING else NAMES
+        if least + sum(size + GAP for size in left.values()) <= width:
             break
         left = {title: size for title, size in left.items() if title not in titles}
     return list(left)

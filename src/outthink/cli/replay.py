@@ -166,6 +166,8 @@ def _show_flaws(flaws: Flaws) -> None:
     true, false = percent(flaws.rates.true_positive), percent(flaws.rates.false_positive)
     out.print(f"{flaws.verifier} passes {true} of right samples, {false} of wrong ones", markup=False)
     made = table("at most", "right, predicted", "measured", "wrong, predicted", "measured", "drawn")
+    for column in made.columns[1:]:
+        column.no_wrap = False  # titles have two words, and break between them where there is no room
     for at in flaws.curve:
         shares = (at.predicted.right, at.measured.right, at.predicted.wrong, at.measured.wrong)
         made.add_row(str(at.k), *map(percent, shares), amount(at.measured.drawn))

@@ -81,6 +81,8 @@ def serve(options: Serving) -> None:
     low = [name for name in positive if getattr(options, name) <= 0]
     if low or not 0 < options.max_cache <= 1 or options.grace < 0:
         raise BadInput(f"{', '.join(low) or 'max_cache or grace'}: give more than 0, max_cache at most 1")
+    if not 0 <= options.port <= 65535:
+        raise BadInput(f"port={options.port}: give 1 to 65535, or 0 for any that is free")
     is_local = options.host in ("127.0.0.1", "localhost", "::1")
     keys = read_keys(Path(options.keys)) if options.keys is not None else Keys()
     if not is_local and options.keys is None:

@@ -17,7 +17,9 @@ from outthink.core.errors import BadInput
 
 CHUNK = 1 << 16  # characters that are tokenized at a time
 
-store = typer.Typer(help="Datastores for the drafter store(path=...): build one, or look what is in it.")
+store = typer.Typer(
+    help="Datastores for the drafter store(path=...): build one, or look what is in it.", no_args_is_help=True
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ def build(options: Building) -> None:
     if not options.files or not options.out:
         raise BadInput("give files and where to: outthink store build notes.txt --out notes.store")
     files = [_readable(name) for name in options.files]
+    if not (folder := Path(options.out).parent).is_dir():
+        raise BadInput(f"there is no folder {folder}: No such file or directory; make it first")
     tokenizer, vocab = load_tokenizer(options.model)
     with _Bar(sum(path.stat().st_size for path in files)) as bar:
         texts = (

@@ -114,6 +114,7 @@ class Branch:
         self._check_open()
         if n < 1:
             raise BadInput(f"fork({n}): give at least 1")
+        self.run.need_room(n)  # before the first is made: making thousands in vain takes seconds
         return [self._fork_one() for _ in range(n)]
 
     def _fork_one(self) -> Branch:

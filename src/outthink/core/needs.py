@@ -23,7 +23,7 @@ def needs_of(part: Any) -> Can:
     return found
 
 
-MOST_TYPED = 1_000_000  # the largest count on a command line: parts make lists of so many
+MOST_TYPED = 100_000  # the largest count on a command line: parts make lists of so many
 MOST_REMOTE = 10_000  # the largest count that strangers may give; what comes of it meets the run's caps
 MOST_PLACES = 4  # times that one place may stand in a template of theirs: each is filled with a text
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from outthink.core import rng
 from outthink.core.branch import Branch
 from outthink.core.drafting import AcceptRule, Drafter
-from outthink.core.errors import BadInput, Misuse
+from outthink.core.errors import BadInput
 from outthink.core.ledger import Distinct, Scope
 from outthink.core.needs import needs_of
 from outthink.core.problem import Problem
@@ -125,11 +125,15 @@ class Run:
     def now(self) -> float:
         return self.engine.clock()
 
+    def need_room(self, n: int) -> None:
+        """Raise BadInput if so many branches more would be more than may live at a time."""
+        most = self.request.max_branches
+        if self.live + n > most:
+            raise BadInput(f"more than {most} live branches: ask for fewer, or close those no longer needed")
+
     def born(self, branch: Branch) -> None:
+        self.need_room(1)
         self.live += 1
-        if self.live > self.request.max_branches:
-            most = self.request.max_branches
-            raise Misuse(f"more than {most} live branches: ask for fewer, or close those no longer needed")
         self.engine.trace.born(branch)
 
     def closed(self, branch: Branch, why: str) -> None:

@@ -32,7 +32,12 @@ class Keys:
 def read_keys(path: Path) -> Keys:
     """The keys of a file. BadInput says which line is wrong, and never what it holds."""
     found: dict[str, bytes] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise BadInput(f"cannot read the keys in {path}: {reason}") from None
+    for number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
         if not text:
             continue

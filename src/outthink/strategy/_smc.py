@@ -15,6 +15,7 @@ its place and its weight, so stopping early neither gains nor loses.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -179,11 +180,12 @@ def copies(
     One that is taken once stays where it is.
     """
     made: list[Particle] = []
+    taken = Counter(parents)
     for parent, weight in zip(parents, logw, strict=True):
         particle = particles[parent]
-        made.append(replace(particle if parents.count(parent) == 1 else particle.fork(), logw=weight))
+        made.append(replace(particle if taken[parent] == 1 else particle.fork(), logw=weight))
     for i, particle in enumerate(particles):
-        if parents.count(i) != 1:
+        if taken[i] != 1:
             particle.branch.close(keep)
     return made
 
