@@ -260,7 +260,24 @@ def test_dollars_are_counted_and_capped(serve: Made) -> None:
     assert answer.receipt.actual.dollars == pytest.approx(read * 1e-3 + written)
     capped = ot.run(strategy.Vote(n=2), QUESTION, engine, budget=ot.Budget(dollars=10.0))
     assert capped.receipt is not None and "dollars" in capped.receipt.finish
-    assert 10 <= capped.receipt.actual.dollars <= 14
+    assert 5 < capped.receipt.actual.dollars <= 10
+    told(engine)
+
+
+@pytest.mark.parametrize("per_token", [0.0, 0.002])
+@pytest.mark.parametrize("dollars", [0.02, 3.0, 9.5, 20.0, 45.0])
+def test_a_cap_on_dollars_is_kept_by_many_at_once(serve: Made, per_token: float, dollars: float) -> None:
+    """All that is asked for may arrive together: who asks first has reserved what it may cost."""
+    endpoint, engine = serve(per_token=per_token, prices="1000,1000000")
+    sampling = ot.Sampling(temperature=1.0, max_tokens=16)
+    answer = ot.run(
+        strategy.Vote(n=12), QUESTION, engine, budget=ot.Budget(dollars=dollars), sampling=sampling
+    )
+    assert answer.receipt is not None and "dollars" in answer.receipt.finish
+    spent = answer.receipt.actual.dollars
+    billed = sum(text.written + (0 if i else text.prompt * 1e-3) for i, text in enumerate(endpoint.texts))
+    assert spent <= dollars and billed <= dollars + 1
+    assert spent > dollars - 2 or dollars < 1
     told(engine)
 
 

@@ -10,6 +10,7 @@ differ in their seed alone ride in one request with `n` where the endpoint has i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -99,6 +100,12 @@ class OpenAIBackend:
     def room(self, length: int) -> int:
         """Tokens that fit behind so many given ones, with a margin for how they are counted."""
         return max(16, int(self.about.context - MARGIN * self.features.per_piece * length))
+
+    def dollars(self, read: int, written: int) -> float:
+        """What so many tokens cost, with a margin for how those that are read are counted; 0: no prices."""
+        if self.prices is None:
+            return 0.0
+        return self.prices.dollars(math.ceil(MARGIN * self.features.per_piece * read), 0, written)
 
     # ---- jobs
 

@@ -2,7 +2,8 @@
 
 A scope covers the task that opened it and every task started inside. A charge goes to the nearest *open*
 scope and all above. Caps on written, positions and flops bind on the logical book, which is deterministic;
-caps on passes, seconds and dollars bind on the actual one.
+caps on passes, seconds and dollars bind on the actual one. Of these dollars are reserved like tokens, because
+all that an endpoint was asked for may arrive at once.
 
 Writing inside a capped scope reserves first: `ask` puts a request in line, `grants` gives what fits, always
 in the order of (how many requests its task has made in this scope, branch path). One that does not fit waits
@@ -19,7 +20,7 @@ from typing import Any
 from outthink.core.receipt import Cost
 from outthink.core.types import Budget
 
-RESERVED = ("written", "positions", "flops")
+RESERVED = ("written", "positions", "flops", "dollars")
 METERED = ("passes", "dollars", "seconds")
 
 
@@ -78,13 +79,18 @@ class Scope:
         """Whether writing here must reserve."""
         return any(name in scope.caps for scope in self.chain() for name in RESERVED)
 
+    def spent(self, resource: str) -> float:
+        """What the book that a cap on it binds on says."""
+        book = self.actual if resource in METERED else self.logical
+        return float(getattr(book, resource))
+
     def room(self, resource: str) -> float:
         """What is left of a resource here: the least over all caps above, reservations taken off."""
         left = float("inf")
         for scope in self.chain():
             cap = scope.caps.get(resource)
             if cap is not None:
-                left = min(left, cap - getattr(scope.logical, resource) - scope.out[resource])
+                left = min(left, cap - scope.spent(resource) - scope.out[resource])
         return left
 
     def spent_out(self) -> tuple[Scope, str] | None:
@@ -159,6 +165,13 @@ class Request:
         self.granted, self.held = tokens, self.demand(tokens)
         self.scope.reserve(self.held)
 
+    def use(self, resource: str, amount: float) -> None:
+        """So much of what is reserved has been charged while the rest still is to come."""
+        amount = min(amount, self.held.get(resource, 0.0))
+        if amount:
+            self.scope.reserve({resource: amount}, -1)
+            self.held[resource] -= amount
+
     def give_back(self) -> None:
         """Return the reservation; what was used is charged separately."""
         self.scope.reserve(self.held, -1)
@@ -170,7 +183,7 @@ class Request:
         for scope in self.scope.chain():
             for resource, amount in self.demand(1).items():
                 cap = scope.caps.get(resource)
-                if cap is not None and cap - getattr(scope.logical, resource) - scope.out[resource] < amount:
+                if cap is not None and cap - scope.spent(resource) - scope.out[resource] < amount:
                     found = (scope, resource)
         return found
 

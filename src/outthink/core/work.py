@@ -85,6 +85,10 @@ class Place(Protocol):
     prices: Any
     directory: str  # where its weights are; empty for a model that has none here
 
+    def dollars(self, read: int, written: int) -> float:
+        """What so many tokens cost."""
+        ...
+
 
 class RunLike(Protocol):
     """One request as branches see it: an answer under construction."""

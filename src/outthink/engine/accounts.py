@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 def writing_demand(run: Run, branch: Branch, tokens: int) -> dict[str, float]:
     """What writing so many tokens takes at most: rows before them that are not counted yet, and one row
-    each."""
+    each; dollars for all that an endpoint reads and writes."""
     rows = run.pending(branch, branch.cursor.length) + tokens - 1 if tokens else 0
     length = branch.cursor.length + tokens - 1
     flops = branch.place.prices.rows(length - rows, length) + tokens * branch.place.prices.flops_head
-    return {"written": tokens, "positions": rows, "flops": flops if tokens else 0.0}
+    dollars = branch.place.dollars(branch.cursor.length, tokens) if tokens else 0.0
+    return {"written": tokens, "positions": rows, "flops": flops if tokens else 0.0, "dollars": dollars}
 
 
 def reading_demand(work: Reading) -> dict[str, float]:
@@ -33,6 +34,7 @@ def reading_demand(work: Reading) -> dict[str, float]:
     return {
         "positions": rows,
         "flops": prices.rows(longest - rows, longest) + _heads(work) * prices.flops_head,
+        "dollars": len(asks) * branch.place.dollars(longest, 1),
     }
 
 

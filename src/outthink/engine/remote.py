@@ -271,11 +271,17 @@ class RemotePlace:
 
     # ---- money
 
+    def dollars(self, read: int, written: int) -> float:
+        """What so many tokens cost at the most: what is read is counted by us, with a margin."""
+        return float(self.backend.dollars(read, written))
+
     def _charge_so_far(self, sent: Sent) -> None:
         """Dollars are charged as tokens arrive, so that a cap on them acts in mid-flight."""
         if self.backend.is_priced:
             dollars = self.backend.price(self._so_far(sent)).dollars
             sent.work.task.scope.charge_actual(Cost(dollars=dollars - sent.dollars))
+            if sent.work.reservation is not None:
+                sent.work.reservation.use("dollars", dollars - sent.dollars)
             sent.dollars = dollars
 
     def _settle(self, sent: Sent, bill: Bill) -> None:
