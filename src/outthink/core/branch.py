@@ -206,7 +206,8 @@ class Branch:
         Where that is closed, what the answer knows of itself is `sampled`: this branch is only to ask from.
         """
         on = answer.branch if answer.branch is not None and not answer.branch.is_closed else self
-        if on is not self or self.text() == answer.text:
+        knows_nothing = answer.logprob is None and not answer.stats
+        if on is not self or knows_nothing or self.text() == answer.text:
             return Candidate(answer.text, self.problem, answer.final, tuple(on.tokens), on)
         known = Sampled(answer.final, answer.text, answer.tokens, answer.logprob, stats=answer.stats)
         return Candidate(answer.text, self.problem, answer.final, None, self, known)

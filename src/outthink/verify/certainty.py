@@ -29,8 +29,10 @@ class Certainty:
         return [self._one(c) for c in candidates]
 
     def _one(self, candidate: Candidate) -> Score:
-        known = candidate.sampled if candidate.sampled is not None else candidate.branch
-        values = [v for v in known.stats.get("certainty", ()) if not math.isnan(v)] if known else []
+        known = [
+            one.stats.get("certainty") for one in (candidate.sampled, candidate.branch) if one is not None
+        ]
+        values = [v for v in next(filter(None, known), ()) if not math.isnan(v)]
         if not values:
             raise BadInput(
                 "certainty() needs the distributions of what was written; this candidate has none recorded"

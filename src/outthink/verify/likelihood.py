@@ -23,7 +23,7 @@ def written(candidate: Candidate) -> Written:
     recorded = candidate.sampled
     if recorded is not None and recorded.logprob is not None:
         return Written(recorded.logprob, recorded.tokens)
-    if recorded is None and candidate.branch is not None:
+    if candidate.branch is not None:
         logps = [p for p in candidate.branch.logps if p is not None]
         if logps:
             return Written(sum(logps), len(logps))
