@@ -320,3 +320,14 @@ def test_the_list_of_methods_is_readable_in_a_narrow_terminal(
     narrow = outthink("methods").out
     assert "arXiv:2305.11860" in wide and "arXiv:" not in narrow and "confidence=0.95" not in narrow
     assert len(narrow.splitlines()) < 250 and "outthink methods NAME" in narrow
+
+
+def test_each_strategy_of_a_bench_pays_for_its_own(outthink: Run, model: str, tmp_path: Path) -> None:
+    """With the same seeds they write the same samples: none is cheap because another came before it."""
+    words = ["bench", "--model", model, "--task", "steps", "--n", "2", "--max-tokens", "40"]
+    strategies = "vote(n=3); weighted_vote(verifier=likelihood(), n=3, weight='exp')"
+    assert outthink(*words, "--strategies", strategies, "--out", str(tmp_path / "run")).code == 0
+    records = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
+    for record in records:
+        spent, asked = (record["receipt"][book]["positions"] for book in ("actual", "logical"))
+        assert spent >= 0.9 * asked, (record["strategy"], spent, asked)

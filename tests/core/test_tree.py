@@ -134,6 +134,28 @@ def test_of_a_path_that_is_kept_the_end_goes_first() -> None:
     tree.check()
 
 
+def test_what_has_another_salt_is_another_path() -> None:
+    tree = Tree(64)
+    opened = [tree.open([1, 2, 3], salt=salt) for salt in ("", "a", "b", "a")]
+    assert len({cursor.node for cursor in opened}) == 3 and opened[1].node is opened[3].node
+    assert [tree.tokens(cursor) for cursor in opened] == [[1, 2, 3]] * 4
+    tree.check()
+    for cursor in opened[:3]:
+        for node, _, high in tree.missing(cursor):
+            tree.reserve(node, high)
+            tree.mark(node, high)
+    assert tree.filled == 9
+    inner = tree.open([1, 9], salt="a")  # parts the node in two
+    tree.check()
+    assert tree.tokens(inner) == [1, 9] and inner.node.parent is opened[1].node.parent
+    for cursor in (*opened, inner):
+        tree.close(cursor)
+        tree.check()
+    assert tree.filled == 9, "prompts stay until room is needed"
+    again = tree.open([1, 2, 3, 4], salt="b")
+    assert [(low, high) for _, low, high in tree.missing(again)] == [(3, 4)], "the new token alone"
+
+
 def test_missing_is_the_tip_and_what_has_no_cache() -> None:
     tree = Tree(64)
     cursor = tree.open([1, 2, 3, 4])

@@ -348,3 +348,23 @@ def test_an_engine_whose_cache_went_to_another_says_so() -> None:
     assert second.run(request).text == text
     for engine in (first, second):
         engine.main.tree.check()
+
+
+def test_requests_of_different_salts_share_no_cache() -> None:
+    engine = Engine(toy(LOGITS, 4, context=40), slots=500)
+
+    async def body(root: Branch) -> Any:
+        judge = await root.open("aabb")
+        await judge.look(Want(top=1))
+        await root.generate(Sampling(1.0, max_tokens=4, ignore_eos=True))
+        return root.text()
+
+    def ask(salt: str) -> Answer:
+        return engine.run(Request(Do(body), "abab", sampling=Sampling(1.0), salt=salt))
+
+    first, again, apart, again_apart = map(ask, ("", "", "x", "x"))
+    assert first.text == again.text == apart.text == again_apart.text
+    answers = (first, again, apart, again_apart)
+    spent = [answer.receipt.actual.positions for answer in answers if answer.receipt]
+    assert spent[0] == spent[2] > spent[1] == spent[3]
+    engine.main.tree.check()

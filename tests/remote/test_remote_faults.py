@@ -265,6 +265,21 @@ def test_429_is_waited_for_and_not_billed(serve: Made) -> None:
     told(engine)
 
 
+def test_a_quota_that_is_used_up_is_not_waited_for(serve: Made) -> None:
+    endpoint, engine = serve()
+    asked = []
+
+    def refuse(served: Any) -> Refusal | None:
+        asked.append(served)
+        return Refusal(429, "You exceeded your current quota", "insufficient_quota")
+
+    endpoint.fail = refuse
+    with pytest.raises(ot.BadInput, match=r"current quota \(insufficient_quota\); its quota is used up"):
+        ot.run(strategy.Once(), QUESTION, engine)
+    assert len(asked) == 1
+    told(engine)
+
+
 def test_waits_are_at_least_what_was_asked_for_and_bounded() -> None:
     busy = of_status(429, "x", {"retry-after": "3"}, "here")
     assert busy.is_busy and busy.wait == 3.0 and not busy.may_bill

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import openai
@@ -181,6 +182,28 @@ def test_a_prompt_is_scored_as_extend_scores_it(server: Served, here: Engine) ->
     assert reply.usage.prompt_tokens == len(tokens)
     both = create(model="pocket", prompt=text, echo=True, logprobs=1, max_tokens=1, temperature=0)
     assert both.choices[0].logprobs.token_logprobs[1:-1] == pytest.approx(seen["rows"].logprobs)
+
+
+@pytest.mark.parametrize("most", [0, 9])
+def test_a_stream_tells_of_the_prompt_what_a_whole_reply_does(server: Served, most: int) -> None:
+    create = server.client().completions.create
+    prompts = ["Q: 1 + 1\n", "Q: 22 + 3\n"]
+    asked: dict[str, Any] = {"echo": True, "logprobs": 2, "max_tokens": most, "n": 1 + most % 2, "seed": 5}
+    whole = create(model="pocket", prompt=prompts, **asked)
+    told: list[dict[str, list[Any]]] = [{} for _ in whole.choices]
+    texts = [""] * len(told)
+    for chunk in create(model="pocket", prompt=prompts, stream=True, **asked):
+        [choice] = chunk.choices
+        texts[choice.index] += choice.text
+        for name, values in (choice.logprobs.model_dump() if choice.logprobs else {}).items():
+            told[choice.index].setdefault(name, []).extend(values)
+    assert texts == [choice.text for choice in whole.choices]
+    assert rounded(told) == rounded([choice.logprobs.model_dump() for choice in whole.choices])
+
+
+def rounded(found: Any) -> Any:
+    """Numbers as far as they do not depend on company."""
+    return json.loads(json.dumps(found), parse_float=lambda digits: round(float(digits), 9))
 
 
 @pytest.mark.parametrize("stream", [False, True])

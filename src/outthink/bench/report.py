@@ -16,10 +16,10 @@ EXAMPLES = 2  # of each task
 NOTES = """\
 Costs are means per problem. Written counts every token that was sampled, kept or not. Positions and
 FLOPs are counted without reuse between problems, so they do not depend on batching; passes and seconds
-are what this run really used: texts that strategies have in common are computed once, for whoever asks
-first. Points of nearly equal cost stand side by side in the plot. Shaded rows are on the frontier:
-nothing cheaper is as good. Intervals are 95 %: Wilson's for an accuracy; for a difference, in percentage
-points, a paired bootstrap over problems, coloured where it does not touch zero. Differences are against"""
+are what this run really used, and no strategy finds another's texts in the cache. Points of nearly equal
+cost stand side by side in the plot. Shaded rows are on the frontier: nothing cheaper is as good. Intervals
+are 95 %: Wilson's for an accuracy; for a difference, in percentage points, a paired bootstrap over
+problems, coloured where it does not touch zero. Differences are against"""
 
 
 def html(plan: Plan, records: Sequence[Record], rows: Sequence[Row], compared: Sequence[Difference]) -> str:

@@ -63,7 +63,16 @@ def _requests(results: Results) -> Iterator[Request]:
         problem = task.problem("test", pair.index)
         seed = seed_of(plan.seed, problem, pair)
         asked = Asked(pair, task, problem)
-        yield Request(strategy, problem, plan.budget, seed, plan.sampling, tag=asked, config=pair.strategy)
+        yield Request(
+            strategy,
+            problem,
+            plan.budget,
+            seed,
+            plan.sampling,
+            tag=asked,
+            config=pair.strategy,
+            salt=pair.strategy,  # each pays for its own: with the same seed they write the same samples
+        )
 
 
 def _record(request: Request, answer: Answer | None, error: BaseException | None) -> Record:

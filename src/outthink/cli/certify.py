@@ -23,7 +23,8 @@ FIXED = ("temperature", "top_p", "top_k", "min_p", "stop", "budget")  # options 
 class Certifying(Running):
     """The options of `certify`."""
 
-    speculate: Annotated[str, Option(help="The drafter to certify.", metavar="auto")] = "auto"
+    # `auto` drafts nothing where that does not pay, and then nothing would be certified
+    speculate: Annotated[str, Option(help="The drafter to certify.", metavar="hierarchy")] = "hierarchy"
     task: Annotated[list[str] | None, Option(help="Repeatable. \\[default: steps]")] = None
     strategies: Annotated[str, Option(help="A list parted by ;")] = "once; vote(n=8)"
     n: Annotated[int, Option("--n", "-n", help="Test problems of each task.")] = 50
@@ -39,7 +40,7 @@ def certify(options: Certifying) -> None:
     part, the margin of the draw says whether rounding did it. Exit code 1 if any margin is above epsilon.
 
     \b
-      outthink certify --model pocket --speculate auto --task steps --n 200
+      outthink certify --model pocket --speculate "copy(n=8)" --task steps --n 200
       outthink certify --dtype float64 --json
     """
     lines, out = _lines(options), console(options.json)

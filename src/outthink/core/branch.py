@@ -330,7 +330,7 @@ class Branch:
         path, key = self._next_key()
         if place is not self.place:
             key = rng.child(key, rng.digest(place.label))
-        branch = Branch(self.run, place, place.tree.open(tokens), path, key)
+        branch = Branch(self.run, place, place.tree.open(tokens, salt=self.run.salt), path, key)
         branch.sampling = self.sampling
         current().scope.charge(Cost(read=len(tokens)))
         return branch

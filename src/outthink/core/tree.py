@@ -59,7 +59,7 @@ class Node:
         self.computed = 0
         self.start = 0
         self.cap = 0
-        self.children: dict[int, Node] = {}
+        self.children: dict[int | tuple[str, int], Node] = {}  # by first token; of the root by salt, too
         self.cursors: set[Cursor] = set()
         self.rows = [0] * len(tokens)  # the number of each token's row of logits, where a backend has kept it
         self.kept = 0  # leading tokens that stay cached, evictable, when nobody refers to them
@@ -105,9 +105,14 @@ class Tree:
 
     # ---- positions
 
-    def open(self, tokens: Sequence[int], keep: bool = True) -> Cursor:
-        """A cursor at the end of `tokens`, on the longest known prefix and new nodes below it."""
+    def open(self, tokens: Sequence[int], keep: bool = True, salt: str = "") -> Cursor:
+        """A cursor at the end of `tokens`, on the longest known prefix and new nodes below it. Paths of
+        different salts have nothing in common."""
         cursor = Cursor(self.root, 0)
+        if salt and tokens:
+            self._step(cursor, (salt, tokens[0]), tokens[0])
+            cursor.node.kept = max(cursor.node.kept, int(keep))
+            tokens = tokens[1:]
         self.extend(cursor, tokens, keep)
         return cursor
 
@@ -131,10 +136,15 @@ class Tree:
             cursor.offset = offset + 1
             self._busy(node)
             return
-        child = node.children.get(token)
+        self._step(cursor, token, token)
+
+    def _step(self, cursor: Cursor, key: int | tuple[str, int], token: int) -> None:
+        """Move from the end of a node into its child of that key, which begins with the token."""
+        node = cursor.node
+        child = node.children.get(key)
         if child is None:
             self.version += 1
-            child = node.children[token] = Node(node, node.first + len(node.tokens), [token])
+            child = node.children[key] = Node(node, node.first + len(node.tokens), [token])
             self.idle.pop(node, None)
         cursor._to(child, 1)
         self._busy(child)
@@ -406,7 +416,9 @@ class Tree:
             return
         assert node.tokens, f"empty node below {parent}"
         assert node.first == parent.first + len(parent.tokens), f"wrong position: {node}"
-        assert parent.children.get(node.tokens[0]) is node, f"not its parent's child: {node}"
+        [key] = [key for key, child in parent.children.items() if child is node] or [-1]
+        first = key[1] if isinstance(key, tuple) else key
+        assert first == node.tokens[0], f"not its parent's child: {node}"
         assert not node.computed or parent.computed == len(parent.tokens), f"cache over a gap: {node}"
         assert node.cursors or node.children or node in self.idle, f"leaked: {node}"
         assert all(c.offset > 0 for c in node.cursors), (

@@ -95,6 +95,7 @@ class RunLike(Protocol):
 
     problem: Problem
     seed: int
+    salt: str  # of its cache
     live: int
 
     def place(self, model: str | None) -> Place: ...

@@ -146,7 +146,8 @@ class Engine:
         if isinstance(place, RemotePlace):
             place.check(run)
         tokens = self._prompt(run, place)
-        run.root = Branch(run, place, place.tree.open(tokens), (), root_key(request.seed, place.label))
+        cursor = place.tree.open(tokens, salt=request.salt)
+        run.root = Branch(run, place, cursor, (), root_key(request.seed, place.label))
         run.root.sampling = request.sampling
         run.scope.charge(Cost(read=len(tokens)))
         self.runs[run.number] = run

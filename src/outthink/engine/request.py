@@ -46,6 +46,7 @@ class Request:
     tokens: tuple[int, ...] = ()  # the prompt as tokens, given as they are; the problem's text is for reading
     priority: int = 0  # the lower, the earlier: its work goes before all work of a higher number
     share: str = ""  # requests of one share take turns as one
+    salt: str = ""  # requests of different salts find nothing of each other in the cache
     max_branches: int = MAX_BRANCHES  # live at one time
     speculate: Drafter | str | None = None  # who drafts; None: as the engine says, "none": nobody
     accept: AcceptRule | None = None  # None: match
@@ -89,6 +90,7 @@ class Run:
         self.number = number
         self.problem = as_problem(request.problem)
         self.seed = request.seed
+        self.salt = request.salt
         self.scope = Scope("run", None, request.budget.caps())
         self.began = engine.clock()
         if request.budget.seconds is not None:

@@ -37,7 +37,6 @@ from outthink.serve.wire import Ended, News, Order, Ready
 log = logging.getLogger("outthink.serve")
 HERE = Path(__file__).parent
 EARLY = 1.0  # seconds in which an order may fail with a status of its own before its stream begins
-UNSTREAMED = "{} cannot be streamed: leave stream out"
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 OPEN = ("/", "/docs", "/openapi.json", "/health")  # without a key
 POLICY = (
@@ -92,8 +91,6 @@ class Server:
 
     async def _text(self, request: Request) -> Response:
         body = await read_body(request, TextBody, self.settings)
-        if body.stream and body.echo and body.logprobs is not None:
-            raise Refused(400, UNSTREAMED.format("echo with logprobs"), param="stream")
         make = lambda: text_orders(body, *self._for(request))  # noqa: E731
         form = self._form(body, False, is_echoed=bool(body.echo), logprobs=body.logprobs)
         return await self._complete(request, body, form, make)
@@ -113,7 +110,7 @@ class Server:
         if self.gateway.is_draining:
             raise Refused(503, DRAINING, retry_after=5)
         if body.stream and body.prompt_logprobs is not None:
-            raise Refused(400, UNSTREAMED.format("prompt_logprobs"), param="stream")
+            raise Refused(400, "prompt_logprobs cannot be streamed: leave stream out", param="stream")
         try:
             orders = make()
         except NoModel as error:

@@ -26,7 +26,7 @@ class Choices:
     async def __call__(self, root: Branch, /) -> Answer:
         order = self.ticket.order
         if order.prompt_logprobs is not None:
-            self.ticket.prompt = await score_prompt(root, order.prompt_logprobs)
+            self.ticket.scored(await score_prompt(root, order.prompt_logprobs))
         if order.is_scored_only:
             self.ticket.answered(0, answer := Answer("", finish="length", branch=root))
             return answer

@@ -35,6 +35,7 @@ from outthink.serve.wire import (
     Failed,
     Finish,
     Order,
+    Piece,
     Quit,
     Ready,
     frame,
@@ -131,7 +132,8 @@ class EngineSide:
         ticket.news.began = len(tokens)
         if order.is_echoed:
             ticket.echo = order.text or self.engine.main.tokenizer.decode(tokens)
-            ticket.news.echo = ticket.echo
+            if order.prompt_logprobs is None:
+                ticket.news.echo = Piece(ticket.echo)
         self.tickets[order.number] = ticket
 
     def _prompt(self, order: Order) -> tuple[int, ...]:
@@ -165,6 +167,7 @@ class EngineSide:
             speculate=order.speculate,
             priority=order.priority,
             share=order.share,
+            salt=order.share,  # a clock tells what is in the cache: nobody else's business
             max_branches=order.limits.branches,
         )
 

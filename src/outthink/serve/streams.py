@@ -112,8 +112,8 @@ class Stream:
 
     def _news(self, news: News, base: int) -> bytes:
         parts = []
-        if news.echo:
-            parts = [self._piece(Piece(news.echo), base + i) for i in range(self.calls[0].order.n)]
+        if news.echo is not None:
+            parts = [self._piece(news.echo, base + i) for i in range(self.calls[0].order.n)]
         parts += [self._piece(piece, base + i) for i, piece in news.pieces.items()]
         told = replies.progress(self.form, news)
         return b"".join(parts) + (event(told) if told is not None else b"")

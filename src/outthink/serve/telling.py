@@ -169,6 +169,13 @@ class Ticket:
         """Choice `index` is what is written on this branch, as it is written."""
         self.choices[index].growing = Growing(branch)
 
+    def scored(self, prompt: tuple[Token, ...]) -> None:
+        """The log-probabilities of the prompt are known: with them it may be told."""
+        self.prompt = prompt
+        if self.order.is_echoed:
+            self.news.echo = Piece(self.echo, list(prompt))
+            self.has_news = True
+
     def answered(self, index: int, answer: Answer) -> None:
         """Choice `index` has its answer; its branch is still open."""
         told, top = self.choices[index], self.order.logprobs

@@ -157,7 +157,7 @@ class News:
 
     number: int
     began: int = 0  # tokens of the prompt, once it has begun
-    echo: str = ""  # the text of the prompt, if that is wanted
+    echo: Piece | None = None  # the prompt, if that is wanted
     pieces: dict[int, Piece] = field(default_factory=dict)
     lanes: dict[str, Lane] = field(default_factory=dict)
     best: tuple[str, str | None, float | None] | None = None  # text, final answer and score of an offer

@@ -94,9 +94,10 @@ class Step:
 class Refusal(Exception):
     """An answer with a status that is not 200."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, code: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
 
 
 class _Server(ThreadingHTTPServer):
@@ -230,7 +231,8 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._complete(served)
         except Refusal as refusal:
-            self._json(refusal.status, {"error": {"message": str(refusal), "code": refusal.status}})
+            code = refusal.code or refusal.status
+            self._json(refusal.status, {"error": {"message": str(refusal), "code": code}})
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 

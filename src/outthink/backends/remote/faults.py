@@ -9,6 +9,8 @@ from outthink.core.errors import BadInput, OutthinkError, PromptTooLong
 FIRST, MOST = 0.25, 20.0  # seconds before the second attempt, doubled each time; a wait at most
 
 
+QUOTA = "insufficient_quota"  # what OpenAI calls a bill that has not been paid
+
 SENT_AGAIN = "sent again"  # what a receipt calls it
 
 
@@ -45,6 +47,9 @@ class Fault(Exception):
 def of_status(status: int, message: str, headers: Mapping[str, str], where: str) -> Fault:
     """The fault that a status code stands for."""
     said = f"{where} answered {status}: {' '.join(message.split())[:300]}"
+    if status == 429 and QUOTA in message:
+        error = BadInput(f"{said}; its quota is used up: waiting does not help")
+        return Fault(error, is_final=True, may_bill=False)
     if status == 429 or status == 503:
         wait = retry_after(headers.get("retry-after", ""))
         return Fault(EndpointError(said), is_busy=True, may_bill=False, wait=wait)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from outthink.backends.remote import wire
-from outthink.backends.remote.faults import EndpointError, Fault, of_status
+from outthink.backends.remote.faults import QUOTA, EndpointError, Fault, of_status
 from outthink.backends.remote.fleet import Endpoint
 
 DRAIN = 0.25  # seconds that the end of a stream may take after its last word
@@ -157,5 +157,6 @@ def _message(text: str) -> str:
         return text
     error = found.get("error", found) if isinstance(found, dict) else found
     if isinstance(error, dict):
-        return str(error.get("message") or error.get("detail") or error)
+        said = str(error.get("message") or error.get("detail") or error)
+        return f"{said} ({QUOTA})" if error.get("code") == QUOTA else said
     return str(error)
