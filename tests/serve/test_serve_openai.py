@@ -306,3 +306,11 @@ def test_models_and_their_errors(server: Served) -> None:
         client.chat.completions.create(model="pocket+vot(n=3)", messages=ASKED)
     with pytest.raises(openai.NotFoundError):
         client.embeddings.create(model="pocket", input="x")
+
+
+def test_a_whole_number_may_have_a_point(server: Served) -> None:
+    plain = server.post(messages=ASKED, max_tokens=6, temperature=0, n=1)
+    pointed = server.post(messages=ASKED, max_tokens=6.0, temperature=0.0, n=1.0)
+    assert plain.status_code == pointed.status_code == 200
+    assert plain.json()["choices"] == pointed.json()["choices"]
+    assert server.post(messages=ASKED, max_tokens=6.5).status_code == 400

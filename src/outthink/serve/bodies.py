@@ -62,9 +62,9 @@ async def _read(request: Request, most: int) -> bytes:
 
 
 def parse(raw: bytes, most: int) -> Any:
-    """JSON without NaN and at most so many levels deep. Raises Refused."""
+    """JSON without NaN and at most so many levels deep; 8.0 is the whole number 8. Raises Refused."""
     try:
-        given = json.loads(raw, parse_constant=_no_constant)
+        given = json.loads(raw, parse_constant=_no_constant, parse_float=_number)
     except RecursionError:
         raise Refused(400, f"the body is nested deeper than {most} levels") from None
     except ValueError as error:  # bad UTF-8 and endless numbers too
@@ -76,6 +76,12 @@ def parse(raw: bytes, most: int) -> Any:
     if not any(isinstance(value, (dict, list)) for value in level):
         return given
     raise Refused(400, f"the body is nested deeper than {most} levels")
+
+
+def _number(digits: str) -> float:
+    """JSON knows one kind of numbers, and its schemas call 8.0 an integer."""
+    value = float(digits)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
 def _no_constant(name: str) -> NoReturn:
