@@ -1,8 +1,8 @@
 # Everything runs in .venv, which `make install` makes. Another interpreter: make PYTHON=python3.12 install
 PYTHON ?= python3
 VENV ?= .venv
-# Tests of servers wait more than they work: a worker more than there are cores.
-WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1 )))
+# Tests of servers wait more than they work: more workers than there are cores.
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 2 )))
 BIN := $(VENV)/bin
 CLIENTS ?= .venv-clients
 TORCH := torch==2.13.0
@@ -32,7 +32,8 @@ demo: install  ## solve problems on the embedded model, run a small bench, end w
 	$(BIN)/outthink demo
 
 test: install lint types  ## what CI runs: lint, types, tests
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	# One thread each: those of torch would wait busily for one another.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 test-remote: install $(CLIENTS)/.installed  ## real servers (llama.cpp, transformers, ours), real clients (lm-eval, inspect-ai, its_hub)
 	OUTTHINK_REAL_SERVERS=1 OUTTHINK_CLIENTS=$(abspath $(CLIENTS))/bin $(BIN)/python -m pytest -rs \
