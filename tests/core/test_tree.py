@@ -97,15 +97,20 @@ def test_samples_that_begin_alike_are_one_node_until_they_part() -> None:
     assert one.node.parent is two.node.parent and one.node is not two.node
 
 
+def compute(tree: Tree, cursor: Cursor) -> None:
+    """Give cache to all that a path lacks."""
+    for node, _, high in tree.missing(cursor):
+        tree.reserve(node, high)
+        tree.mark(node, high)
+
+
 def test_what_is_closed_to_be_kept_is_found_again_until_room_is_needed() -> None:
     tree = Tree(8)
     root = tree.open([1, 2])
     kept, gone = tree.fork(root), tree.fork(root)
     for cursor, tokens in ((kept, [3, 4]), (gone, [5])):
         tree.extend(cursor, tokens)
-        for node, _, high in tree.missing(cursor):
-            tree.reserve(node, high)
-            tree.mark(node, high)
+        compute(tree, cursor)
     tree.close(kept, keep=True)
     tree.close(gone)
     assert tree.filled == 4
@@ -122,9 +127,7 @@ def test_of_a_path_that_is_kept_the_end_goes_first() -> None:
     kept, gone = tree.fork(root), tree.fork(root)
     for cursor, tokens in ((kept, [3, 4]), (gone, [5])):
         tree.extend(cursor, tokens)
-        for node, _, high in tree.missing(cursor):
-            tree.reserve(node, high)
-            tree.mark(node, high)
+        compute(tree, cursor)
     tree.close(kept, keep=True)
     tree.close(gone)
     tree.close(root)
@@ -141,9 +144,7 @@ def test_what_has_another_salt_is_another_path() -> None:
     assert [tree.tokens(cursor) for cursor in opened] == [[1, 2, 3]] * 4
     tree.check()
     for cursor in opened[:3]:
-        for node, _, high in tree.missing(cursor):
-            tree.reserve(node, high)
-            tree.mark(node, high)
+        compute(tree, cursor)
     assert tree.filled == 9
     inner = tree.open([1, 9], salt="a")  # parts the node in two
     tree.check()
@@ -170,9 +171,7 @@ def test_cancelled_cache_is_free_at_once_and_prompts_stay_until_room_is_needed()
     tree = Tree(16)
     root = tree.open([1] * 6)
     for cursor in [root, *(tree.fork(root) for _ in range(2))]:
-        for node, _, high in tree.missing(cursor):
-            tree.reserve(node, high)
-            tree.mark(node, high)
+        compute(tree, cursor)
     tail = tree.fork(root)
     tree.extend(tail, [2, 3, 4])
     for node, _, high in tree.missing(tail):

@@ -13,9 +13,10 @@ from drafters import Asking, Listening
 from scripted import told
 
 from outthink.backends.toy import hashed, toy
+from outthink.core.branch import Branch
 from outthink.core.draft import Draft
 from outthink.core.drafting import Outcome, Tip
-from outthink.core.types import Sampling
+from outthink.core.types import Answer, Sampling
 from outthink.engine import steady
 from outthink.engine.choice import choose
 from outthink.engine.curve import Curve, Line
@@ -34,7 +35,7 @@ from outthink.speculate._worth import (
     Worth,
     hope,
 )
-from outthink.speculate.auto import UNHEARD
+from outthink.speculate.auto import UNHEARD, AutoSource
 from outthink.strategy.once import Once
 from outthink.strategy.vote import Vote
 
@@ -439,6 +440,25 @@ def test_texts_that_ended_in_its_sleep_are_told_when_it_wakes() -> None:
     draft = source.propose(Tip([1, 2, 3, 4], 2, None, GREEDY, frozenset()), 3, 8)  # type: ignore[arg-type]
     assert draft is not None and draft.by == "consensus" and draft.tokens[:3] == (5, 6, 7)
     assert not source.unheard
+
+
+@dataclass(frozen=True)
+class Stepwise:
+    """Writes two tokens at a time, as step searches write their steps."""
+
+    async def __call__(self, root: Branch, /) -> Answer:
+        parts = 0
+        while (await root.generate(Sampling(1.0, max_tokens=2))).reason == "length":
+            parts += 1
+        return Answer(root.text(), estimates={"parts": parts})
+
+
+def test_parts_of_texts_that_it_slept_through_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told_of: list[list[int]] = []
+    monkeypatch.setattr(AutoSource, "end", lambda self, tip: told_of.append(list(tip.tokens)))
+    answer = observed(hashing(steep)).run(Request(Stepwise(), "abc", speculate=Auto()))
+    assert answer.estimates["parts"] > 2
+    assert len(told_of) == 1 and told_of[0][-1] == 0, "the whole text, when it has ended"
 
 
 @dataclass(frozen=True)
