@@ -132,6 +132,18 @@ def test_seconds_bind(server: Served) -> None:
     assert reply["outthink"]["receipt"]["finish"] == "budget: seconds=0.3 in run"
 
 
+def test_no_key_finds_what_another_sent_in_the_cache(start: Callable[..., Served], tmp_path: Path) -> None:
+    """A clock would tell it what others asked."""
+    file = tmp_path / "keys.txt"
+    file.write_text(KEYS)
+    server = start("--keys", str(file))
+    spent = []
+    for who in (ALICE, ALICE, BOB):
+        reply = server.post(max_tokens=2, temperature=0, headers=who)
+        spent.append(reply.json()["outthink"]["receipt"]["actual"]["positions"])
+    assert spent[1] < spent[0] == spent[2]
+
+
 def test_the_line_keys_and_a_graceful_end(start: Callable[..., Served], tmp_path: Path) -> None:
     """One server of one place: what waits, what is refused, who goes first, what is logged, how it ends."""
     file = tmp_path / "keys.txt"
