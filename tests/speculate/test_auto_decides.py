@@ -202,13 +202,14 @@ def studio(v: Any, ticks: list[float]) -> Any:
 
 def test_it_measures_what_asking_costs() -> None:
     source = Auto((Asking(lambda tip, depth, nodes: Draft.chain([1], [0.9])),)).open(
-        studio(flat, [0.0, 3e-4, 10.0, 10.0001])
+        studio(flat, [0.0, 0.0, 1e-4, 3e-4, 10.0, 10.0, 10.00005, 10.0001])
     )
     tip = Tip([1, 2], 1, None, GREEDY, frozenset())  # type: ignore[arg-type]
     assert source.wakes(1)
     draft = source.propose(tip, 4, 4)
     source.observe(tip, Outcome(draft, {-1: 1, 0: 2}, (0,), [1, 2], {}))
     assert source.worth.drafted == pytest.approx(1e-3 + 3e-4 + 1e-4)
+    assert source.lookups.all[0].cost == pytest.approx(1e-4 + 0.5e-4), "its own part of it"
 
 
 def hashing(v: Any) -> Engine:
@@ -259,7 +260,7 @@ def test_what_does_not_pay_is_remembered_from_request_to_request() -> None:
     for share in ("", "", "other"):
         one.run(Request(Once(), "abc", sampling=sampling, speculate=Auto((Wrong(),)), share=share))
         heard.append(len(Wrong.opened[-1].heard))
-    assert heard == [WINDOW, 0, WINDOW]
+    assert heard[1] == 0 and 0 < heard[0] == heard[2] <= WINDOW, heard
 
 
 # ------------------------------------------------------------------------------- the choice over the batch
@@ -426,7 +427,7 @@ def test_who_sleeps_costs_what_nobody_costs(
     (plain, jobs, calls), (told_auto, jobs_auto, calls_auto) = found
     assert told_auto == plain
     assert jobs_auto == jobs and max(steps for _, steps in jobs) > 4
-    starting = 120 if len(sources) == 2 else 230
+    starting = 160 if len(sources) == 3 else 320
     assert calls_auto - starting * concurrency <= 1.01 * calls, (calls_auto, calls)
 
 

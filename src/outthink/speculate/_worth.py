@@ -102,6 +102,10 @@ class Worth:
         self._verdict = verdict
         return verdict
 
+    def veto(self, branches: int) -> None:
+        """No after all, for as long as a verdict holds."""
+        self._verdict = self._verdicts[branches] = False
+
     def naps(self) -> int:
         """How often it will say no from here on, at the least."""
         if self.resting > 0:
