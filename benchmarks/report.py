@@ -48,6 +48,13 @@ class Section:
     after: list[str] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
 
+    def text(self) -> str:
+        """In Markdown."""
+        rows = [table(self.header, self.rows)] if self.rows else []
+        return "\n\n".join(
+            part.strip("\n") for part in (f"## {self.title}", *self.before, *rows, *self.after)
+        )
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
@@ -63,11 +70,7 @@ def render(
     parts = [head, "## Machine", "\n".join(f"- {line}" for line in machine)]
     parts += [f"**{remark}**" for remark in remarks]
     parts += ["## Targets", table(["what", "target", "measured", "", ""], targets)]
-    for section in sections:
-        parts += [f"## {section.title}", *section.before]
-        if section.rows:
-            parts.append(table(section.header, section.rows))
-        parts += section.after
+    parts += [section.text() for section in sections]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import report
+from benchmarks import int8_draft, report, stores
 from benchmarks.machine import Watch, describe
 from benchmarks.padded import LAYERS, WIDTH, pad
 from benchmarks.speculation import anatomy, passes, state, strategies, streams, theirs
@@ -75,6 +75,9 @@ def sections(model: Model, sizes: Sizes, quick: bool) -> Iterator[report.Section
     if model.title == "pocket":
         yield state.measure(model, sizes)
     yield strategies.measure(model, cells(model.title, quick), sizes)
+    if model.title == "pocket":
+        yield stores.measure(0.1, lookups=20) if quick else stores.measure()
+        yield from int8_draft.measure(0.1, 8, 1) if quick else int8_draft.measure()
 
 
 def main() -> None:
