@@ -182,7 +182,7 @@ def _critic(vocabulary: Any, constraint: Matches) -> Any:
 
 def measure(model: str, quick: bool) -> list[Section]:
     """What both evaluate on longer texts, and whether both are right on short ones."""
-    particles, new, rounds, runs = (4, 8, 1, 4) if quick else (16, 64, 3, 60)
+    particles, new, rounds, runs = (4, 8, 1, 4) if quick else (16, 64, 3, 300)
     ours = Ours(model)
     prompt = tuple(ours.backend.tokenizer.chat([{"role": "user", "content": QUESTION}]))
     long = Work(QUESTION, prompt, LONG, particles, new)
