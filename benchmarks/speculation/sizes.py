@@ -10,9 +10,9 @@ class Sizes:
     """Rounds are the most that are done, seconds end them earlier; all of one model."""
 
     rounds: int = 40
-    seconds: float = 6.0  # of one contest
-    cell: float = 1.0  # of one cell of the table that says whether auto is never slower
-    more: float = 1.5  # of a cell that is measured again
+    seconds: float = 15.0  # of one contest
+    cell: float = 3.0  # of one cell of the table that says whether auto is never slower
+    more: float = 4.0  # of a cell that is measured again
     trials: int = 9  # of a timed pass
     texts: int = 3  # that are taken apart
 

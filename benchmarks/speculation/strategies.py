@@ -32,7 +32,7 @@ AGAIN = "plain again"
 INTRODUCTION = f"""auto over plain, tokens per second, total over total; cold, natural ends, *batch*
 requests at once. `sample` is `once()` at the temperature stated (`sample` has one of its own), `best_of_n`
 has n=8, `beam` width 4 and 4 children, `particles` n=8, all with the step checker. The same texts in every
-round, checked. With batch 1 each round runs plain a second time: *noise* is that over plain, where 1 is the
+round, checked. Each round runs plain a second time: *noise* is that over plain, where 1 is the
 truth, and how far from 1 it gets says what a single cell is worth. *by processor time*: plain's processor
 seconds over auto's for the same texts, the median of rounds. Cells below {CLOSE} are measured again, and
 all rounds count."""
@@ -86,9 +86,9 @@ class Found:
         return median(p / a for p, a in zip(self.plain.busy, self.auto.busy, strict=True) if a)
 
     @property
-    def noise(self) -> float | None:
-        """Plain over plain, where it was run twice."""
-        return Faster.of(self.again, self.plain).total if self.again.seconds else None
+    def noise(self) -> float:
+        """Plain over plain."""
+        return Faster.of(self.again, self.plain).total
 
 
 @dataclass
@@ -104,12 +104,11 @@ class Contest:
 
     def measure(self, cell: Cell, found: Found, rounds: int, seconds: float) -> None:
         """Add rounds to what was found. AssertionError where a text differs."""
-        rivals = self.rivals if cell.batch == 1 else self.rivals[:2]
-        for rival in rivals:
+        for rival in self.rivals:
             rival.texts.clear()
-        scores = contest(rivals, rounds, self._work(cell), seconds)
-        assert all(rival.texts == rivals[0].texts for rival in rivals), f"texts differ in {cell}"
-        for score, rival in zip((found.plain, found.auto, found.again), rivals, strict=False):
+        scores = contest(self.rivals, rounds, self._work(cell), seconds)
+        assert all(rival.texts == self.rivals[0].texts for rival in self.rivals), f"texts differ in {cell}"
+        for score, rival in zip((found.plain, found.auto, found.again), self.rivals, strict=True):
             score.add(scores[rival.name])
 
     def _work(self, cell: Cell) -> Callable[[int], list[Request]]:
@@ -163,7 +162,7 @@ def measure(model: Model, chosen: Sequence[Cell], sizes: Sizes) -> Section:
         against.measure(cell, one, sizes.rounds, sizes.cell)
         if one.ratio.total < CLOSE:
             against.measure(cell, one, sizes.rounds, sizes.more)
-        print(f"         {cell}: {one.ratio}, noise {_said(one.noise)}", file=sys.stderr, flush=True)
+        print(f"         {cell}: {one.ratio}, noise {one.noise:.2f}", file=sys.stderr, flush=True)
         section.rows.append(_row(cell, one))
     section.targets += _targets(model, list(found.values()))
     section.after.append(_summary(list(found.values())))
@@ -172,21 +171,19 @@ def measure(model: Model, chosen: Sequence[Cell], sizes: Sizes) -> Section:
 
 def _row(cell: Cell, one: Found) -> list[str]:
     asked = [cell.family, cell.strategy, str(cell.batch), f"{cell.temperature:g}"]
-    figures = [f"{one.plain.rate:.0f}", str(one.ratio), f"{one.effort:.2f}", _said(one.noise)]
+    figures = [f"{one.plain.rate:.0f}", str(one.ratio), f"{one.effort:.2f}", f"{one.noise:.2f}"]
     return [*asked, *figures, str(one.ratio.rounds)]
-
-
-def _said(noise: float | None) -> str:
-    return "-" if noise is None else f"{noise:.2f}"
 
 
 def _targets(model: Model, found: Sequence[Found]) -> list[Target]:
     """The worst cell is judged as the issue says it, and the mean beside it, which noise does not move."""
     worst = min(one.ratio.total for one in found)
-    noise = min((one.noise for one in found if one.noise is not None), default=None)
-    slow = sum(one.ratio.total < SLOWER for one in found)
+    noises = [one.noise for one in found]
+    slow, noisy = (
+        sum(value < SLOWER for value in values) for values in ([one.ratio.total for one in found], noises)
+    )
     what = f"{model.title}: auto over plain, worst of {len(found)} cells"
-    note = f"{slow} of {len(found)} cells below; the worst of plain over itself is {_said(noise)}"
+    note = f"{slow} of {len(found)} cells below; of plain over itself {noisy}, the worst {min(noises):.2f}"
     middle = median(one.ratio.total for one in found)
     return [
         Target(what, worst, SLOWER, note=note),
@@ -196,7 +193,6 @@ def _targets(model: Model, found: Sequence[Found]) -> list[Target]:
 
 def _summary(found: Sequence[Found]) -> str:
     ratios = [one.ratio.total for one in found]
-    noises = [one.noise for one in found if one.noise is not None]
 
     def said(values: Sequence[float]) -> str:
         below = sum(value < SLOWER for value in values)
@@ -205,5 +201,5 @@ def _summary(found: Sequence[Found]) -> str:
 
     efforts = [one.effort for one in found]
     lines = [("auto over plain", ratios), ("auto over plain by processor time", efforts)]
-    lines.append(("plain over plain, batch 1", noises))
-    return "\n".join(f"- {what}: {said(values)}." for what, values in lines if values)
+    lines.append(("plain over plain", [one.noise for one in found]))
+    return "\n".join(f"- {what}: {said(values)}." for what, values in lines)
