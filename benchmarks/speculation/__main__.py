@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks import int8_draft, report, stores
 from benchmarks.machine import Watch, describe
 from benchmarks.padded import LAYERS, WIDTH, pad
-from benchmarks.speculation import anatomy, passes, state, strategies, streams, theirs
+from benchmarks.speculation import anatomy, passes, scripted, state, strategies, streams, theirs
 from benchmarks.speculation.model import Model
 from benchmarks.speculation.sizes import FULL, QUICK, Sizes
 from outthink.backends.load import locate
@@ -74,6 +74,7 @@ def sections(model: Model, sizes: Sizes, quick: bool) -> Iterator[report.Section
     yield theirs.measure(model, sizes)
     if model.title == "pocket":
         yield state.measure(model, sizes)
+    yield scripted.measure(model, curve, cells(model.title, quick))
     yield strategies.measure(model, cells(model.title, quick), sizes)
     if model.title == "pocket":
         yield stores.measure(0.1, lookups=20) if quick else stores.measure()

@@ -12,10 +12,15 @@ from benchmarks.contest import Score, contest
 from benchmarks.ours import Ours
 from benchmarks.speculation import anatomy, passes, strategies, streams
 from benchmarks.speculation.model import Model
+from benchmarks.speculation.scripted import AROUND, LOOKED_AT, Scripted, Timed, over_plain
 from benchmarks.speculation.sizes import QUICK
+from benchmarks.speculation.strategies import Cell
 from benchmarks.speculation.totals import Faster, best
-from outthink.backends.load import locate
+from outthink.backends.load import load_backend, locate
+from outthink.bench import tasks
 from outthink.core.batch import Batch, Segment
+from outthink.engine.request import Request
+from outthink.strategy.once import Once
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +116,28 @@ def test_every_strategy_of_the_table_runs_under_auto(mini: Model, strategy: str)
     assert worst.value == middle.value
     assert worst.value is not None
     assert worst.value > 0
+
+
+def memory_bound(rows: float) -> float:
+    """As a model of 80M parameters on two cores: weights are read in 4 ms, and a row computes for one."""
+    return 4e-3 + 1e-3 * max(rows - 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "batch", "temperature", "least"), [("sample", 1, 0.0, 1.25), ("sample", 16, 1.0, 0.97)]
+)
+def test_auto_over_plain_on_a_scripted_clock(
+    strategy: str, batch: int, temperature: float, least: float
+) -> None:
+    cell = Cell("procedures", strategy, batch, temperature)
+    plain, faster = over_plain(load_backend(locate("pocket"), threads=1), memory_bound, cell)
+    assert least <= faster < 4 and (batch / 2 < plain * memory_bound(batch) <= batch)
+
+
+def test_a_job_takes_the_steps_that_were_made() -> None:
+    """One stream, one row a pass after the prompt: by hand, whatever the jobs were."""
+    timed = Timed(Scripted(load_backend(locate("pocket"), threads=1), lambda rows: 1.0), "none")
+    problem = tasks.load("paths").problem("test", 0)
+    request = Request(Once(), problem, seed=0, sampling=ot.Sampling(temperature=0.0, max_tokens=50), tag=0)
+    written, seconds, _ = timed.write([request])
+    assert written + written * AROUND <= seconds <= written + 1 + (written + 1) * LOOKED_AT
