@@ -14,6 +14,8 @@ from outthink.core.drafting import models_of
 from outthink.engine.engine import Engine
 
 SLOTS = 2**15  # of an engine's cache
+WITH_MODEL = "auto with a model"
+ALIASES = {WITH_MODEL: "auto(sources=(copy(m=1), consensus(), stand(n=8), draft_model(n=8)))"}
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Model:
 
     def engine(self, speculate: str = "none") -> Engine:
         """An engine with a cache of its own on the shared weights; models that draft get the same threads."""
-        engine = Engine(self._twin(), slots=SLOTS)
+        engine, speculate = Engine(self._twin(), slots=SLOTS), ALIASES.get(speculate, speculate)
         for needed in models_of(None if speculate == "none" else spec.parse(speculate, "speculate")):
             backend = load_backend(needed.model, needed.dtype or "float32", threads=self.threads)
             backend.about = backend.about._replace(name=needed.place)

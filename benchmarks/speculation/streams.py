@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from benchmarks.contest import Score, Work, contest
 from benchmarks.ours import Ours
 from benchmarks.report import Section, Target
-from benchmarks.speculation.model import Model
+from benchmarks.speculation.model import ALIASES, WITH_MODEL, Model
 from benchmarks.speculation.sizes import Sizes
 from benchmarks.speculation.texts import Passages
 from benchmarks.speculation.totals import Faster, best
 
-DRAFTERS = ("copy", "trie", "hierarchy", "auto", "draft_model")
+DRAFTERS = ("copy", "trie", "hierarchy", "auto", "draft_model", WITH_MODEL)
 PLAIN = "plain"
 NEW, MOST = 128, 300  # tokens of a passage's stream; the most of a solution
 VOTE, STREAM = 0.6, 2.0  # wall time over plain's at most; speed over plain's at least
@@ -21,7 +21,7 @@ STREAMS = f"""Batch 1, temperature 0, cold: a new prompt each round, drafters th
 *procedures*: problems of that family to their natural end; every step of a solution repeats most of the
 list before it. *passages*: `Summarize:` and 280 tokens of Shakespeare, then {NEW} tokens with the end of
 text ignored. The model is no summariser and would end at once; what it writes instead is its own, loops of
-words, and nothing is forced."""
+words, and nothing is forced. *{WITH_MODEL}* is `{ALIASES[WITH_MODEL]}`."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def vote(model: Model, sizes: Sizes) -> Section:
         ["drafter", "tokens/s", "wall time over plain's", "tokens a checked step", "rounds"],
         before=["Batch 1, 8 branches, temperature 0.8, natural ends, cold. The same text in every round."],
     )
-    ours = rivals(model, ("auto", "consensus", "draft_model"))
+    ours = rivals(model, ("auto", "consensus", "draft_model", WITH_MODEL))
     problems = model.prompts("steps")
     scores = contest(
         ours,
