@@ -19,9 +19,11 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 MASK = 0xFFFFFFFF
 C1, C2, GOLDEN = 0x21F0AAAD, 0xD35A2D97, 0x9E3779B1
+FLOAT32 = struct.Struct("<f")
 GUMBEL_MAX = -math.log(-math.log1p(-0.5 / 2**32))  # no noise is above this: 22.87
 GUMBEL_MIN = -math.log(-math.log(0.5 / 2**32))  # none below: -3.12
 
@@ -72,6 +74,9 @@ def item_word(item: int) -> int:
     return mix((item * GOLDEN + C2) & MASK)
 
 
+_word = lru_cache(maxsize=4096)(item_word)  # of populations: the same few again and again
+
+
 def bits(key64: int, index: int, item: int) -> int:
     """32 random bits of (key, index, item)."""
     return bits_of(row_words(key64, index), item_word(item))
@@ -96,8 +101,12 @@ def uniform(key64: int, index: int, item: int = 0) -> float:
 
 def gumbel(key64: int, index: int, item: int) -> float:
     """Standard Gumbel noise: the float64 formula, rounded to float32."""
-    value = -math.log(-math.log(uniform(key64, index, item)))
-    return float(struct.unpack("<f", struct.pack("<f", value))[0])
+    return _gumbel_of(bits(key64, index, item))
+
+
+def _gumbel_of(drawn: int) -> float:
+    value = -math.log(-math.log((drawn + 0.5) / 2**32))
+    return float(FLOAT32.unpack(FLOAT32.pack(value))[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,11 @@ class Chance:
         alive = [i for i, w in enumerate(logw) if w > -math.inf]
         if len(alive) < k:
             raise ValueError(f"{k} items asked for, {len(alive)} have weight")
-        return sorted(alive, key=lambda i: -(logw[i] + gumbel(self.key, index, i)))[:k]
+        row = row_words(self.key, index)
+        noisy = {i: logw[i] + _gumbel_of(bits_of(row, _word(i))) for i in alive}
+        if k == 1:
+            return [max(alive, key=noisy.__getitem__)]
+        return sorted(alive, key=lambda i: -noisy[i])[:k]
 
     def allot(self, logw: Sequence[float], n: int, index: int = 0) -> list[int]:
         """Systematic resampling: n offspring counts; each is the floor or the ceiling of n times its
