@@ -222,3 +222,17 @@ def test_one_that_cannot_read_the_text_is_said_once_and_rests() -> None:
 def test_sources_that_cannot_be_combined_are_refused(drafter: Any) -> None:
     with pytest.raises(ValueError, match="auto|hierarchy"):
         Timed(memory, light).run(Once(), LONG, drafter)
+
+
+def test_one_slow_draft_says_little() -> None:
+    """The first pass of a drafting model touches its memory and takes 50 plain steps: it is asked again."""
+    left = [0]
+
+    def w(rows: int) -> float:
+        left[0] -= 1
+        return 0.05 if left[0] == 0 else light(rows)
+
+    one = Timed(memory, w)
+    left[0] = 1
+    answer = one.run(Once(), LONG, ALONE)
+    assert left[0] < 0 and answer.receipt is not None and answer.receipt.drawn_per_row > 3

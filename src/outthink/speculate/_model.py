@@ -21,6 +21,7 @@ from outthink.speculate._worth import FORGET, Times, Worth, best
 
 LIKELY = 0.9  # how often a token of a drafting model is right, as long as little was seen
 OVER = 1e-4  # seconds around a draft, as long as none was measured
+SLOW = 4.0  # times what was expected: what one draft is believed to have taken
 
 
 class Thinker(Protocol):
@@ -89,8 +90,9 @@ class Model:
         finally:
             self.running -= 1
             if not self.running:
-                self.took = (self.studio.clock() - self.began) / self.round
                 known = self.size * self.studio.seconds(self.round, self.source.place) / self.round
+                most = SLOW * (known + self.pace.over)  # the very first touches its memory: that says nothing
+                self.took = min((self.studio.clock() - self.began) / self.round, most)
                 self.pace.over = FORGET * self.pace.over + (1 - FORGET) * max(0.0, self.took - known)
 
 

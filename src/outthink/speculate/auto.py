@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from outthink.core.draft import Draft
+from outthink.core.draft import Draft, path_probabilities
 from outthink.core.drafting import Drafter, Outcome, Source, Studio, Tip
 from outthink.spec import show
-from outthink.speculate._lookups import Given, Lookups, expected
+from outthink.speculate._lookups import Given, Lookups
 from outthink.speculate._model import LIKELY, parted
 from outthink.speculate._worth import SHARE, Times, Worth, hope
 from outthink.speculate.consensus import Consensus
@@ -33,9 +33,9 @@ class Auto:
         over the batch: the nodes with the most expected tokens per measured second (engine/choice.py)
 
     What is learned of texts lasts for one request, if the engine is not warm, and starts from the sources'
-    own word; whether drafting pays is remembered by the engine. A branch whose drafts fail is left alone for
-    as long as asking takes little of it, and all are where drafting has cost more than it saved. What passes
-    take changes the cost, never the text.
+    own word; whether drafting pays is remembered by the engine. A branch whose drafts fail is asked so
+    seldom that asking takes 1 % of its time, and all are left alone where drafting has cost more than it
+    saved. What passes take changes the cost, never the text.
     """
 
     sources: tuple[Drafter, ...] = (Copy(m=1), Consensus(), Stand(n=8))
@@ -175,10 +175,13 @@ class AutoSource:
         return fortune.weighed
 
     def _gain(self, draft: Draft) -> float:
-        """Tokens a second with a weighed draft for each branch over plain."""
-        branches, size = self.branches, len(draft.tokens)
-        seconds = self.studio.seconds(branches + branches * size) + branches * self.worth.ask
-        return (1.0 + expected(draft)) * self.studio.plain(branches) / seconds
+        """Tokens a second over plain with as much of a weighed draft, for each branch, as pays."""
+        branches, ask = self.branches, self.branches * self.worth.ask
+        written, best = 1.0, 0.0
+        for size, likely in enumerate(sorted(path_probabilities(draft), reverse=True), 1):
+            written += likely
+            best = max(best, written / (self.studio.seconds(branches + branches * size) + ask))
+        return best * self.studio.plain(branches)
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         """All that is looked up, as one draft with measured confidences."""
