@@ -391,3 +391,20 @@ def test_what_the_first_particles_of_a_chain_have_written_stands() -> None:
                 assert told[0].text == told[1].text
                 ended += told[0].finish != "budget"
     assert ended > 5
+
+
+# ------------------------------------------------------------------------------------- what cannot be split
+
+
+@pytest.mark.parametrize("name", [*SEARCHES, *SMC])
+def test_a_task_whose_steps_cannot_be_split_is_named_on_the_receipt(name: str) -> None:
+    def told(said: Mapping[str, float]) -> list[str]:
+        receipt = run(ALL[name](Fine()), said).receipt
+        assert receipt is not None and receipt.finish == "done"
+        return [note.why for note in receipt.degradations if note.what == "steps"]
+
+    if name == "iad":  # it has no steps
+        return
+    [why] = told({"A: 2": 0.5, "A: 3": 0.5})
+    assert why.startswith("no text went on after")
+    assert told({"so\nso\nA: 2": 0.5, "so\nno\nA: 3": 0.5}) == []
