@@ -38,6 +38,7 @@ from outthink.strategy import (
     Mcts,
     Metropolis,
     Mits,
+    ModelSwitch,
     ParticleGibbs,
     Particles,
     PerplexityConsistency,
@@ -45,6 +46,7 @@ from outthink.strategy import (
     SemanticEntropy,
     SetCover,
     Short,
+    Temperatures,
     Tot,
     Twisted,
     Vote,
@@ -391,6 +393,35 @@ def test_what_the_first_particles_of_a_chain_have_written_stands() -> None:
                 assert told[0].text == told[1].text
                 ended += told[0].finish != "budget"
     assert ended > 5
+
+
+VOTERS: list[Any] = [
+    AdaptiveVote(n=6, wave=2),
+    BestOfMajority(n=5),
+    ComplexityVote(n=5),
+    DeepConf(n=5, warmup=2, window=2, check=2),
+    Fractured(n=2),
+    ModelSwitch(n=4),
+    PerplexityConsistency(n=5),
+    SemanticEntropy(n=2, rounds=2, prompt=""),
+    SetCover(n=4, every=3),
+    Temperatures(n=4),
+    Vote(n=5),
+    WeightedVote(Fine(), n=5),
+]
+
+
+@pytest.mark.parametrize("part", VOTERS, ids=repr)
+def test_a_larger_budget_loses_no_answer(part: Any) -> None:
+    """Once a text with an answer has ended, there is an answer wherever the budget ends; a third has none."""
+    for seed in (0, 2):
+        had = 0
+        for cap in (*range(9, 46, 6), 80):
+            answer = run(part, seed=seed, budget=Budget(written=cap))
+            if answer.final is not None and answer.finish != "budget":
+                had = had or cap
+            assert answer.final is not None or not had, (seed, had, cap, answer.text)
+        assert had
 
 
 # ------------------------------------------------------------------------------------- what cannot be split
