@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 import pytest
-from smc_world import Rewards, World, reward, same, written
+from smc_world import TEMPERATURE, Rewards, World, reward, same, written
 
+from outthink.backends.toy import toy
 from outthink.core.branch import Branch
-from outthink.core.types import Answer
+from outthink.core.types import Answer, Sampling
+from outthink.engine.engine import Engine
+from outthink.engine.request import Request
 from outthink.stats import effective_sample_size
 from outthink.strategy import Bidirectional, EntropicParticles, Particles, Twisted
 from outthink.strategy import _smc as smc
 from outthink.strategy._conditional import Sweep
 from outthink.strategy._moves import Regrow
 from outthink.strategy._potentials import Potential
-from outthink.strategy._resampling import Child
+from outthink.strategy._resampling import SCHEMES, Child
 from outthink.strategy._smc import Rule
 from outthink.strategy._writing import Particle, Writer
 from outthink.text import split_steps
@@ -77,6 +81,21 @@ def shown(value: object) -> str:
 def test_the_estimate_of_every_texts_weight_is_unbiased(strategy: Any, world: World) -> None:
     found = world.weighted(strategy)
     assert same(found, world.target()), (found, world.target())
+
+
+def test_without_replacement_by_noise_the_mean_of_z_is_z_within_four_standard_errors() -> None:
+    """Gumbel noise has too many values to enumerate: 600 seeds, fixed. All other schemes are above."""
+    schemes = {getattr(strategy, "resampling", "systematic") for strategy, _ in CASES}
+    assert schemes == set(SCHEMES) - {"gumbel"}
+    strategy, sampling = per_token(n=3, expand=2, resampling="gumbel"), Sampling(TEMPERATURE, max_tokens=2)
+    engine = Engine(toy(WORLD.logits, WORLD.vocab, context=16))
+    found = []
+    for seed in range(600):
+        answer = engine.run(Request(strategy, "aa", sampling=sampling, seed=seed))
+        found.append(math.exp(answer.estimates["log_z"]))
+    mean, truth = statistics.fmean(found), sum(WORLD.target().values())
+    error = statistics.stdev(found) / math.sqrt(len(found))
+    assert error < 0.03 * truth and abs(mean - truth) < 4 * error
 
 
 def test_the_batch_changes_nothing() -> None:

@@ -112,10 +112,10 @@ def test_extreme_scores_still_give_an_answer(make: Callable[[Any], Any], value: 
     strategy = make(Told(dict.fromkeys(VALUES, value)))
     if isinstance(strategy, AbMcts):
         strategy = replace(strategy, posterior="gaussian")
-    if isinstance(strategy, Rebase):
+    if isinstance(strategy, Rebase) and math.isfinite(value):  # a vote refuses weights below 0
         strategy = replace(strategy, select="best")
     request = Request(strategy, Problem("Q"), sampling=Sampling(1.0))
-    if isinstance(strategy, AbMcts) and math.isinf(value):
+    if isinstance(strategy, AbMcts) and value == math.inf:
         with pytest.raises(BadInput, match="must be finite"):
             Engine(backend(), slots=4000).run(request)
     else:

@@ -70,7 +70,7 @@ WRONG: list[tuple[Any, type[Exception], str]] = [
 @pytest.mark.parametrize(("word", "kind", "message"), WRONG)
 def test_what_is_wrong_is_an_error_with_a_message(word: Any, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
-        run(Says(word))
+        run(None, BestOfN(Says(word), n=1))
 
 
 def test_an_error_that_is_meant_to_be_read_passes_as_it_is() -> None:
@@ -86,7 +86,7 @@ def test_a_verifier_that_hangs_is_ended_at_its_time_limit() -> None:
 
     began = time.monotonic()
     with pytest.raises(VerifierFailed, match=r"took longer than its 0.2 s for 1 candidates"):
-        run(Says(lambda cs: offload(sleep, 90, io=True), seconds=0.2))
+        run(None, BestOfN(Says(lambda cs: offload(sleep, 90, io=True), seconds=0.2), n=1))
     assert time.monotonic() - began < 60
 
 

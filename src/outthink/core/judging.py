@@ -17,6 +17,11 @@ from outthink.core.work import Limit
 NO_WORD = Score(-math.inf)
 
 
+def is_blank(candidate: Candidate) -> bool:
+    """Whether nothing is left of what was written: it began with a stop, which is cut off."""
+    return not candidate.text and candidate.tokens == ()
+
+
 async def judge(verifier: Verifier, candidates: Sequence[Candidate]) -> list[Score]:
     """One score for each candidate. What it spends is a block of its own on the receipt, `verify`.
 

@@ -26,7 +26,8 @@ class Potential:
     """log psi(text) = log max(floor, r(text)) for rewards, r(text) itself for `scale="log"`.
 
     r is the score's value, or what `over` makes of its steps: last, product, min, mean. A text that has not
-    ended is judged by the steps that it has: what a verifier adds for a missing end does not count.
+    ended is judged by the steps that it has: what a verifier adds for a missing end does not count. No word
+    (-inf) is the reward 0.
     """
 
     verifier: Verifier
@@ -52,7 +53,7 @@ class Potential:
         return [self._log(self._reward(s, p)) for s, p in zip(scores, particles, strict=True)]
 
     def _reward(self, score: Score, particle: Particle) -> float:
-        if self.over == "value":
+        if self.over == "value" or (score.value == -math.inf and not score.steps):
             return score.value
         num_steps = 1 if particle.finish else len(particle.ends)  # the last step may be no more than the end
         steps = score.steps if particle.finish else score.steps[:num_steps]
@@ -67,12 +68,12 @@ class Potential:
 
     def _log(self, reward: float) -> float:
         if self.scale == "reward":
-            if reward < 0:
+            if -math.inf < reward < 0:
                 raise BadInput(
                     f"{self.verifier!r} gave the reward {reward}, below 0; use scale='log' for log-potentials"
                 )
             reward = max(reward, self.floor)
-            reward = math.log(reward) if reward else -math.inf
+            reward = math.log(reward) if reward > 0 else -math.inf
         if reward == math.inf:
             raise BadInput(f"{self.verifier!r} gave an infinite potential; potentials must be finite")
         return reward

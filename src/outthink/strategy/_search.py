@@ -165,10 +165,11 @@ class Search:
 
 
 def weighted(answers: Sequence[Answer], weights: Sequence[float], part: Any) -> Answer:
-    """A vote in which every answer weighs as much as its score."""
-    if min(weights) < 0:
+    """A vote in which every answer weighs as much as its score; no word (-inf) weighs nothing."""
+    heard = [0.0 if weight == -math.inf else weight for weight in weights]
+    if min(heard) < 0:
         raise BadInput(f"{part!r}: a vote needs scores of at least 0; give select='best'")
-    return elect(answers, weights)
+    return elect(answers, heard)
 
 
 def softmax(scores: Sequence[float], temperature: float) -> list[float]:

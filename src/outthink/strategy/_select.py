@@ -11,7 +11,7 @@ from outthink.core.errors import BadInput
 from outthink.core.judging import judge
 from outthink.core.protocols import Strategy, Verifier
 from outthink.core.samples import Choice, Sampled
-from outthink.core.tasks import gather
+from outthink.core.tasks import current, gather
 from outthink.core.types import Answer
 from outthink.text import classes
 
@@ -34,9 +34,12 @@ def poll(samples: Sequence[Sampled], weights: Sequence[float] | None = None) -> 
     """The class of equivalent final answers with the largest sum of weights; its first member is the answer.
 
     Sums are exact but for one rounding, so that the order of the samples cannot change them. A class of
-    weight zero may win where there is no other; without any class, the first sample is the answer.
+    weight zero may win where there is no other; without any class, the first sample is the answer. Beside an
+    infinite weight a finite one is nothing, and infinite ones count alike.
     """
     given = tuple([1.0] * len(samples) if weights is None else weights)
+    if math.inf in given:
+        given = tuple(float(w == math.inf) for w in given)
     groups = members(samples)
     if not groups:
         return Choice((0,), (0,), 0.0, given)
@@ -81,6 +84,11 @@ def logprobs_of(samples: Sequence[Sampled], per: str = "text") -> list[float]:
     return [value / count for value, count in zip(found, tokens_of(samples), strict=True)]
 
 
+def is_blank(sample: Sampled) -> bool:
+    """Whether nothing is left of a text: it began with a stop, which is cut off."""
+    return not sample.text and sample.final is None and sample.logprob == 0.0
+
+
 def tokens_of(samples: Sequence[Sampled]) -> list[int]:
     """How many tokens each sample has; BadInput where nobody counted."""
     found = [s.tokens for s in samples if s.tokens > 0]
@@ -112,35 +120,44 @@ def settle(answers: Sequence[Answer], select: Select, samples: Sequence[Sampled]
     return replace(answers[choice.picks[0]], score=choice.score, others=others)
 
 
-async def scored(inner: Strategy, verifier: Verifier | None, branch: Branch) -> Answer:
-    """An answer of `inner`, with the verifier's score if there is one."""
-    answer = await inner(branch)
-    if verifier is None:
-        return answer
-    [score] = await judge(verifier, [branch.candidate(answer)])
-    return replace(answer, score=score.value)
-
-
 async def sample_and_select(
     root: Branch, inners: Sequence[Strategy], select: Select, verifier: Verifier | None = None
 ) -> Answer:
     """One answer of each inner strategy, all at once; the selector's choice among those that have ended is
-    always on offer."""
+    always on offer.
+
+    With a verifier, all are judged in one call when the last one has ended, and until then their vote is on
+    offer. Where a budget may end the run before, each is judged as it ends, so that what stands was judged:
+    scores do not depend on the batch, and so neither does the answer.
+    """
     ended: dict[int, Answer] = {}
     seen: dict[int, Sampled] = {}  # there is an offer after every sample: each is looked at once
     if verifier is not None:
         root.record(*verifier.records)
+    waits = verifier is not None and not any(scope.caps for scope in current().scope.chain())
 
     async def one(i: int, branch: Branch) -> Answer:
-        ended[i] = await scored(inners[i], verifier, branch)
+        answer = await inners[i](branch)
+        [ended[i]] = [answer] if waits else await scored([answer], verifier, [branch])
         seen[i] = sampled(ended[i])
         order = sorted(ended)
-        offer = settle([ended[k] for k in order], select, [seen[k] for k in order])
+        offer = settle([ended[k] for k in order], poll if waits else select, [seen[k] for k in order])
         root.offer(offer, rank=len(ended))
         return ended[i]
 
-    answers = await gather(*(one(i, branch) for i, branch in enumerate(root.fork(len(inners)))))
-    return settle(answers, select)
+    branches = root.fork(len(inners))
+    answers = await gather(*(one(i, branch) for i, branch in enumerate(branches)))
+    return settle(await scored(answers, verifier, branches) if waits else answers, select)
+
+
+async def scored(
+    answers: Sequence[Answer], verifier: Verifier | None, branches: Sequence[Branch]
+) -> list[Answer]:
+    """Answers with the verifier's scores, if there is one, in one call; each was given on its branch."""
+    if verifier is None:
+        return list(answers)
+    scores = await judge(verifier, [b.candidate(a) for b, a in zip(branches, answers, strict=True)])
+    return [replace(answer, score=score.value) for answer, score in zip(answers, scores, strict=True)]
 
 
 async def drafts(root: Branch, inner: Strategy, n: int, rank: float = -1.0) -> list[Answer]:

@@ -26,7 +26,7 @@ from outthink.core.rng import Chance
 from outthink.core.types import Answer
 from outthink.stats import effective_sample_size, logsumexp, normalise
 from outthink.strategy._resampling import SCHEMES, WITHOUT_REPLACEMENT, resample
-from outthink.strategy._writing import Particle
+from outthink.strategy._writing import Particle, report
 from outthink.strategy.vote import elect
 
 Write = Callable[[Sequence[Particle]], Awaitable[None]]
@@ -124,6 +124,7 @@ class Filter:
             if self.move:
                 # Whoever goes on moves after every step: moves that depend on the population would bias it.
                 await self.move([p for p in found.particles if not p.finish], found.num_steps, seat)
+        report(seat, found.particles)
         return found
 
     async def _step(self, found: Population) -> None:

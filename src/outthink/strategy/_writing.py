@@ -116,6 +116,12 @@ class Writer:
         return bool(hits)
 
 
+def report(branch: Branch, particles: Sequence[Particle]) -> None:
+    """Say on the receipt if nothing could be split into steps; of texts that have ended."""
+    if particles and all(len(particle.ends) == 1 for particle in particles):
+        branch.degrade("steps", "no text went on after a first step: whole texts were sampled and weighed")
+
+
 def check_step(step: str, tokens: int | None) -> None:
     """ValueError for a step that never ends or has no room."""
     if not step and tokens is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass, replace
 
 from outthink.core.branch import Branch
@@ -31,8 +32,8 @@ class AStar:
     and gets `expand` more samples. enough=0 takes the first, as A* does; enough=1 goes on until nothing could
     be better; at temperature 0, where the model would only repeat itself, the first stands. `expansions`
     bounds all of it; then the best that ended stands, and if nothing did, the best open node is written to
-    its end. BadInput for rewards outside [0, 1]. Chatziveroglou, "A*-Decoding: Token-Efficient Inference
-    Scaling", arXiv 2505.13672; the cost and `enough` are ours.
+    its end. BadInput for rewards outside [0, 1]; what got no word (-inf) comes last. Chatziveroglou,
+    "A*-Decoding: Token-Efficient Inference Scaling", arXiv 2505.13672; the cost and `enough` are ours.
     """
 
     verifier: Verifier
@@ -90,7 +91,7 @@ class AStar:
 
     def _entry(self, node: Node) -> tuple[float, tuple[int, ...], Node]:
         """(f, path, node); a node's g is kept as its total."""
-        if not 0 <= node.score <= 1:
+        if not (0 <= node.score <= 1 or node.score == -math.inf):
             raise BadInput(f"a_star() needs rewards from 0 to 1; {self.verifier!r} gave {node.score}")
         left = 1 - node.score
         if node.parent is not None:

@@ -54,10 +54,10 @@ class AbMcts:
     repeated sampling. With rollout=False the step itself is judged, once for equal texts below one parent;
     its score counts as often as it was written.
 
-    Posteriors are Beta(1/2, 1/2) for scores in [0, 1], or normal for any finite ones; BadInput for others.
-    `wave` simulations draw their walks at a time, from what is known before it. Ended solutions are not
-    walked to. Inoue et al., "Wider or Deeper? Scaling LLM Inference-Time Compute with Adaptive Branching
-    Tree Search", arXiv 2503.04412
+    Posteriors are Beta(1/2, 1/2) for scores in [0, 1], or normal for any finite ones; no word (-inf) tells
+    them nothing, BadInput for others. `wave` simulations draw their walks at a time, from what is known
+    before it. Ended solutions are not walked to. Inoue et al., "Wider or Deeper? Scaling LLM Inference-Time
+    Compute with Adaptive Branching Tree Search", arXiv 2503.04412
     (AB-MCTS-A); there a node is a whole answer and going deeper revises it, here going deeper keeps its first
     steps.
     """
@@ -106,7 +106,7 @@ class AbMcts:
 
     def _check(self, node: Node) -> None:
         low, high = (0.0, 1.0) if self.posterior == "beta" else (-LARGEST, LARGEST)
-        if not low <= node.score <= high:
+        if not (low <= node.score <= high or node.score == -math.inf):
             hint = "use posterior='gaussian'" if self.posterior == "beta" else "it must be finite"
             raise BadInput(
                 f"ab_mcts(): {self.verifier!r} gave {node.score}, not from {low} to {high}; {hint}"
@@ -114,8 +114,9 @@ class AbMcts:
 
 
 def _own(node: Node) -> list[float]:
-    """The score of a node, as often as it was written: each time, this is what widening gave."""
-    return [node.score] * node.count
+    """The score of a node, as often as it was written: each time, this is what widening gave. No word (-inf)
+    is none."""
+    return [] if node.score == -math.inf else [node.score] * node.count
 
 
 def _below(node: Node) -> list[float]:

@@ -33,7 +33,7 @@ class AdaptiveVote:
     After each whole wave: stop if P(leader > runner-up | votes) >= confidence (Beta posterior), or if the
     rest could not overtake it. Decisions are made on whole waves in the order of the samples, so arrival
     cannot change them. Aggarwal et al., "Let's Sample Step by Step: Adaptive-Consistency for Efficient
-    Reasoning and Coding with LLMs", arXiv 2305.11860.
+    Reasoning and Coding with LLMs", arXiv 2305.11860; there wave=1 and n=40.
     """
 
     n: int = 32

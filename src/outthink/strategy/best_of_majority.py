@@ -20,10 +20,11 @@ class BestOfMajority:
     """Sample n answers, keep the classes that are frequent, submit the k of these with the highest reward.
 
     kept = {c : |c| >= share * n}, or the largest classes if there is none; picks = the k of kept with the
-    highest mean reward of their members. The reward is the verifier's score; with verifier=None, the model's
-    mean log-probability a token. One pick is the answer, the others come first among `answer.others`; under
+    highest mean reward of their members. The reward is the verifier's score (of a member without a word,
+    -inf, there is none; a class of such members comes last); with verifier=None, the model's mean
+    log-probability a token. One pick is the answer, the others come first among `answer.others`; under
     replay any right pick counts (pass@k). Di et al., "Best-of-Majority: Minimax-Optimal Strategy for Pass@k
-    Inference Scaling".
+    Inference Scaling"; `share` is ours.
     """
 
     verifier: Verifier | None = None
@@ -47,9 +48,10 @@ class BestOfMajority:
         groups = members(samples)
         if not groups:
             return Choice((0,), (0,), 0.0)
-        rewards = logprobs_of(samples, "token") if self.verifier is None else scores_of(samples)
+        places = sorted(i for group in groups for i in group)
+        rewards = dict(zip(places, self._rewards([samples[i] for i in places]), strict=True))
         enough = min(self.share * len(samples), max(map(len, groups)))
-        means = {g[0]: math.fsum(rewards[i] for i in g) / len(g) for g in groups if len(g) >= enough}
+        means = {g[0]: _mean([rewards[i] for i in g]) for g in groups if len(g) >= enough}
         order = sorted(means, key=lambda first: (-means[first], first))
         picks = tuple(order[: self.k])
         level = tuple(first for first in order if means[first] == means[picks[-1]])
@@ -57,3 +59,12 @@ class BestOfMajority:
 
     async def __call__(self, root: Branch, /) -> Answer:
         return await sample_and_select(root, [self.inner] * self.n, self.select, self.verifier)
+
+    def _rewards(self, samples: Sequence[Sampled]) -> list[float]:
+        return logprobs_of(samples, "token") if self.verifier is None else scores_of(samples)
+
+
+def _mean(rewards: Sequence[float]) -> float:
+    """The mean of those that say something; -inf if none does."""
+    heard = [reward for reward in rewards if reward > -math.inf]
+    return math.fsum(heard) / len(heard) if heard else -math.inf

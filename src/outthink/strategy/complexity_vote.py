@@ -21,8 +21,9 @@ class ComplexityVote:
     """Sample n answers; the share of them with the most steps votes.
 
     voters = {i : steps_i >= steps of the ceil(share * n)-th longest}, a step being a line that is not blank:
-    whoever is level with the last voter votes too, so that order cannot matter. share=1 is self-consistency.
-    Fu et al., "Complexity-Based Prompting for Multi-Step Reasoning".
+    whoever is level with the last voter votes too, so that order cannot matter. Where no voter has an answer,
+    those with the most steps that have one vote too. share=1 is self-consistency.
+    Fu et al., "Complexity-Based Prompting for Multi-Step Reasoning"; `share` is ours.
     """
 
     n: int = 8
@@ -41,6 +42,8 @@ class ComplexityVote:
     def select(self, samples: Sequence[Sampled], /) -> Choice:
         steps = [len(split_steps(s.text)) for s in samples]
         edge = sorted(steps, reverse=True)[math.ceil(self.share * len(steps) - 1e-9) - 1]
+        answered = [count for count, s in zip(steps, samples, strict=True) if s.final]
+        edge = min(edge, max(answered, default=edge))
         return poll_among(samples, [i for i, count in enumerate(steps) if count >= edge])
 
     async def __call__(self, root: Branch, /) -> Answer:

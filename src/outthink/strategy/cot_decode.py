@@ -33,8 +33,9 @@ class CotDecode:
     score of a path = mean over the tokens of its final answer of p(likeliest) - p(second likeliest)
 
     With `pooled`, the scores of equal answers are summed and the largest sum wins; without, the largest
-    score. A path without a final answer has score 0 and no vote. Wang and Zhou, "Chain-of-Thought Reasoning
-    Without Prompting", arXiv 2402.10200.
+    score. A path without a final answer has score 0 and no vote. Stops are looked for after the first token,
+    which is given. Wang and Zhou, "Chain-of-Thought Reasoning Without Prompting", arXiv 2402.10200; there
+    k=10.
     """
 
     k: int = 8

@@ -13,15 +13,15 @@ from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
 from outthink.spec import show
 from outthink.strategy._chunks import Writing
-from outthink.strategy._select import poll_among, sampled, settle
+from outthink.strategy._select import is_blank, poll, poll_among, sampled, settle
 
 STAT = "certainty"
 
 
 def group_confidences(values: Sequence[float], window: int) -> list[float]:
-    """The mean of every `window` values in a row; of all there are, if they are fewer."""
+    """The mean of every `window` values in a row; of all there are, if they are fewer; of none, none."""
     width = min(window, len(values))
-    return [math.fsum(values[i : i + width]) / width for i in range(len(values) - width + 1)]
+    return [math.fsum(values[i : i + width]) / width for i in range(len(values) - width + 1) if width]
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -42,8 +42,10 @@ class DeepConf:
     answer = argmax over classes of the sum of lowest group confidences, those below the threshold left out
 
     The paper's token confidence is that of the 20 likeliest tokens, which is what a remote server tells; here
-    it is that of all V, which differs from the paper's formula with k = V by the constant log V. Fu et al.,
-    "Deep Think with Confidence".
+    it is that of all V, which differs from the paper's formula with k = V by the constant log V. The paper's
+    groups of 2048 tokens and 16 warm-up traces are for long reasoning, the defaults here for short texts; its
+    second rule, to sample no more once the votes agree, is that of `adaptive_vote`. Fu et al., "Deep Think
+    with Confidence".
     """
 
     n: int = 16
@@ -67,11 +69,13 @@ class DeepConf:
 
     def select(self, samples: Sequence[Sampled], /) -> Choice:
         traces = [self._values(s) for s in samples]
-        lowest = [min(group_confidences(trace, self.window)) for trace in traces]
+        lowest = [min(group_confidences(trace, self.window), default=-math.inf) for trace in traces]
         threshold = quantile(lowest[: self.warmup], self.keep)
         written = sum(map(len, traces[: self.warmup]))
         written += sum(self._length(trace, threshold) for trace in traces[self.warmup :])
-        heard = [i for i, value in enumerate(lowest) if value >= threshold]
+        heard = [i for i, value in enumerate(lowest) if threshold <= value > -math.inf]
+        if not heard:  # no text is left of any: they began with a stop
+            return replace(poll(samples), written=written)
         return replace(poll_among(samples, heard, [lowest[i] for i in heard]), written=written)
 
     async def __call__(self, root: Branch, /) -> Answer:
@@ -91,7 +95,8 @@ class DeepConf:
         branches = root.fork(self.warmup)
         await gather(*(one(i, b, -math.inf) for i, b in enumerate(branches)))
         traces = [self._values(sampled(a)) for a in ended.values()]
-        threshold = quantile([min(group_confidences(t, self.window)) for t in traces], self.keep)
+        lowest = [min(group_confidences(trace, self.window), default=-math.inf) for trace in traces]
+        threshold = quantile(lowest, self.keep)
         if self.n > self.warmup:
             branches = root.fork(self.n - self.warmup)
             await gather(*(one(self.warmup + i, b, threshold) for i, b in enumerate(branches)))
@@ -102,9 +107,9 @@ class DeepConf:
         return settle([ended[i] for i in sorted(ended)], self.select)
 
     def _values(self, sample: Sampled) -> list[float]:
-        """The confidence of each token; BadInput where there is none."""
+        """The confidence of each token; BadInput where nobody recorded it."""
         values = [v for v in sample.stats.get(STAT, ()) if not math.isnan(v)]
-        if not values:
+        if not values and not is_blank(sample):
             raise BadInput(f"a sample has no {STAT!r} of its tokens")
         return values
 

@@ -23,7 +23,7 @@ class Fractured:
     A trace of T tokens is cut after floor(T * d / (depths + 1)) of them, d = 1 .. depths; `cue` is appended
     there and an answer sampled on, of at most `answer` tokens. The cut traces share the trace's cache: only
     cue and answer are computed. The traces' own answers vote too. depths=0 is self-consistency; n=1 asks one
-    trace again and again. Liao et al., "Fractured Chain-of-Thought Reasoning".
+    trace again and again. Liao et al., "Fractured Chain-of-Thought Reasoning"; `cue` and the sizes are ours.
     """
 
     n: int = 4

@@ -114,10 +114,12 @@ class Mcts:
 
 
 def backup(node: Node, value: float) -> None:
-    """Add a value to a node and all above it."""
+    """Add a value to a node and all above it; no word (-inf) leaves the means above as they are."""
     at: Node | None = node
     while at is not None:
-        at.visits, at.total = at.visits + 1, at.total + value
+        mean = at.total / at.visits if at.visits else 0.0
+        heard = mean if value == -math.inf and at is not node else value
+        at.visits, at.total = at.visits + 1, at.total + heard
         at = at.parent
 
 

@@ -14,7 +14,7 @@ from outthink.spec import show
 from outthink.strategy._moves import Regrow
 from outthink.strategy._potentials import Potential
 from outthink.strategy._smc import Entry, check_pick, choose
-from outthink.strategy._writing import Particle, Writer, check_step
+from outthink.strategy._writing import Particle, Writer, check_step, report
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Metropolis:
         seat, *branches = root.fork(1 + self.n)
         chains = [Particle(b) for b in branches]
         await gather(*(writer.whole(chain) for chain in chains))
+        report(seat, chains)
         for chain, logpsi in zip(chains, await potential(chains), strict=True):
             chain.logpsi = logpsi
         seen = states(chains)

@@ -87,7 +87,9 @@ class Mits:
         order = sorted(ended, key=standing)
         pool = [node for node in order if node.is_complete] or order
         means = [node.score / max(1, len(node.branch)) for node in pool]
-        return weighted([n.answer() for n in pool], [math.exp(mean - max(means)) for mean in means], self)
+        top = max(means)
+        weights = [1.0 if mean == top else math.exp(mean - top) for mean in means]  # top may be infinite
+        return weighted([n.answer() for n in pool], weights, self)
 
 
 async def _pmi(nodes: Sequence[Node], priors: dict[Node, Branch]) -> list[float]:

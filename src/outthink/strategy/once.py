@@ -12,7 +12,8 @@ from outthink.text import final_answer
 
 def read_off(branch: Branch, reason: str = "") -> Answer:
     """What is written on a branch, as an answer: the text, the final answer in it, tokens, log-probability,
-    statistics. `reason` says how the text ended."""
+    statistics. `reason` says how the text ended. Nothing (a stop that came first is cut off) has the
+    log-probability 0."""
     known = [p for p in branch.logps if p is not None]
     text = branch.text()
     return Answer(
@@ -20,7 +21,7 @@ def read_off(branch: Branch, reason: str = "") -> Answer:
         final_answer(text).value,
         finish=reason,
         tokens=len(branch),
-        logprob=sum(known) if known else None,
+        logprob=sum(known) if known or not len(branch) else None,
         stats={name: tuple(values) for name, values in branch.stats.items()},
         branch=branch,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from outthink.core.branch import Branch
@@ -64,10 +65,20 @@ class ParticleGibbs:
             check_plain(root.sampling)
         root.record(*self.verifier.records)
         writer, rule = Writer.on(root, self.step, self.tokens), Rule(self.n, "multinomial", self.threshold)
-        first = await Filter(writer.all, self._potential(), rule, keep=True).run(root)
+        first = await Filter(writer.all, self._potential(), rule, keep=True, seen=self._first(root)).run(root)
         if not first.particles:
             return replace(choose([], self.pick, root.chance("pick"), 0), estimates=first.estimates())
         return await self._chain(root, writer, rule, first)
+
+    def _first(self, root: Branch) -> Callable[[Population], None]:
+        """What the first run has so far is on offer, below what its whole population says."""
+
+        def seen(population: Population) -> None:
+            if found := entries(population.particles):
+                answer = choose(found, self.pick, root.chance("first"), population.num_steps)
+                root.offer(answer, rank=-1 / population.num_steps)
+
+        return seen
 
     async def _chain(self, root: Branch, writer: Writer, rule: Rule, first: Population) -> Answer:
         """All sweeps; what the runs so far say is offered after each."""

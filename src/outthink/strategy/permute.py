@@ -58,7 +58,8 @@ class Permute:
     ranks the items by number, and the ranking with the least sum of Kendall tau distances to all wins (exact
     up to 12 items); "borda": items by mean rank. Where n reaches the number of orders, each is asked once
     and the result does not depend on the order given; else the orders are distinct draws. Answers that rank
-    nothing are left out. Tang et al., "Found in the Middle: Permutation Self-Consistency Improves Listwise
+    nothing are left out. n=6, all orders of three items, is ours: of longer lists more come closer to the
+    mean over all. Tang et al., "Found in the Middle: Permutation Self-Consistency Improves Listwise
     Ranking in Large Language Models", arXiv 2310.07712; Chen et al., "Premise Order Matters in Reasoning with
     Large Language Models", arXiv 2402.08939.
     """

@@ -12,7 +12,14 @@ from outthink.core.samples import Choice, Sampled
 from outthink.core.types import Answer, Can
 from outthink.spec import show
 from outthink.strategy._mixture import likely
-from outthink.strategy._select import logprobs_of, need_positive, poll, sample_and_select
+from outthink.strategy._select import (
+    is_blank,
+    logprobs_of,
+    need_positive,
+    poll,
+    poll_among,
+    sample_and_select,
+)
 from outthink.strategy.once import Once
 
 FEWEST = 4  # paths that a mixture can be fitted to
@@ -64,12 +71,16 @@ class PerplexityConsistency:
             raise ValueError(f"per={self.per!r}: give 'token' or 'text'")
 
     def select(self, samples: Sequence[Sampled], /) -> Choice:
-        logps = logprobs_of(samples, self.per)
+        places = [i for i, s in enumerate(samples) if not is_blank(s)]
+        if not places:
+            return poll(samples)
+        paths = [samples[i] for i in places]
+        logps = logprobs_of(paths, self.per)
         top = max(logps)
         p = [max(math.exp(v - top), 1e-300) for v in logps]  # in units of the likeliest: all else is scale
         stays = prune(p) if self.pruned else [True] * len(p)
-        kept = [a and b for a, b in zip(stays, distinct(samples), strict=True)]
-        return poll(samples, [v if keep else 0.0 for v, keep in zip(p, kept, strict=True)])
+        kept = [a and b for a, b in zip(stays, distinct(paths), strict=True)]
+        return poll_among(samples, places, [v if keep else 0.0 for v, keep in zip(p, kept, strict=True)])
 
     async def __call__(self, root: Branch, /) -> Answer:
         return await sample_and_select(root, [self.inner] * self.n, self.select)

@@ -35,7 +35,8 @@ class SemanticEntropy:
     where the next prompt is too long for the context. The answer is the vote of the last round. The prompt of
     a later round is `prompt` with {question} and the last round's {answers}, one a line. With prompt="" every
     round asks the question itself and all rounds vote; that is what recorded samples can replay. Xu et al.,
-    "Adaptive Termination for Multi-round Parallel Reasoning: An Universal Semantic Entropy-Guided Framework".
+    "Adaptive Termination for Multi-round Parallel Reasoning: An Universal Semantic Entropy-Guided Framework";
+    threshold and prompt are ours.
     """
 
     n: int = 4

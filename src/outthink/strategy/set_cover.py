@@ -83,7 +83,7 @@ class SetCover:
         entries = list(kept.items())
         branches = [writing.branch for _, writing in entries]
         ended = [at for at, (_, writing) in enumerate(entries) if writing.reason]
-        confidences = [math.exp(branch.logprob / len(branch.logps)) for branch in branches]
+        confidences = [math.exp(branch.logprob / max(1, len(branch.logps))) for branch in branches]
         chosen = weighted_cover([set(b.tokens) for b in branches], confidences, ended, self.cover)
         for at in set(range(len(entries))) - set(chosen):
             branches[at].close()

@@ -48,20 +48,21 @@ class WeightedVote:
             raise ValueError(f"power={self.power}: give 0 (all count alike) or more")
 
     def select(self, samples: Sequence[Sampled], /) -> Choice:
-        return poll(samples, [w**self.power for w in self._weights(scores_of(samples))])
+        scores = scores_of(samples)
+        weighed = zip(self._weights(scores), scores, strict=True)
+        return poll(samples, [w**self.power if s > -math.inf else 0.0 for w, s in weighed])
 
     async def __call__(self, root: Branch, /) -> Answer:
         return await sample_and_select(root, [self.inner] * self.n, self.select, self.verifier)
 
     def _weights(self, scores: list[float]) -> list[float]:
-        """What each score counts; no word (-inf) counts nothing."""
+        """What each score counts, before it is raised to the power."""
         heard = [s for s in scores if s > -math.inf]
         if self.weight == "exp":
             top = max(heard, default=0.0)
-            return [math.exp(s - top) for s in scores]
+            return [1.0 if s == top else math.exp(s - top) for s in scores]  # top may be infinite
         if self.weight == "rank":
-            ranks = [sum((s > t) + 0.5 * (s == t) for t in scores) + 0.5 for s in scores]
-            return [rank if s > -math.inf else 0.0 for rank, s in zip(ranks, scores, strict=True)]
+            return [sum((s > t) + 0.5 * (s == t) for t in scores) + 0.5 for s in scores]
         if min(heard, default=0.0) < 0:
             raise BadInput(f"{self.verifier!r} gives negative scores; use weight='exp' for log-probabilities")
         return [max(s, 0.0) for s in scores]

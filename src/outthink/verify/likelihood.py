@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from outthink.core.errors import BadInput
+from outthink.core.judging import NO_WORD, is_blank
 from outthink.core.types import Can, Candidate, Score
 from outthink.spec import show
 
@@ -33,7 +34,7 @@ def written(candidate: Candidate) -> Written:
 @dataclass(frozen=True)
 class Likelihood:
     """Mean log-probability a token (perplexity = exp(-value)), or with `per="text"` the sum. Natural
-    logarithm."""
+    logarithm. No word (-inf) on a text of which nothing is left; BadInput where it is not known."""
 
     per: str = "token"
     records = ()
@@ -47,7 +48,7 @@ class Likelihood:
             raise ValueError(f"per={self.per!r}: give 'token' or 'text'")
 
     async def __call__(self, candidates: Sequence[Candidate], /) -> list[Score]:
-        return [self._one(written(c)) for c in candidates]
+        return [NO_WORD if is_blank(c) else self._one(written(c)) for c in candidates]
 
     def _one(self, known: Written) -> Score:
         if self.per == "text":
