@@ -123,10 +123,7 @@ def drafts(
     """Microseconds of whole drafts."""
     studio: Any = SimpleNamespace(vocab=vocab, tokenizer=tokenizer, ends=frozenset(), shares_noise=True)
     source, greedy = Store(str(path)).open(studio), Sampling(temperature=0.0)
-    tips = [
-        Tip(tokens, 1, None, greedy, frozenset())  # type: ignore[arg-type]
-        for tokens in contexts(texts, tokenizer.encode, given.lookups)
-    ]
+    tips = [Tip(tokens, 1, greedy) for tokens in contexts(texts, tokenizer.encode, given.lookups)]
     return micros(lambda tip: source.propose(tip, 8, 64), tips, given.rounds)
 
 

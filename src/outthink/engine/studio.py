@@ -41,6 +41,7 @@ class EngineStudio:
     def __init__(self, run: Run, drafter: Drafter, shares_noise: bool) -> None:
         place = run.engine.main
         self.engine, self.seed, self.chances = run.engine, run.seed, run.chances
+        self.salt = run.salt  # of the cache on drafting models, too
         self.clock = run.engine.clock if isinstance(place, RemotePlace) else place.clock
         self.pace = run.engine.memory.pace(run.request.share, repr(drafter))
         self.vocab = place.vocab
@@ -55,7 +56,7 @@ class EngineStudio:
 
     def chance(self, tip: Tip) -> Chance:
         """Chance for drafts that are drawn: apart from that of the text."""
-        return self.chances(tip.branch.key, "draft")
+        return self.chances(tip.branch_key, "draft")
 
     def seconds(self, rows: int, model: str = "") -> float:
         """What a pass of so many rows takes, as measured."""
@@ -75,12 +76,12 @@ class EngineStudio:
         if isinstance(place, RemotePlace):
             raise BadInput(f"{place.name} is an endpoint: its tokens cannot be drafted here")
         if place.vocab == self.vocab and _same_words(place.tokenizer, self.tokenizer):
-            return Follower(place, tip, tip.tokens, tip.sampling)
+            return Follower(place, tip, tip.tokens, tip.sampling, self.salt)
         if not all(map(_reads_text, (place.tokenizer, self.tokenizer))):
             raise BadInput(
                 f"{place.name} has another vocabulary than {self.engine.main.name}, and no text to share"
             )
-        return Translator(place, tip, self.tokenizer)
+        return Translator(place, tip, self.tokenizer, self.salt)
 
 
 SAMPLE = "A: 12 + 7 = 19\nThe quick brown fox, 3.5%"
