@@ -9,6 +9,7 @@ from outthink.core.draft import Draft
 from outthink.core.drafting import Drafter, Outcome, Source, Studio, Tip
 from outthink.core.errors import BadInput
 from outthink.spec import show
+from outthink.speculate._guard import Guard
 from outthink.speculate._rates import written_draft
 from outthink.speculate.consensus import Consensus
 from outthink.speculate.copy import Copy
@@ -20,6 +21,8 @@ class Hierarchy:
     """Merge the drafts of several sources, the most local first; each hears what became of its own.
 
         for each source, from the text itself to the whole run to files: add its nodes while there is room
+
+    A source that fails costs its own nodes; the receipt names it once.
 
     Cho et al., "Lossless Acceleration of Large Language Models with Hierarchical Drafting based on Temporal
     Locality in Speculative Decoding".
@@ -46,7 +49,7 @@ class HierarchySource:
 
     def __init__(self, config: Hierarchy, studio: Studio) -> None:
         self.n = config.n
-        self.sources: list[Source] = [drafter.open(studio) for drafter in config.drafters]
+        self.sources: list[Source] = [Guard(drafter.open(studio), studio) for drafter in config.drafters]
         for source in self.sources:
             if hasattr(source, "think") or hasattr(source, "sketching"):
                 raise BadInput(f"hierarchy: {source.name} computes its drafts: give drafters that look up")
