@@ -13,6 +13,7 @@ from outthink.speculate._rates import Guess, Rates
 from outthink.speculate._trees import LEAST
 
 LONGEST = 24  # a match of so many tokens is as good as any longer one
+MOST_M = 64  # tokens that are looked up at once: each entry of the index has so many
 TRIES = 16  # places that are looked at, the latest first
 TEXTS = 256  # whose index is kept for texts that go on from them
 BYTES = 110  # about what a token takes in an index
@@ -36,8 +37,8 @@ class Copy:
     __repr__ = show
 
     def __post_init__(self) -> None:
-        if self.n < 1 or self.m < 1:
-            raise ValueError(f"n={self.n}, m={self.m}: give at least 1")
+        if self.n < 1 or not 1 <= self.m <= MOST_M:
+            raise ValueError(f"n={self.n}, m={self.m}: give n of at least 1, m of 1 to {MOST_M}")
 
     def open(self, studio: Studio) -> CopySource:
         return CopySource(self)

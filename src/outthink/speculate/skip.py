@@ -41,6 +41,11 @@ class Skip:
         if any(i >= studio.layers for i in self.leave_out) or len(self.leave_out) >= studio.layers:
             raise BadInput(f"skip: leave_out={self.leave_out}; the model has layers 0 to {studio.layers - 1}")
         start = self.leave_out or tuple(range(1, studio.layers - 1, 2))
+        if not start:
+            raise BadInput(
+                f"skip: the model has {studio.layers} layers, none between the first and the last: "
+                "name those to leave out, such as leave_out=(1,)"
+            )
         return SkipSource(self, studio.layers, frozenset(start), studio.luck("skip"))
 
 
