@@ -26,8 +26,10 @@ class Copy:
         l = longest suffix of at least m tokens that ends earlier too (ties: the latest place)
         guess = the n tokens after that place; conf of token d = how often matches of length l + d - 1 went on
 
-    Places of every m tokens are chained, one entry a token; the 16 latest are compared. Dumitru et al.,
-    "CopySpec: Accelerating LLMs with Speculative Copy-and-Paste Without Compromising Quality"; prompt lookup.
+    Places of every m tokens are chained, one entry a token; the 16 latest are compared. CopySpec looks up a
+    suffix of one length; here short ones are tried too, and believed as far as their record goes. Dumitru et
+    al., "CopySpec: Accelerating LLMs with Speculative Copy-and-Paste Without Compromising Quality"; prompt
+    lookup.
     """
 
     n: int = 10

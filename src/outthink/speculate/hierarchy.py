@@ -24,8 +24,9 @@ class Hierarchy:
 
     A source that fails costs its own nodes; the receipt names it once.
 
-    Cho et al., "Lossless Acceleration of Large Language Models with Hierarchical Drafting based on Temporal
-    Locality in Speculative Decoding".
+    The paper's three databases are of the context, of what the model wrote, and of a corpus: `copy`, `stand`
+    and, where there is a file, `store`. Cho et al., "Lossless Acceleration of Large Language Models with
+    Hierarchical Drafting based on Temporal Locality in Speculative Decoding".
     """
 
     drafters: tuple[Drafter, ...] = (Copy(n=6), Consensus(n=8), Stand(n=8))

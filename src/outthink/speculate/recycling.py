@@ -23,8 +23,8 @@ class Recycling:
 
     The matrix is int32 [vocabulary, k], empty at first. Luo et al., "Turning Trash into Treasure:
     Accelerating Inference of Large Language Models with Token Recycling", which keeps 8 candidates and walks
-    them breadth first by one fixed tree: `recycling(k=8, n=64, shape=(8, 3, 1))` is of that kind. Half the
-    candidates in the likeliest tree are the default because checking a node is not free on a CPU.
+    them breadth first by one fixed tree: `recycling(k=8, n=64, shape=(8, 3, 1))` is of that kind. Fewer
+    nodes, the likeliest, are the default because a checked node is not free on a CPU.
     """
 
     n: int = 16

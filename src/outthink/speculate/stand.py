@@ -36,7 +36,9 @@ class Stand:
 
     Under a rule that draws by the target's noise (match) that very noise is used, and the n likeliest nodes
     are kept; under one that weighs draws siblings are drawn by chance of their own, in a fixed shape, and the
-    draft says from what. Song et al., "Accelerated Test-Time Scaling with Model-Free Speculative Sampling".
+    draft says from what. The paper fits one tree to data beforehand and averages all visits; here the tree is
+    fitted in every step, and the latest 2 rows count. Song et al., "Accelerated Test-Time Scaling with
+    Model-Free Speculative Sampling".
     """
 
     n: int = 12
