@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from drafters import Asking
+from drawing import Drawing
 from scripted import told
 
 from outthink.backends.toy import hashed, toy
@@ -40,8 +41,9 @@ from outthink.speculate import (
     Stand,
     Trie,
 )  # fmt: skip
+from outthink.speculate import copy as copying
 from outthink.speculate._trees import best_nodes
-from outthink.speculate.rules import Recursive
+from outthink.speculate.rules import Block, Recursive, Rejection
 from outthink.strategy.once import Once
 from outthink.strategy.vote import Vote
 
@@ -153,6 +155,34 @@ def test_a_token_costs_as_much_late_in_a_long_text_as_early(drafter: Any) -> Non
         sys.setprofile(None)
     assert calls[9] < 1.3 * calls[4], calls
     assert held[9] <= 400 * 10_000 * 3, held
+    noise = getattr(tip.local.get(source), "noise", None)
+    assert noise is None or len(noise.rows) <= 256, "noise of places that are long passed"
+
+
+def test_the_indices_of_long_texts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their tokens together, the oldest first; the latest text stays whatever its length."""
+    monkeypatch.setattr(copying, "TOKENS", 300)
+    source: Any = Copy().open(SimpleNamespace())  # type: ignore[arg-type]
+    for start in range(20):
+        tip = Tip([start, *range(100)], 1, ASKED)
+        source.propose(tip, 4, 4)
+        tip.grow([1])
+        source.observe(tip, Outcome(None, {-1: 1}, (), (1,), {}))
+        source.end(tip)
+        assert sum(len(index.before) for index in source.known.marks.values()) <= 300
+    assert source.known.longest(tip.tokens)[0] == len(tip.tokens)
+
+
+@pytest.mark.parametrize("rule", [Rejection(), Recursive(), Block()], ids=repr)
+def test_at_temperature_0_drafts_that_are_drawn_change_nothing(rule: Any) -> None:
+    """One token has all probability there: whatever is drafted from whatever distribution."""
+    greedy = replace(LONG, temperature=0.0)
+    plain = told(run("none", "abcabc", greedy))
+    drawing = Drawing(lambda prefix: [math.log(0.25)] * 4, (2, 2, 1))
+    drafters: list[Any] = [*LOOKUPS, drawing]
+    for drafter in drafters:
+        request = Request(Vote(n=3), "abcabc", sampling=greedy, speculate=drafter, accept=rule)
+        assert told(engine().run(request)) == plain, drafter
 
 
 # ---- sources that do harm
@@ -429,7 +459,7 @@ def test_more_likeliest_tokens_than_there_are() -> None:
 
 
 def with_small(rows: int) -> Engine:
-    one, small = engine(max_rows=rows), toy(hashed(4))
+    one, small = engine(max_rows=rows, max_batch=3), toy(hashed(4))
     small.about = small.about._replace(name="small")
     one.add(small)
     return one

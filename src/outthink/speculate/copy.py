@@ -16,6 +16,7 @@ LONGEST = 24  # a match of so many tokens is as good as any longer one
 MOST_M = 64  # tokens that are looked up at once: each entry of the index has so many
 TRIES = 16  # places that are looked at, the latest first
 TEXTS = 256  # whose index is kept for texts that go on from them
+TOKENS = 1 << 19  # in all of them; beyond that the oldest go
 BYTES = 110  # about what a token takes in an index
 
 
@@ -120,11 +121,22 @@ class CopySource:
 
     def end(self, tip: Tip) -> None:
         if self in tip.local:
-            self.known.mark(tip.tokens, tip.local[self][0])
+            self._keep(tip, tip.local[self][0])
+
+    def _keep(self, tip: Tip, index: Index) -> None:
+        """For texts that go on from this one."""
+        self.known.mark(tip.tokens, index)
+        marks = self.known.marks
+        while len(marks) > 1 and self._tokens > TOKENS:
+            del marks[next(iter(marks))]
+
+    @property
+    def _tokens(self) -> int:
+        return sum(len(index.before) for index in self.known.marks.values())
 
     @property
     def state_bytes(self) -> float:
-        return float(BYTES * sum(len(index.before) for index in self.known.marks.values()))
+        return float(BYTES * self._tokens)
 
     def _index(self, tip: Tip) -> Index:
         """The index of a tip's text, which goes on from that of a text that it begins with."""
@@ -135,6 +147,6 @@ class CopySource:
         index = Index(known if length else None)
         index.read(tip.tokens, self.m)
         if length < tip.prompt:
-            self.known.mark(tip.tokens, Index(index))
+            self._keep(tip, Index(index))
         tip.local[self] = (index, None)
         return index
