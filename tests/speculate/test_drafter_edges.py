@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import sys
 from collections.abc import Callable
@@ -623,3 +624,24 @@ def test_recycling_walks_its_matrix_breadth_first_where_the_shape_is_fixed() -> 
     draft = source.propose(tip, 3, 64)
     assert draft is not None and draft.tokens == (1, 2, 3, 2, 3, 3, 4, 4, 5, 3, 4, 4, 5, 5, 6)
     assert draft.parents == (-1, -1, -1, 0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8)
+
+
+class Elsewhere(Failing):
+    """A drafting model that waits for what is not the engine's, or that answers with no draft."""
+
+    def __init__(self, how: str) -> None:
+        object.__setattr__(self, "how", how)
+
+    async def think(self, tip: Any, depth: int, nodes: int) -> Any:
+        if self.how == "sleeps":  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+        return {"list": [1, 2], "many": Draft.chain([1] * 600), "range": Draft.chain([99])}.get(self.how)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("how", ["sleeps", "list", "many", "range"])
+@pytest.mark.parametrize("among", [False, True])
+def test_a_drafting_model_that_thinks_wrongly_costs_its_draft(how: str, among: bool) -> None:
+    drafter: Any = Elsewhere(how)
+    answer = repeating(Auto((Copy(n=4), drafter)) if among else drafter)
+    assert told(answer) == told(repeating("none"))
+    assert [what for what, _ in notes(answer)] == ["drafter failing"]

@@ -8,6 +8,7 @@ import random
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from drafters import Asking
 
@@ -425,6 +426,8 @@ class Bad:
             "word": Draft.chain([1], ["x"]),  # type: ignore[list-item]
             "bool": Draft.chain([True]),
             "by": Draft.chain([1], by=7),  # type: ignore[arg-type]
+            "by a list": Draft.chain([1], by=[7]),  # type: ignore[arg-type]
+            "numpy": Draft.chain([np.int64(1)]),
         }.get(self.wrong)
 
     def cycle(self, tip: Any, depth: int, nodes: int) -> Any:
@@ -453,6 +456,8 @@ class Bad:
         ("word", "no probability"),
         ("bool", "token True"),
         ("by", "no name"),
+        ("by a list", "no name"),
+        ("numpy", "tokens are whole numbers (int)"),
         ("cycle", "parents come first"),
         ("observe", "KeyError: 'lost'"),
         ("end", "KeyError: 'lost'"),

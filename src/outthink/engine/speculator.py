@@ -294,7 +294,8 @@ class Speculator:
 
     def tally(self, draft: Draft | None) -> Drafting:
         """The tally of the drafter that made a draft."""
-        name = (draft.by if isinstance(draft, Draft) else "") or self.source.name
+        by = draft.by if isinstance(draft, Draft) else ""
+        name = (by if isinstance(by, str) else "") or self.source.name
         if name not in self.tallies:
             self.tallies[name] = Drafting(is_warm=self.is_warm or bool(self._said("is_warm", False)))
         return self.tallies[name]

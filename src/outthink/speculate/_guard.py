@@ -22,17 +22,17 @@ class Guard:
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         try:
             draft = self.source.propose(tip, depth, nodes)
-            wrong = "" if draft is None else self._wrong(draft, nodes)
+            if draft is None:
+                return None
+            wrong = flaw(draft, self.vocab, nodes) or (self._unsound(draft) if self.is_weighed else "")
         except Exception as error:  # whatever it does wrong, the others go on
-            draft, wrong = None, f"{type(error).__name__}: {error}"
-        if wrong:
-            tip.complain(wrong, self.name)
-            return None
-        return draft
+            wrong = f"{type(error).__name__}: {error}"
+        if not wrong:
+            return draft
+        tip.complain(wrong, self.name)
+        return None
 
-    def _wrong(self, draft: Draft, nodes: int) -> str:
-        if (wrong := flaw(draft, self.vocab, nodes)) or not (self.is_weighed and draft.dists):
-            return wrong
+    def _unsound(self, draft: Draft) -> str:
         from outthink.speculate.rules._rows import unsound  # numpy, where it is needed
 
         return unsound(draft, self.vocab)
