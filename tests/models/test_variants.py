@@ -10,13 +10,15 @@ import pytest
 import torch
 from forests import Forest, evaluate
 from scripted import told
+from transformers.pytorch_utils import Conv1D
 
 import outthink as ot
 from outthink.core.batch import Batch, Segment
 from outthink.core.jobs import Variant
 from outthink.models import ModelError, load
 from outthink.models.base import Model
-from outthink.models.linear import Linear
+from outthink.models.linear import Int8Linear, Linear
+from outthink.models.variants import Rounded
 
 FAMILIES = ["llama", "qwen3", "gpt2", "gpt_neox"]
 DRAFTERS = ["int8(n=3)", "skip(leave_out=(1,), n=3, least=0.0)", "exit(layer=1, n=2, least=0.0)"]
@@ -91,6 +93,14 @@ def test_layers_left_out_are_as_if_they_added_nothing(save_tiny: Any, family: st
     torch.testing.assert_close(found, last(silenced(model)), rtol=1e-9, atol=1e-9)
 
 
+def matrices(model: Any) -> list[Any]:
+    """Whatever multiplies rows by weights."""
+    if model.config.lean:
+        return [*(matrix for layer in model.layers for matrix in layer.matrices), model.head]
+    kinds = (torch.nn.Linear, Conv1D, Rounded)
+    return [module for module in model.network.modules() if isinstance(module, kinds)]
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_eight_bits_are_near_and_not_the_same(save_tiny: Any, family: str, dtype: str) -> None:
@@ -102,6 +112,7 @@ def test_eight_bits_are_near_and_not_the_same(save_tiny: Any, family: str, dtype
     variant = model.variant(Variant(is_int8=True))
     assert 0 < variant.state_bytes < 1.5 * model.config.params
     assert model.state_bytes == 0
+    assert all(type(matrix) in (Int8Linear, Rounded) for matrix in matrices(variant)), "one was not rounded"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
