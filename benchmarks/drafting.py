@@ -74,14 +74,14 @@ def walk(drafter: Any, known: Sequence[Text], branches: int = 1) -> Told:
     for text in known:
         source = drafter.open(studio())
         for _ in range(branches):
-            tip = Tip(list(text.prompt), len(text.prompt), None, GREEDY, frozenset())  # type: ignore[arg-type]
+            tip = Tip(text.prompt, len(text.prompt), GREEDY)
             at = 0
             while at < len(text.answer):
                 began = time.perf_counter()
                 draft = source.propose(tip, len(text.answer) - at, 64)
                 spent = time.perf_counter() - began
                 outcome = _checked(draft, text.answer[at:], source.tops)
-                tip.tokens += outcome.tokens
+                tip.grow(outcome.tokens)
                 at += len(outcome.tokens)
                 began = time.perf_counter()
                 source.observe(tip, outcome)

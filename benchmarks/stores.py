@@ -132,7 +132,7 @@ def drafts(path: Path, cuts: list[list[int]], tokenizer: Any, vocab: int, rounds
     """Microseconds of whole drafts."""
     studio: Any = SimpleNamespace(vocab=vocab, tokenizer=tokenizer, ends=frozenset(), shares_noise=True)
     source, greedy = Store(str(path)).open(studio), Sampling(temperature=0.0)
-    tips = [Tip(tokens, 1, None, greedy, frozenset()) for tokens in cuts]  # type: ignore[arg-type]
+    tips = [Tip(tokens, 1, greedy) for tokens in cuts]
     return micros(lambda tip: source.propose(tip, 8, 64), tips, rounds)
 
 

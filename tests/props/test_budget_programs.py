@@ -34,7 +34,7 @@ def hurried(seed: int) -> Asking | str:
 
     def ask(tip: Tip, depth: int, nodes: int) -> Draft | None:
         count = min(depth, nodes, 8)
-        if digest(seed, tip.branch.path) % 2 or count < 1:
+        if digest(seed, tip.path) % 2 or count < 1:
             return None
         text = list(tip.tokens)
         for _ in range(count):

@@ -182,6 +182,37 @@ def test_the_formula() -> None:
     assert predicted([], curve, 0.0) == 1.0
 
 
+def test_predicted_and_measured_meet_on_a_machine_whose_passes_are_known() -> None:
+    """A pass of r rows takes 1 + r / 10 seconds, alone or among several; the prompt's logits are known.
+
+    Plain: a pass without rows, 60 of a row. Drafted, three tokens a pass: 4 nodes, 18 times the tip and 4
+    nodes, then the room ends: the tip and 3 nodes, the tip alone.
+    """
+    sampling = Sampling(temperature=0.9, max_tokens=61, ignore_eos=True)
+    now = 0.0
+    lm = Engine(toy(LOGITS, VOCAB), clock=lambda: now)
+    place: Any = lm.main
+    place.backend.step_times = lambda: {1: 1.1, 512: 52.2}
+    curve = place.curve()
+    curve.observe, curve.single, curve.several = lambda *_: None, Line(0.0, 0.0), Line(0.0, 0.0)
+    land = place.land
+
+    def landing(flight: Any, result: Any) -> Any:
+        nonlocal now
+        now += flight.job.steps * (1 + len(flight.job.batch) / 10)
+        return land(flight, result)
+
+    place.land = landing
+    drafter = Asking(right_then_wrong(written(sampling), right=2, nodes=4))
+    found = diagnose(lm, [Request(Once(), "abc", seed=3, sampling=sampling, speculate=drafter)])
+    speed = found.speed
+    assert speed.plain_seconds == pytest.approx(1.0 + 60 * 1.1)
+    assert speed.drafted_seconds == pytest.approx(1.4 + 18 * 1.5 + 1.4 + 1.1)
+    assert speed.measured == pytest.approx(speed.plain_seconds / speed.drafted_seconds)
+    assert speed.predicted == pytest.approx(speed.measured, rel=0.02)
+    assert [v for rows, _, v in found.curve] == pytest.approx([1 + rows / 10 for rows in module.CURVE_ROWS])
+
+
 def test_passes_are_heard_as_they_were() -> None:
     text = written(WARM)
     listener = heard(Asking(right_then_wrong(text, right=2, nodes=4)))

@@ -8,6 +8,7 @@ import random
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from drafters import Asking
 
@@ -42,15 +43,13 @@ def ids(text: str) -> list[int]:
 
 
 def tip_of(text: str, prompt: int = 1, sampling: Sampling = GREEDY, key: int = 3) -> Tip:
-    tip = Tip(ids(text), prompt, None, sampling, frozenset({0}))  # type: ignore[arg-type]
-    tip.key = key
-    return tip
+    return Tip(ids(text), prompt, sampling, frozenset({0}), key=key)
 
 
 def write(source: Any, tip: Tip, text: str, draft: Draft | None = None, tops: Any = None) -> None:
     """The tip has written `text`, of which all but the last token was drafted, if it was."""
     tokens = ids(text)
-    tip.tokens += tokens
+    tip.grow(tokens)
     path = tuple(range(len(tokens) - 1)) if draft else ()
     drawn = dict(zip((-1, *path), tokens, strict=False))
     source.observe(tip, Outcome(draft, drawn, path, tokens, tops or {}))
@@ -83,7 +82,7 @@ def test_copy_finds_what_a_search_through_the_whole_text_finds() -> None:
         tip = tip_of("")
         source = Copy(n=1, m=2).open(STUDIO)
         for token in tokens:  # one by one, as it is written
-            tip.tokens.append(token)
+            tip.grow([token])
             source.observe(tip, Outcome(None, {-1: token}, (), [token], {}))
         places = [
             (size, end)
@@ -161,9 +160,9 @@ def test_recycling_walks_the_matrix_of_what_was_likely() -> None:
     write(source, tip, "a", tops={-1: top("Q")})
     assert source.propose(tip, 8, 8) is None
     wrong = Draft.chain(ids("bx"), by="recycling")  # rows of drafts that were wrong count as well
-    tip.tokens += ids("d")
+    tip.grow(ids("d"))
     source.observe(tip, Outcome(wrong, {-1: ids("d")[0]}, (), ids("d"), {-1: top("a"), 0: top("b")}))
-    tip.tokens += ids("Q")
+    tip.grow(ids("Q"))
     assert branches(source.propose(tip, 8, 8)) == {"ac", "be"}
 
 
@@ -179,7 +178,7 @@ def test_jacobi_takes_what_the_model_said_at_wrong_guesses() -> None:
     draft = source.propose(tip, 8, 8)
     assert branches(draft) == {"bab"}  # what last followed each token
     assert draft is not None
-    tip.tokens += ids("x")  # the model says x, then at the guesses y, z, w
+    tip.grow(ids("x"))  # the model says x, then at the guesses y, z, w
     source.observe(tip, Outcome(draft, dict(zip((-1, 0, 1, 2), ids("xyzw"), strict=True)), (), ids("x"), {}))
     assert branches(source.propose(tip, 8, 8)) == {"yzw"}
     assert branches(source.propose(tip, 2, 8)) == {"yz"}
@@ -206,11 +205,11 @@ def test_stand_draws_from_the_longest_context_known() -> None:
     tip = tip_of("ab")
     write(source, tip, "c", tops={-1: top_of(c=0.6, d=0.4)})
     write(source, tip, "e", tops={-1: top_of(e=0.9, f=0.1)})
-    tip.tokens += ids("xb")
+    tip.grow(ids("xb"))
     assert branches(source.propose(tip, 8, 8)) == {"ce"}  # b is known alone, then bc
-    tip.tokens += ids("ab")
+    tip.grow(ids("ab"))
     write(source, tip, "d", tops={-1: top_of(d=0.99, c=0.01)})
-    tip.tokens += ids("ab")
+    tip.grow(ids("ab"))
     assert branches(source.propose(tip, 8, 1)) == {"d"}  # two rows after ab, averaged
 
 
@@ -427,6 +426,8 @@ class Bad:
             "word": Draft.chain([1], ["x"]),  # type: ignore[list-item]
             "bool": Draft.chain([True]),
             "by": Draft.chain([1], by=7),  # type: ignore[arg-type]
+            "by a list": Draft.chain([1], by=[7]),  # type: ignore[arg-type]
+            "numpy": Draft.chain([np.int64(1)]),
         }.get(self.wrong)
 
     def cycle(self, tip: Any, depth: int, nodes: int) -> Any:
@@ -445,7 +446,7 @@ class Bad:
     ("wrong", "word"),
     [
         ("raises", "KeyError: 'lost'"),
-        ("range", "token 99, the vocabulary has 4"),
+        ("range", "token 99; tokens are whole numbers (int), the vocabulary has 4"),
         ("negative", "token -1"),
         ("many", "600 tokens where"),
         ("type", "with list, not a Draft"),
@@ -455,6 +456,8 @@ class Bad:
         ("word", "no probability"),
         ("bool", "token True"),
         ("by", "no name"),
+        ("by a list", "no name"),
+        ("numpy", "tokens are whole numbers (int)"),
         ("cycle", "parents come first"),
         ("observe", "KeyError: 'lost'"),
         ("end", "KeyError: 'lost'"),

@@ -17,7 +17,7 @@ GREEDY = Sampling(temperature=0.0)
 
 
 def tip() -> Tip:
-    return Tip([1, 2], 1, None, GREEDY, frozenset())  # type: ignore[arg-type]
+    return Tip([1, 2], 1, GREEDY)
 
 
 def lookups(*drafts: Draft | None, costs: dict[str, float] | None = None, ticks: Any = None) -> Lookups:
@@ -121,7 +121,7 @@ def test_who_costs_much_beside_a_step_is_not_asked_and_not_told() -> None:
     both = lookups(chain, chain, costs=costs)
     assert both.cheap(3e-4) and [one.source for one in both.asked] == [both.all[0].source]
     both.propose(tip(), 4, 8)
-    both.observe(tip(), Outcome(None, {-1: 1}, (), [1], {}))
+    both.observe(tip(), Outcome(None, {-1: 1}, (), (1,), {}))
     assert [len(one.source.heard) for one in both.all] == [1, 0]  # type: ignore[attr-defined]
     assert both.cheap(2e-4 / DEAR) and len(both.asked) == 2, "beside a long step it is cheap again"
     assert not both.cheap(1e-5) and not both.asked
@@ -131,7 +131,7 @@ def test_what_a_source_costs_is_measured_and_outlives_the_request() -> None:
     costs: dict[str, float] = {}
     one = lookups(Draft.chain([5], [0.5]), costs=costs, ticks=[0.0, 2e-5, 1.0, 1.0 + 1e-5, 2.0, 3.0])
     one.propose(tip(), 4, 8)
-    one.observe(tip(), Outcome(None, {-1: 1}, (), [1], {}))
+    one.observe(tip(), Outcome(None, {-1: 1}, (), (1,), {}))
     assert one.all[0].cost == pytest.approx(3e-5)
     one.propose(tip(), 4, 8)
     assert one.all[0].cost < 4e-5, "a second's interruption is not what it costs"

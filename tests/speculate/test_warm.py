@@ -149,10 +149,9 @@ def test_stand_forgets_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(300):
         source._hear((i, i + 1), [(1, -0.1), (2, -3.0)])
         assert len(source.table) <= 64 and source.count == 2 * sum(map(len, source.table.values()))
-    tip = Tip([299, 300], 1, None, Sampling(temperature=0.0), frozenset())  # type: ignore[arg-type]
+    tip = Tip([299, 300], 1, Sampling(temperature=0.0))
     assert source.propose(tip, 4, 4) is not None
-    tip.tokens[:] = [1, 2]
-    assert source.propose(tip, 4, 4) is None
+    assert source.propose(Tip([1, 2], 1, Sampling(temperature=0.0)), 4, 4) is None
 
 
 def test_drafters_and_their_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

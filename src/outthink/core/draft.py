@@ -13,7 +13,8 @@ class Draft:
 
     `parents[i] < i`. A chain is parents = (-1, 0, 1, ...). `conf[i]` is how likely the drafter holds node i
     to be accepted once its parent is; `dists[i]` the log-probabilities that node i was drawn from, for rules
-    that weigh them. Both are empty where they are not known. Raises ValueError for anything else.
+    that weigh them. Both are empty where they are not known. Lists are copied: their owner may use them
+    again. Raises ValueError for anything else.
     """
 
     tokens: tuple[int, ...]
@@ -23,6 +24,9 @@ class Draft:
     by: str = ""  # the drafter
 
     def __post_init__(self) -> None:
+        for name in ("tokens", "parents", "conf", "dists"):
+            if type(getattr(self, name)) is not tuple:
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         n = len(self.tokens)
         if len(self.parents) != n:
             raise ValueError(f"a draft of {n} tokens has {len(self.parents)} parents")
@@ -51,6 +55,28 @@ class Draft:
             tuple(self.dists[i] for i in nodes) if self.dists else (),
             self.by,
         )
+
+
+def flaw(draft: Any, vocab: int, room: int) -> str:
+    """What is wrong with an answer to "a draft of at most `room` nodes", in a few words; "" for nothing."""
+    if not isinstance(draft, Draft):
+        return f"it answered with {type(draft).__name__}, not a Draft"
+    tokens = draft.tokens
+    if len(tokens) > room:
+        return f"it drafted {len(tokens)} tokens where {room} were asked for"
+    if tokens and not (set(map(type, tokens)) == {int} and min(tokens) >= 0 and max(tokens) < vocab):
+        bad = next(t for t in tokens if type(t) is not int or not 0 <= t < vocab)
+        return f"it drafted token {bad!r}; tokens are whole numbers (int), the vocabulary has {vocab}"
+    if draft.conf and not _are_probabilities(draft.conf):
+        return f"its conf is no probability: {draft.conf}"
+    return "" if isinstance(draft.by, str) else f"it is by {draft.by!r}, which is no name"
+
+
+def _are_probabilities(conf: Sequence[float]) -> bool:
+    try:
+        return min(conf) >= 0 and max(conf) <= 1 and sum(conf) >= 0  # the sum finds what is no number
+    except TypeError:
+        return False
 
 
 def path_probabilities(draft: Draft) -> list[float]:

@@ -9,33 +9,68 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, NoReturn, Protocol, runtime_checkable
 
 from outthink.core.draft import Draft
 from outthink.core.jobs import Variant
 from outthink.core.rng import Chance
 from outthink.core.types import Sampling
 
-if TYPE_CHECKING:
-    from outthink.core.branch import Branch
+
+def _is_read(*_: Any, **__: Any) -> NoReturn:
+    raise TypeError("a tip is read, not written: take a copy, such as list(tip.tokens)")
+
+
+class Shown(list[int]):
+    """Tokens that whoever is given them can only read, as fast as a list. Raises TypeError for all else."""
+
+    __slots__ = ()
+    append = extend = insert = pop = remove = clear = sort = reverse = _is_read
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _is_read
+
+
+def _unheard(what: str, name: str = "") -> None:
+    """Nobody listens."""
 
 
 class Tip:
-    """One stretch of writing as drafters see it. `tokens` (prompt included) grows as it is written."""
+    """One stretch of writing as drafters see it. `tokens` (prompt included) grows as it is written.
 
-    __slots__ = ("tokens", "prompt", "branch", "sampling", "ends", "local", "key", "states")
+    All but `local` is read only. `complain(what, name)`: a draft of the source of that name was lost; said
+    once on the receipt and in the log.
+    """
+
+    __slots__ = ("tokens", "prompt", "path", "branch_key", "sampling", "ends", "local", "key", "complain")
+    tokens: Sequence[int]
+    prompt: int  # how many of `tokens` were given, not written
+    path: tuple[int, ...]  # of its branch
+    branch_key: int  # of all chance on its branch
+    sampling: Sampling
+    ends: frozenset[int]  # tokens that end the text: nothing is drafted after them
+    key: int  # of the noise that the target's tokens are drawn with
+    local: dict[Any, Any]  # what sources remember of this tip
+    complain: Callable[[str, str], None]
+    __setattr__ = __delattr__ = _is_read
 
     def __init__(
-        self, tokens: list[int], prompt: int, branch: Branch, sampling: Sampling, ends: frozenset[int]
+        self,
+        tokens: Sequence[int],
+        prompt: int,
+        sampling: Sampling,
+        ends: frozenset[int] = frozenset(),
+        path: tuple[int, ...] = (),
+        branch_key: int = 0,
+        key: int = 0,
+        complain: Callable[[str, str], None] = _unheard,
     ) -> None:
-        self.tokens = tokens
-        self.prompt = prompt  # how many of `tokens` were given, not written
-        self.branch = branch
-        self.sampling = sampling
-        self.ends = ends  # tokens that end the text: nothing is drafted after them
-        self.local: dict[Any, Any] = {}  # what sources remember of this tip
-        self.key = 0  # of the noise that the target's tokens are drawn with
-        self.states: tuple[Any, ...] = ()  # the state of each warp after `tokens`
+        local: dict[Any, Any] = {}
+        values = Shown(tokens), prompt, path, branch_key, sampling, ends, local, key, complain
+        for name, value in zip(self.__slots__, values, strict=True):
+            object.__setattr__(self, name, value)
+
+    def grow(self, tokens: Sequence[int]) -> None:
+        """The engine wrote these; for drafters there is no reason to call it."""
+        list.extend(self.tokens, tokens)  # type: ignore[arg-type]
 
 
 class Outcome(NamedTuple):

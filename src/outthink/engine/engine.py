@@ -94,6 +94,7 @@ class Engine:
         self._open_books()
         self.places = {name: place.anew() for name, place in self.places.items()}
         self.main = self.places[self.main.name]
+        self.memory.forget()  # a drafter may have been interrupted while it learned
 
     def __repr__(self) -> str:
         return f"Engine({self.main.name!r}, {self.main.backend.machine})"

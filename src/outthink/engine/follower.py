@@ -21,16 +21,19 @@ class Follower:
     It draws with the tip's key, so the draft is what that model would write under the target's own noise.
     """
 
-    def __init__(self, place: Place, tip: Tip, tokens: Sequence[int], sampling: Sampling) -> None:
+    def __init__(
+        self, place: Place, tip: Tip, tokens: Sequence[int], sampling: Sampling, salt: str = ""
+    ) -> None:
         self.place = place
         self.sampling = replace(sampling, stop=(), stats=())
-        self.path = tip.branch.path
-        self.key = tip.branch.key
+        self.path = tip.path
+        self.key = tip.branch_key
         self.origin = min(tip.prompt, len(tokens))
         self.logps: list[float | None] = []
         self.stats: dict[str, list[float]] = {}
         self.known = list(tokens)
-        self.cursor = place.tree.open(self.known)
+        self.salt = salt  # of its cache: texts of other salts are not to be found in it
+        self.cursor = place.tree.open(self.known, salt=salt)
 
     async def follow(self, tokens: Sequence[int]) -> None:
         """Go to exactly these tokens, keeping the cache of what they share with where it stood."""
@@ -38,8 +41,12 @@ class Follower:
             (i for i, (a, b) in enumerate(zip(self.known, tokens, strict=False)) if a != b),
             min(len(self.known), len(tokens)),
         )
-        self.place.tree.rewind(self.cursor, same)
-        self.place.tree.extend(self.cursor, tokens[same:], keep=True)
+        if same:
+            self.place.tree.rewind(self.cursor, same)
+            self.place.tree.extend(self.cursor, tokens[same:], keep=True)
+        else:
+            self.place.tree.close(self.cursor)
+            self.cursor = self.place.tree.open(tokens, salt=self.salt)
         self.known = list(tokens)
 
     async def write(self, count: int) -> list[int]:

@@ -7,11 +7,11 @@ once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from outthink.core.draft import Draft
+from outthink.core.draft import Draft, flaw
 from outthink.core.drafting import AcceptRule, Drafter, Outcome, Sketching, Source
 from outthink.core.errors import BadInput
 from outthink.core.jobs import Drawn
@@ -62,6 +62,8 @@ class Speculator:
         self.source: Source = self._open(drafter)
         if lacking := [name for name in SOURCE if not hasattr(self.source, name)]:
             raise BadInput(f"{drafter!r}: what its open() gives has no {' and no '.join(lacking)}")
+        if not isinstance(self.source.tops, int) or self.source.tops < 0:
+            raise BadInput(f"{drafter!r}: tops={self.source.tops!r}: give a whole number, 0 or more")
         self._wakes: Callable[[int], bool] | None = getattr(self.source, "wakes", None)
         self.is_asleep = (
             self._wakes is not None
@@ -100,20 +102,37 @@ class Speculator:
             )
             return drafter.open(self.studio)
         source, self.is_warm = engine.memory.source(
-            request.share, repr(drafter), lambda: drafter.open(self.studio)
+            request.share, request.salt, repr(drafter), lambda: drafter.open(self.studio)
         )
         return source
 
     @property
     def thinks(self) -> bool:
         """Whether the source is to compute drafts for the pass to come."""
-        return self.computes and bool(getattr(self.source, "thinks", True))
+        if not self.computes:
+            return False
+        try:
+            return bool(getattr(self.source, "thinks", True))
+        except Exception as error:  # whatever a drafter does wrong, the text goes on
+            self.complain(f"{type(error).__name__}: {error}")
+            return False
 
     @property
     def sketching(self) -> Sketching | None:
         """The variant of the model that drafts, if one does."""
-        found: Sketching | None = getattr(self.source, "sketching", None)
-        return found
+        found = self._said("sketching", None)
+        if found is None or isinstance(found, Sketching):
+            return found
+        self.complain(f"its sketching is {type(found).__name__}, not Sketching")
+        return None
+
+    def _said(self, name: str, otherwise: Any) -> Any:
+        """What a source says of itself, where it can."""
+        try:
+            return getattr(self.source, name, otherwise)
+        except Exception as error:  # it may have to work that out
+            self.complain(f"{type(error).__name__}: {error}")
+            return otherwise
 
     def wakes(self, branches: int, own: int) -> bool:
         """Whether the source wants to draft for its `own` branches, and to hear, in a pass of so many."""
@@ -155,11 +174,11 @@ class Speculator:
             return None
         if stretch.proposal is not None or stretch.is_thought:
             draft = stretch.proposal
-            return draft if draft is None else self._sound(stretch, draft, depth, room)
-        began = time.perf_counter()
-        draft = self._asked(stretch, depth, min(room, MOST_NODES))
+            return draft if draft is None else self._sound(stretch, draft, depth, MOST_NODES, room)
+        began, room = time.perf_counter(), min(room, MOST_NODES)
+        draft = self._asked(stretch, depth, room)
         self.tally(draft).seconds += time.perf_counter() - began
-        return draft if draft is None else self._sound(stretch, draft, depth, min(room, MOST_NODES))
+        return draft if draft is None else self._sound(stretch, draft, depth, room, room)
 
     def _asked(self, stretch: Stretch, depth: int, nodes: int) -> Draft | None:
         try:
@@ -178,16 +197,18 @@ class Speculator:
             self.complain(f"{type(error).__name__}: {error}")
         stretch.proposal = draft
 
-    def _sound(self, stretch: Stretch, draft: Draft, depth: int, room: int) -> Draft | None:
-        """The draft without ends of the text and what is below them; None, with a word on the receipt, if
-        it is wrong.
+    def _sound(self, stretch: Stretch, draft: Draft, depth: int, asked: int, room: int) -> Draft | None:
+        """The first `room` nodes without ends of the text and what is below them; None, with a word on the
+        receipt, where the draft is wrong, or has more nodes than were asked for.
 
         A rule that weighs draws hears of all of them: for it ends stay, and only what is below them goes.
         """
-        wrong = self._wrong(draft, room)
+        wrong = self._wrong(draft, asked)
         if wrong:
             self.complain(wrong)
             return None
+        if len(draft.tokens) > room:  # it was computed before the pass was known
+            draft = draft.keep(range(room))
         ends = stretch.tip.ends
         if len(draft.tokens) <= depth and not self.rule.reads_rows and _is_plain(draft, ends):
             return draft
@@ -209,17 +230,8 @@ class Speculator:
 
     def _wrong(self, draft: Any, room: int) -> str:
         """What is wrong with a draft, if anything."""
-        if not isinstance(draft, Draft):
-            return f"it answered with {type(draft).__name__}, not a Draft"
-        if len(draft.tokens) > room:
-            return f"it drafted {len(draft.tokens)} tokens where {room} were asked for"
-        bad = [t for t in draft.tokens if type(t) is not int or not 0 <= t < self.studio.vocab]
-        if bad:
-            return f"it drafted token {bad[0]!r}, the vocabulary has {self.studio.vocab}"
-        if draft.conf and not _are_probabilities(draft.conf):
-            return f"its conf is no probability: {draft.conf}"
-        if not isinstance(draft.by, str):
-            return f"it is by {draft.by!r}, which is no name"
+        if wrong := flaw(draft, self.studio.vocab, room):
+            return wrong
         return unsound(draft, self.studio.vocab) if self.rule.reads_rows and draft.dists else ""
 
     # ---- after a pass
@@ -282,11 +294,10 @@ class Speculator:
 
     def tally(self, draft: Draft | None) -> Drafting:
         """The tally of the drafter that made a draft."""
-        name = (draft.by if isinstance(draft, Draft) else "") or self.source.name
+        by = draft.by if isinstance(draft, Draft) else ""
+        name = (by if isinstance(by, str) else "") or self.source.name
         if name not in self.tallies:
-            self.tallies[name] = Drafting(
-                is_warm=self.is_warm or bool(getattr(self.source, "is_warm", False))
-            )
+            self.tallies[name] = Drafting(is_warm=self.is_warm or bool(self._said("is_warm", False)))
         return self.tallies[name]
 
     def books(self) -> dict[str, Drafting]:
@@ -303,16 +314,9 @@ class Speculator:
         unheard = max(0, written - self.written)
         return (self.written + unheard) / max(1, self.steps + unheard) if self.written or unheard else 1.0
 
-    def complain(self, what: str) -> None:
-        """A draft was lost: said once on the receipt."""
-        self.run.degrade(f"drafter {self.source.name}", f"went on without its draft: {what}")
-
-
-def _are_probabilities(conf: Sequence[float]) -> bool:
-    try:
-        return min(conf) >= 0 and max(conf) <= 1 and sum(conf) >= 0  # the sum finds what is no number
-    except TypeError:
-        return False
+    def complain(self, what: str, name: str = "") -> None:
+        """A draft was lost, of this source or of the one of that name among its own: said once."""
+        self.run.degrade(f"drafter {name or self.source.name}", f"went on without its draft: {what}")
 
 
 def _is_plain(draft: Draft, ends: frozenset[int]) -> bool:

@@ -99,10 +99,10 @@ class Stretch:
 
     def _seen(self) -> Tip:
         branch = self.branch
-        tokens = branch.place.tree.tokens(branch.cursor)
-        tip = Tip(tokens, branch.origin, branch, self.sampling, self.eos.union(self.sampling.stop_tokens))
-        tip.key, tip.states = self.key, self.states
-        return tip
+        tokens, ends = branch.place.tree.tokens(branch.cursor), self.eos.union(self.sampling.stop_tokens)
+        assert self.speculator is not None
+        about = branch.path, branch.key, self.key, self.speculator.complain
+        return Tip(tokens, branch.origin, self.sampling, ends, *about)
 
     @property
     def position(self) -> int:
@@ -157,7 +157,7 @@ class Stretch:
             heard = dict(zip((-1, *path), tokens, strict=False))
         else:
             heard = {i: d.token for i, d in drawn.items()}
-        outcome = Outcome(draft, heard, path[: len(tokens)], tokens, tops)
+        outcome = Outcome(draft, heard, path[: len(tokens)], tuple(tokens), tops)
         self.drop_draft()
         speculator.observe(self, outcome)
         return bool(self.reason) or self.is_starved(), tokens
@@ -184,8 +184,7 @@ class Stretch:
         if self.warps:
             self.states = self.following(self.states, token)
         if self._tip is not None:
-            self._tip.tokens.append(token)
-            self._tip.states = self.states
+            self._tip.grow((token,))
         if token in self.eos:
             self.reason = "eos"
         elif token in self.sampling.stop_tokens or (self.stops is not None and self.stops.push(token)):
@@ -205,7 +204,7 @@ class Stretch:
         branch.place.tree.append_all(branch.cursor, tokens)
         branch.logps += logps
         if self._tip is not None:
-            self._tip.tokens += tokens
+            self._tip.grow(tokens)
         self.count += len(tokens)
         for logprob in logps:
             self.logprob += logprob

@@ -40,7 +40,8 @@ class EngineStudio:
 
     def __init__(self, run: Run, drafter: Drafter, shares_noise: bool) -> None:
         place = run.engine.main
-        self.engine, self.seed, self.chances = run.engine, run.seed, run.chances
+        self._engine, self._seed, self._chances = run.engine, run.seed, run.chances
+        self._salt = run.salt  # of the cache on drafting models, too
         self.clock = run.engine.clock if isinstance(place, RemotePlace) else place.clock
         self.pace = run.engine.memory.pace(run.request.share, repr(drafter))
         self.vocab = place.vocab
@@ -51,36 +52,36 @@ class EngineStudio:
 
     def luck(self, name: str) -> Chance:
         """Chance for what a source tries: it may change the cost, never the text."""
-        return self.chances(self.seed, f"source:{name}")
+        return self._chances(self._seed, f"source:{name}")
 
     def chance(self, tip: Tip) -> Chance:
         """Chance for drafts that are drawn: apart from that of the text."""
-        return self.chances(tip.branch.key, "draft")
+        return self._chances(tip.branch_key, "draft")
 
     def seconds(self, rows: int, model: str = "") -> float:
         """What a pass of so many rows takes, as measured."""
-        place = self.engine.place(model or None)
+        place = self._engine.place(model or None)
         assert not isinstance(place, RemotePlace), "an endpoint drafts on its own side"
         return place.curve()[rows]
 
     def plain(self, rows: int) -> float:
         """What it takes where nobody drafts."""
-        place = self.engine.main
+        place = self._engine.main
         assert not isinstance(place, RemotePlace), "an endpoint drafts on its own side"
         return place.curve().plain(rows)
 
     def shadow(self, tip: Tip, model: str = "") -> Shadow:
         """The tip's text on another model of the engine."""
-        place = self.engine.place(model or None)
+        place = self._engine.place(model or None)
         if isinstance(place, RemotePlace):
             raise BadInput(f"{place.name} is an endpoint: its tokens cannot be drafted here")
         if place.vocab == self.vocab and _same_words(place.tokenizer, self.tokenizer):
-            return Follower(place, tip, tip.tokens, tip.sampling)
+            return Follower(place, tip, tip.tokens, tip.sampling, self._salt)
         if not all(map(_reads_text, (place.tokenizer, self.tokenizer))):
             raise BadInput(
-                f"{place.name} has another vocabulary than {self.engine.main.name}, and no text to share"
+                f"{place.name} has another vocabulary than {self._engine.main.name}, and no text to share"
             )
-        return Translator(place, tip, self.tokenizer)
+        return Translator(place, tip, self.tokenizer, self._salt)
 
 
 SAMPLE = "A: 12 + 7 = 19\nThe quick brown fox, 3.5%"

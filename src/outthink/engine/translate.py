@@ -31,7 +31,7 @@ UNFINISHED = "\ufffd"  # half a character
 class Translator:
     """`core.drafting.Shadow` by text. Raises BadInput where the drafting model cannot read the text."""
 
-    def __init__(self, place: Place, tip: Tip, tokenizer: Any) -> None:
+    def __init__(self, place: Place, tip: Tip, tokenizer: Any, salt: str = "") -> None:
         self.own, self.target = place.tokenizer, tokenizer
         text = self.target.decode(tip.tokens)
         tokens = self.own.encode(text)
@@ -40,7 +40,7 @@ class Translator:
                 f"{place.name} has another vocabulary, and cannot read this text: draft with another model"
             )
         self.tail: list[int] = []
-        self.follower = Follower(place, tip, tokens, Sampling(temperature=0.0))
+        self.follower = Follower(place, tip, tokens, Sampling(temperature=0.0), salt)
 
     async def follow(self, tokens: Sequence[int]) -> None:
         """Go to the text of exactly these tokens of the target."""

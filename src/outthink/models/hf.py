@@ -18,12 +18,14 @@ from typing import Any
 import torch
 
 from outthink.core.batch import Batch, Segment
+from outthink.core.jobs import Variant
 from outthink.kv.store import Store
 from outthink.models.attention import Attending, by_plan
 from outthink.models.base import ModelConfig
 from outthink.models.config import eos_ids
 from outthink.models.errors import ModelError
 from outthink.models.plan import Costs
+from outthink.models.variants import transformers_variant
 from outthink.models.weights import check_finite
 
 NAME = "outthink"
@@ -39,6 +41,7 @@ class _Pass:
     layers: Sequence[torch.Tensor]
     slots: torch.Tensor
     position: int  # the largest
+    which: Sequence[int]  # the number of each block in the cache
     layer: int = 0
 
 
@@ -71,7 +74,7 @@ def attention_function(
         raise ModelError(
             f"position {step.position} is beyond the sliding window of {window}; shorten the prompt"
         )
-    layer, step.layer = step.layer, step.layer + 1
+    layer, step.layer = step.which[step.layer], step.layer + 1
     step.layers[layer].index_copy_(0, step.slots, torch.stack((key[0], value[0])).permute(2, 0, 1, 3))
     kv_heads, rows, dim = key.shape[1:]
     step.query.copy_(query[0].unflatten(0, (kv_heads, -1)).permute(2, 1, 0, 3))
@@ -82,6 +85,8 @@ def attention_function(
 class TransformersModel:
     """A transformers model behind the interface of the lean ones."""
 
+    weight_bytes: float  # what a pass reads of weights, of an 8-bit variant alone
+
     def __init__(self, network: Any, config: ModelConfig) -> None:
         self.network, self.config = network, config
         parameter = next(network.parameters())
@@ -89,6 +94,12 @@ class TransformersModel:
         self.wide = torch.float64 if self.dtype == torch.float64 else torch.float32
         self.attend = by_plan(Costs().scaled(config.heads * config.head_dim))
         self.keeps = "logits_to_keep" in inspect.signature(network.forward).parameters
+        self.which: Sequence[int] = range(config.layers)  # the numbers of the blocks in the cache
+        self.state_bytes = 0.0  # what is held beside the model that this is a variant of
+
+    def variant(self, variant: Variant) -> TransformersModel:
+        """Some layers of it, or an 8-bit copy, on the same cache. Raises ModelError where there is none."""
+        return transformers_variant(self, variant)
 
     def new_store(self, slots: int) -> Store:
         """An empty cache of that many slots."""
@@ -131,7 +142,7 @@ class TransformersModel:
         tokens, positions, slots = torch.tensor(
             [batch.tokens, batch.positions, batch.slots], device=self.device
         )
-        step = _Pass(attention, query, store.layers, slots, position)
+        step = _Pass(attention, query, store.layers, slots, position, self.which)
         return _run(network, tokens, positions, step, more)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from outthink.core.batch import Batch, Segment
+from outthink.core.jobs import Variant
 from outthink.kv.store import Store
 from outthink.models.base import Model
 from outthink.models.errors import ModelError
@@ -111,6 +112,10 @@ class InBlocks:
     def states(self, batch: Batch, store: Store) -> torch.Tensor:
         """The outputs of the last norm of the wanted rows [len(wanted), hidden], in a pass without logits."""
         return self._by_blocks(self.model.states, batch, store)
+
+    def variant(self, variant: Variant) -> Model:
+        """What drafts need not keep their bits: what is written is the model's own."""
+        return self.model.variant(variant)
 
     def _by_blocks(self, run: Run, batch: Batch, store: Store) -> torch.Tensor:
         _check_order(batch)

@@ -55,6 +55,13 @@ class Linear:
         """Whether a single row is multiplied in float32 whatever the weights are."""
         return self.half is not None
 
+    def dense(self) -> torch.Tensor:
+        """W as it was given, but for its type: [outputs, inputs]."""
+        if self.plain is not None:
+            return self.plain.t()
+        assert self.packed is not None
+        return self.packed.to_dense()
+
     def forget_layouts(self) -> None:
         """Keep the layout for many rows alone: one computation, whatever the number of rows."""
         self.half = self.single = self.scaled_bias = None

@@ -13,11 +13,14 @@ The residual stream is float32 (float64 in float64 models), whatever the weights
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.linalg import vector_norm
 from torch.nn.functional import silu
 
 from outthink.core.batch import Batch
+from outthink.core.jobs import Variant
 from outthink.kv.store import Store
 from outthink.models.assemble import Parts
 from outthink.models.attention import by_plan
@@ -25,14 +28,19 @@ from outthink.models.base import ModelConfig
 from outthink.models.config import Shape
 from outthink.models.errors import ModelError
 from outthink.models.layer import turn
+from outthink.models.linear import Int8Linear, Linear
 from outthink.models.plan import Costs
 from outthink.models.row import RowPass, Rows
+from outthink.models.variants import lean_variant
 
 KEPT_ROWS = 256  # memory of passes up to this size is kept for the next one
 
 
 class LeanModel:
     """A Llama-like model that evaluates packed rows."""
+
+    weight_bytes: float  # what a pass reads of weights, of an 8-bit variant alone
+    head: Linear | Int8Linear
 
     def __init__(self, shape: Shape, config: ModelConfig, parts: Parts) -> None:
         self.shape, self.config = shape, config
@@ -46,7 +54,13 @@ class LeanModel:
         self.turns = shape.rope.table(min(1024, shape.max_positions), self.dtype).to(self.device)
         self.attend = by_plan(Costs().scaled(shape.heads * shape.head_dim))
         self.rows: Rows | None = None
-        self.row = RowPass(shape, self.layers, self.dtype, self.head_floor)
+        self.row: RowPass | None = RowPass(shape, self.layers, self.dtype, self.head_floor)
+        self.which: Sequence[int] = range(shape.layers)  # the numbers of `layers` in the cache
+        self.state_bytes = 0.0  # what is held beside the model that this is a variant of
+
+    def variant(self, variant: Variant) -> LeanModel:
+        """Some layers of it, or an 8-bit copy, on the same cache. Raises ModelError where there is none."""
+        return lean_variant(self, variant)
 
     def new_store(self, slots: int) -> Store:
         """An empty cache of that many slots."""
@@ -73,7 +87,7 @@ class LeanModel:
     def _stream(self, batch: Batch, store: Store) -> torch.Tensor:
         """The stream [rows, hidden] behind the last layer, of a batch that is not empty."""
         table = self._turns(max(batch.positions))
-        if len(batch) == 1 and store.data.dtype == self.dtype:
+        if self.row is not None and len(batch) == 1 and store.data.dtype == self.dtype:
             attention = self.attend(batch, store, self.row.rows.query)
             cells = store.data[:, batch.slots[0]].unbind(0)
             turns = table[batch.positions[0]]
@@ -88,7 +102,7 @@ class LeanModel:
         tokens, positions, slots = numbers
         turns = table.index_select(0, positions).unsqueeze(1)
         rows.x.copy_(self.embed.index_select(0, tokens))
-        for index, layer in enumerate(self.layers):
+        for index, layer in zip(self.which, self.layers, strict=True):
             rows.qkv.copy_(layer.qkv(rows.norm(layer.gains[0])))
             if layer.head_gain is None:
                 rows.pairs.mul_(turns)

@@ -17,11 +17,12 @@ from functools import cache
 from outthink.core import rng
 from outthink.core.drafting import Studio, Tip
 
+KEPT = 256  # positions
 SHARPNESS = 1.5  # how far the order of p / e is believed; estimates of p are not exact
 
 
 class Noise:
-    """e of each position and token of one stretch of writing, kept once computed."""
+    """e of each position and token of one stretch of writing, kept for a while once computed."""
 
     __slots__ = ("key", "rows")
 
@@ -32,6 +33,8 @@ class Noise:
     def __call__(self, position: int, token: int) -> float:
         row = self.rows.get(position)
         if row is None:
+            if len(self.rows) >= KEPT:  # places that were passed long ago; any that is not is made again
+                self.rows.clear()
             row = self.rows[position] = (rng.row_words(self.key, position), {})
         e = row[1].get(token)
         if e is None:

@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from outthink.core.draft import Draft, path_probabilities
+from outthink.core.draft import Draft, flaw, path_probabilities
 from outthink.core.drafting import Drafter, Outcome, Source, Studio, Tip
 from outthink.spec import show
+from outthink.speculate._guard import Guard
 from outthink.speculate._lookups import Given, Lookups
-from outthink.speculate._model import LIKELY, parted
+from outthink.speculate._model import LIKELY, Model, parted
 from outthink.speculate._worth import SHARE, Times, Worth, hope
 from outthink.speculate.consensus import Consensus
 from outthink.speculate.copy import Copy
@@ -50,7 +51,7 @@ class Auto:
             raise ValueError("staged cannot be a source of auto: give draft_model")
 
     def open(self, studio: Studio) -> AutoSource:
-        return AutoSource([drafter.open(studio) for drafter in self.sources], studio)
+        return AutoSource([Guard(drafter.open(studio), studio) for drafter in self.sources], studio)
 
 
 class Fortune:
@@ -165,7 +166,7 @@ class AutoSource:
         if looked is not None and self._gain(looked) >= self.model.gain:
             return looked
         fortune.was_modelled = True
-        draft = await self.model.draft(tip, depth, nodes)
+        draft = await self._modelled(self.model, tip, depth, nodes)
         if draft is None or not draft.tokens:
             return looked
         own, name = (LIKELY,) * len(draft.tokens), draft.by or self.model.source.name
@@ -173,6 +174,20 @@ class AutoSource:
         fortune.given = [Given(draft, own, record)]
         fortune.weighed = Draft(draft.tokens, draft.parents, tuple(record.trusted(own)), draft.dists, name)
         return fortune.weighed
+
+    async def _modelled(self, model: Model, tip: Tip, depth: int, nodes: int) -> Draft | None:
+        """The model's draft; where it fails, what was looked up is left."""
+        try:
+            draft = await model.draft(tip, depth, nodes)
+            wrong = "" if draft is None else flaw(draft, self.studio.vocab, nodes)
+        except Exception as error:
+            draft, wrong = None, f"{type(error).__name__}: {error}"
+        if not wrong:
+            return draft
+        tip.complain(wrong, model.source.name)
+        model.worth.step(1, 0, model.took, self.studio)  # it gained nothing, whatever is written now
+        self._fortune(tip).was_modelled = False
+        return None
 
     def _gain(self, draft: Draft) -> float:
         """Tokens a second over plain with as much of a weighed draft, for each branch, as pays."""

@@ -13,8 +13,10 @@ from outthink.speculate._rates import Guess, Rates
 from outthink.speculate._trees import LEAST
 
 LONGEST = 24  # a match of so many tokens is as good as any longer one
+MOST_M = 64  # tokens that are looked up at once: each entry of the index has so many
 TRIES = 16  # places that are looked at, the latest first
 TEXTS = 256  # whose index is kept for texts that go on from them
+TOKENS = 1 << 19  # in all of them; beyond that the oldest go
 BYTES = 110  # about what a token takes in an index
 
 
@@ -25,8 +27,10 @@ class Copy:
         l = longest suffix of at least m tokens that ends earlier too (ties: the latest place)
         guess = the n tokens after that place; conf of token d = how often matches of length l + d - 1 went on
 
-    Places of every m tokens are chained, one entry a token; the 16 latest are compared. Dumitru et al.,
-    "CopySpec: Accelerating LLMs with Speculative Copy-and-Paste Without Compromising Quality"; prompt lookup.
+    Places of every m tokens are chained, one entry a token; the 16 latest are compared. CopySpec looks up a
+    suffix of one length; here short ones are tried too, and believed as far as their record goes. Dumitru et
+    al., "CopySpec: Accelerating LLMs with Speculative Copy-and-Paste Without Compromising Quality"; prompt
+    lookup.
     """
 
     n: int = 10
@@ -36,8 +40,8 @@ class Copy:
     __repr__ = show
 
     def __post_init__(self) -> None:
-        if self.n < 1 or self.m < 1:
-            raise ValueError(f"n={self.n}, m={self.m}: give at least 1")
+        if self.n < 1 or not 1 <= self.m <= MOST_M:
+            raise ValueError(f"n={self.n}, m={self.m}: give n of at least 1, m of 1 to {MOST_M}")
 
     def open(self, studio: Studio) -> CopySource:
         return CopySource(self)
@@ -117,11 +121,22 @@ class CopySource:
 
     def end(self, tip: Tip) -> None:
         if self in tip.local:
-            self.known.mark(tip.tokens, tip.local[self][0])
+            self._keep(tip, tip.local[self][0])
+
+    def _keep(self, tip: Tip, index: Index) -> None:
+        """For texts that go on from this one."""
+        self.known.mark(tip.tokens, index)
+        marks = self.known.marks
+        while len(marks) > 1 and self._tokens > TOKENS:
+            del marks[next(iter(marks))]
+
+    @property
+    def _tokens(self) -> int:
+        return sum(len(index.before) for index in self.known.marks.values())
 
     @property
     def state_bytes(self) -> float:
-        return float(BYTES * sum(len(index.before) for index in self.known.marks.values()))
+        return float(BYTES * self._tokens)
 
     def _index(self, tip: Tip) -> Index:
         """The index of a tip's text, which goes on from that of a text that it begins with."""
@@ -132,6 +147,6 @@ class CopySource:
         index = Index(known if length else None)
         index.read(tip.tokens, self.m)
         if length < tip.prompt:
-            self.known.mark(tip.tokens, Index(index))
+            self._keep(tip, Index(index))
         tip.local[self] = (index, None)
         return index

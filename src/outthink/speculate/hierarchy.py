@@ -9,6 +9,7 @@ from outthink.core.draft import Draft
 from outthink.core.drafting import Drafter, Outcome, Source, Studio, Tip
 from outthink.core.errors import BadInput
 from outthink.spec import show
+from outthink.speculate._guard import Guard
 from outthink.speculate._rates import written_draft
 from outthink.speculate.consensus import Consensus
 from outthink.speculate.copy import Copy
@@ -21,8 +22,11 @@ class Hierarchy:
 
         for each source, from the text itself to the whole run to files: add its nodes while there is room
 
-    Cho et al., "Lossless Acceleration of Large Language Models with Hierarchical Drafting based on Temporal
-    Locality in Speculative Decoding".
+    A source that fails costs its own nodes; the receipt names it once.
+
+    The paper's three databases are of the context, of what the model wrote, and of a corpus: `copy`, `stand`
+    and, where there is a file, `store`. Cho et al., "Lossless Acceleration of Large Language Models with
+    Hierarchical Drafting based on Temporal Locality in Speculative Decoding".
     """
 
     drafters: tuple[Drafter, ...] = (Copy(n=6), Consensus(n=8), Stand(n=8))
@@ -46,7 +50,7 @@ class HierarchySource:
 
     def __init__(self, config: Hierarchy, studio: Studio) -> None:
         self.n = config.n
-        self.sources: list[Source] = [drafter.open(studio) for drafter in config.drafters]
+        self.sources: list[Source] = [Guard(drafter.open(studio), studio) for drafter in config.drafters]
         for source in self.sources:
             if hasattr(source, "think") or hasattr(source, "sketching"):
                 raise BadInput(f"hierarchy: {source.name} computes its drafts: give drafters that look up")

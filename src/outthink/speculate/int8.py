@@ -15,7 +15,8 @@ class Int8:
     """A copy of the target in 8 bits writes n tokens on the target's own cache; the target checks them.
 
     The copy reads a quarter of float32's bytes, half of bfloat16's, and mostly agrees: a drafter that every
-    model has. It pays where a pass waits for memory, so for models that do not fit the processor's cache.
+    model has, natively, in torch and through transformers (`models/variants.py`), but one that is in 8 bits
+    already. It pays where a pass waits for memory, so for models that do not fit the processor's cache.
     After "QSpec: Speculative Decoding with Complementary Quantization Schemes".
     """
 

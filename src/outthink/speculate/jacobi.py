@@ -22,8 +22,9 @@ class Jacobi:
         the accepted prefix is written, the rest of y moves to the front of the window; new places, and those
         where it has been right more often, take what last followed the token before
 
-    A place's noise stays the same from pass to pass, so sampled text converges as greedy text does. Zhang et
-    al., "Fast Chain-of-Thought: A Glance of Future from Parallel Decoding Leads to Answers Faster".
+    FastCoT's window varies in size with the position; here it is cut to the room, and `auto` cuts it to what
+    pays. A place's noise stays the same from pass to pass, so sampled text converges as greedy text does.
+    Zhang et al., "Fast Chain-of-Thought: A Glance of Future from Parallel Decoding Leads to Answers Faster".
     """
 
     window: int = 5

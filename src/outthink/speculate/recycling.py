@@ -11,6 +11,7 @@ from outthink.speculate._rates import Rates
 from outthink.speculate._trees import Child, Shape, check_shape, grow
 
 DEEPEST = 6  # levels that have rates of their own
+MOST_K = 64
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,10 @@ class Recycling:
         M[t] = the k likeliest tokens at the last checked row whose token was t, accepted or not
         children of a node t = M[t]; guess = the tree's n likeliest nodes, by how often rank r was right
 
-    The matrix is vocabulary x k x 4 bytes. Luo et al., "Turning Trash into Treasure: Accelerating Inference
-    of Large Language Models with Token Recycling", which walks it breadth first by a fixed shape:
-    `shape=(8, 4, 2, 1)` does so.
+    The matrix is int32 [vocabulary, k], empty at first. Luo et al., "Turning Trash into Treasure:
+    Accelerating Inference of Large Language Models with Token Recycling", which keeps 8 candidates and walks
+    them breadth first by one fixed tree: `recycling(k=8, n=64, shape=(8, 3, 1))` is of that kind. Fewer
+    nodes, the likeliest, are the default because a checked node is not free on a CPU.
     """
 
     n: int = 16
@@ -34,8 +36,8 @@ class Recycling:
 
     def __post_init__(self) -> None:
         check_shape(self.shape, self.n)
-        if self.k < 1:
-            raise ValueError(f"k={self.k}: give at least 1")
+        if not 1 <= self.k <= MOST_K:
+            raise ValueError(f"k={self.k}: give 1 to {MOST_K}: the matrix is vocabulary x k")
 
     def open(self, studio: Studio) -> RecyclingSource:
         return RecyclingSource(self, studio)

@@ -12,7 +12,7 @@ from outthink.core.rng import Chance
 from outthink.spec import show
 from outthink.speculate._variant import check_length
 
-TRIAL = 16  # drafted tokens that a set of layers is judged by
+TRIAL = 16  # passes of the variant that a set of layers is judged by
 EXPLORE = 0.25  # how often another set is tried, at the start; it halves with every 64 trials
 
 
@@ -22,9 +22,14 @@ class Skip:
 
     fixed     leave_out=(2, 3)      Draft & Verify (2309.08168)
     chosen    leave_out=()          SWIFT (2410.06916): begin with every second layer but the first and last
-              out; try neighbours of the best set, one layer moved or returned; keep what drafts best:
+              out; try neighbours of the best set, one layer moved, added or returned; keep what drafts best:
 
-              value of a set = (1 + accepted tokens a draft) / (n * share of layers that run + 1)
+              value of a set = (1 + accepted tokens a draft) / (passes a draft * share of layers that run + 1)
+
+    SWIFT searches at random and by a Gaussian process for the set that best repeats the context it has, and
+    leaves out halves of blocks, too. Here a set is judged by the drafts that it writes anyway, which costs no
+    pass, and blocks are whole. A draft ends before a token that the variant holds less likely than `least`.
+    Raises BadInput for layers that are not there.
     """
 
     leave_out: tuple[int, ...] = ()
@@ -41,6 +46,11 @@ class Skip:
         if any(i >= studio.layers for i in self.leave_out) or len(self.leave_out) >= studio.layers:
             raise BadInput(f"skip: leave_out={self.leave_out}; the model has layers 0 to {studio.layers - 1}")
         start = self.leave_out or tuple(range(1, studio.layers - 1, 2))
+        if not start:
+            raise BadInput(
+                f"skip: the model has {studio.layers} layers, none between the first and the last: "
+                "name those to leave out, such as leave_out=(1,)"
+            )
         return SkipSource(self, studio.layers, frozenset(start), studio.luck("skip"))
 
 
@@ -54,7 +64,7 @@ class SkipSource:
     chance: Chance
     name: str = "skip"
     tops: int = 0
-    drafted: int = 0
+    passes: int = 0  # of the variant, since the set was last judged
     steps: int = 0
     accepted: int = 0
     trials: int = 0
@@ -70,18 +80,22 @@ class SkipSource:
         return None
 
     def observe(self, tip: Tip, outcome: Outcome) -> None:
-        """Judge the set in use by how many of its tokens were accepted; now and then try another."""
-        if outcome.draft is None or outcome.draft.by != self.name or self.config.leave_out:
+        """Judge the set in use by how many of its tokens were accepted; now and then try another.
+
+        A step without a draft counts as well: the variant was unsure of its first token.
+        """
+        if self.config.leave_out:
             return
+        drafted = len(outcome.draft.tokens) if outcome.draft is not None else 0
         self.steps += 1
-        self.drafted += len(outcome.draft.tokens)
+        self.passes += min(self.config.n, drafted + 1)
         self.accepted += len(outcome.path)
-        if self.drafted >= TRIAL:
+        if self.passes >= TRIAL:
             share = 1 - len(self.out) / self.layers
-            gain = (1 + self.accepted / self.steps) / (self.config.n * share + 1)
+            gain = (1 + self.accepted / self.steps) / (share * self.passes / self.steps + 1)
             self.values[self.out] = (self.values.get(self.out, gain) + gain) / 2
             self.out = self._next()
-            self.drafted = self.steps = self.accepted = 0
+            self.passes = self.steps = self.accepted = 0
             self.trials += 1
 
     def end(self, tip: Tip) -> None:

@@ -14,7 +14,9 @@ class Staged:
     """Another model writes n tokens, checking what `inner` drafts for it; the target checks the n.
 
     Both stages match, so the other model writes what it would have written, and the target too. `inner` must
-    not need a model of its own. "Accelerating LLM Inference with Staged Speculative Decoding" (2308.04623).
+    not need a model of its own. The paper's draft is a tree; here it is the chain that the other model draws
+    with the target's own noise, which is right wherever both hold the same likely. "Accelerating LLM
+    Inference with Staged Speculative Decoding" (2308.04623).
     """
 
     inner: Drafter

@@ -17,6 +17,8 @@ from outthink.speculate._trees import Child, Shape, check_shape, draws, grow
 VISITS = 2  # distributions of one context that are averaged, the latest
 DOUBT = 0.1  # an n-gram is less of a context than the model's: its sure distributions are too sure
 WIDTHS = (3, 2, 1, 1)  # of trees that are drawn where no fixed shape is given
+LONGEST = 16  # tokens of a context: a row is kept for each length
+MOST_TOKENS = 64  # of a distribution that is kept
 MOST = 1 << 15  # contexts; beyond them the half that was met first is forgotten
 ENTRY = 150  # bytes that a context takes, apart from its distributions
 PAIR = 88  # and a token of a distribution
@@ -34,7 +36,9 @@ class Stand:
 
     Under a rule that draws by the target's noise (match) that very noise is used, and the n likeliest nodes
     are kept; under one that weighs draws siblings are drawn by chance of their own, in a fixed shape, and the
-    draft says from what. Song et al., "Accelerated Test-Time Scaling with Model-Free Speculative Sampling".
+    draft says from what. The paper fits one tree to data beforehand and averages all visits; here the tree is
+    fitted in every step, and the latest 2 rows count. Song et al., "Accelerated Test-Time Scaling with
+    Model-Free Speculative Sampling".
     """
 
     n: int = 12
@@ -50,6 +54,10 @@ class Stand:
         check_shape(self.shape, self.n)
         if min(self.order, self.k, self.depth) < 1:
             raise ValueError(f"order={self.order}, k={self.k}, depth={self.depth}: give at least 1")
+        if self.order > LONGEST or self.k > MOST_TOKENS:
+            raise ValueError(
+                f"order={self.order}, k={self.k}: give order of at most {LONGEST}, k of at most {MOST_TOKENS}"
+            )
 
     def open(self, studio: Studio) -> StandSource:
         return StandSource(self, studio)
@@ -187,8 +195,12 @@ def _average(tops: list[Top], k: int) -> list[tuple[int, float]]:
 
 
 def _tempered(likely: list[tuple[int, float]], power: float) -> list[tuple[int, float]]:
-    """p ** power, what is not listed taken as one token; a share of DOUBT goes by rank alone."""
-    raised = [(token, p**power) for token, p in likely]
-    rest = max(1.0 - sum(p for _, p in likely), 0.0) ** power
-    total = (sum(p for _, p in raised) + rest) / (1 - DOUBT)
+    """p ** power, what is not listed taken as one token; a share of DOUBT goes by rank alone.
+
+    In units of the largest, so that no power is too small or too large for a number.
+    """
+    rest = max(1.0 - sum(p for _, p in likely), 0.0)
+    unit = max(rest, max(p for _, p in likely))
+    raised = [(token, (p / unit) ** power) for token, p in likely]
+    total = (sum(p for _, p in raised) + (rest / unit) ** power) / (1 - DOUBT)
     return [(token, p / total + DOUBT * 0.5 ** (rank + 1)) for rank, (token, p) in enumerate(raised)]

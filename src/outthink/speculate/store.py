@@ -24,8 +24,10 @@ class Store:
         l = longest suffix of at most 16 tokens that is in the datastore; no draft below m tokens
         votes = up to 16 of its places; guess = the n likeliest nodes of what followed them
 
-    One bisection over a sorted array of places (`_suffixes.py`). `outthink store build` makes the file.
-    "CodeSwift: Accelerating LLM Inference for Efficient Code Generation"; for counts, "Infini-gram mini".
+    One bisection over a sorted array of places (`_suffixes.py`). `outthink store build` makes the file, of
+    many files where there are many. "CodeSwift: Accelerating LLM Inference for Efficient Code Generation",
+    which also leaves out lookups and caches their answers: one takes microseconds here, so every step has its
+    own. For counts, "Infini-gram mini".
     """
 
     path: str
