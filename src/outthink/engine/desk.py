@@ -20,6 +20,7 @@ from outthink.engine.remote import RemotePlace
 from outthink.engine.request import Run
 from outthink.engine.stretch import Stretch
 from outthink.engine.studio import DraftScope
+from outthink.engine.walk import wrote_at_once
 
 if TYPE_CHECKING:
     from outthink.engine.engine import Engine
@@ -168,10 +169,7 @@ class Desk:
 
     def _queue(self, work: Work) -> None:
         self.held[work.task] = work
-        if isinstance(work, Stretch) and work.chosen is not None:
-            work.push(work.chosen)
-            if not work.task.scope.is_draft:
-                self.engine.trace.wrote(work.branch, [work.chosen.token])
+        if isinstance(work, Stretch) and wrote_at_once(work, self.engine.trace):
             self.finished.append(work)
         else:
             _home(work.branch).works[work] = None
