@@ -71,7 +71,8 @@ class LocalBackend:
         self.notes: list[str] = []  # what a receipt should say
         self.moves_are_dear = False  # whether a tail had better go on elsewhere than be moved as a whole
         self._variants: dict[Variant, RowModel] = {}
-        self._kept: deque[tuple[int, torch.Tensor]] = deque()  # rows of logits, by the number of the first
+        self._kept: deque[torch.Tensor] = deque()  # rows of logits
+        self._firsts: deque[int] = deque()  # the number of the first row of each
         self._queue: deque[tuple[PassJob, Inbox]] = deque()
         self._tree = 0  # the number of the tree whose cache this holds
 
@@ -114,6 +115,13 @@ class LocalBackend:
         except Exception as error:  # delivered to whoever waits for the job
             inbox.put(job, error)
         return True
+
+    def again(self, tree: int, number: int, draw: Draw) -> Drawn | None:
+        """Draw at once from the kept row of logits of that number; None where another tree has taken over."""
+        if tree != self._tree:
+            return None
+        [drawn] = self.draw(self._kept_row(number), [draw])
+        return drawn
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         gone = set(map(id, jobs))
@@ -192,6 +200,7 @@ class LocalBackend:
         """From now on the cache is that tree's; what an earlier one still waits for is never done."""
         self._tree = tree
         self._kept.clear()
+        self._firsts.clear()
         self._queue.clear()
 
     def _run_on(self, job: PassJob) -> PassResult:
@@ -237,17 +246,18 @@ class LocalBackend:
     def _keep(self, number: int, logits: torch.Tensor) -> None:
         """Rows of logits, numbered from there on, until so many others have come. They are held, not copied:
         every pass makes its own."""
-        self._kept.append((number, logits))
-        last = number + len(logits)
-        while self._kept[0][0] + len(self._kept[0][1]) <= last - self.about.kept_rows:
+        self._kept.append(logits)
+        self._firsts.append(number)
+        gone = number + logits.shape[0] - self.about.kept_rows
+        while self._firsts[0] + self._kept[0].shape[0] <= gone:
             self._kept.popleft()
+            self._firsts.popleft()
 
     def _kept_row(self, number: int) -> torch.Tensor:
         """[1, vocab]: the kept row of a number."""
-        at = bisect_right(self._kept, number, key=lambda kept: kept[0]) - 1
-        first, logits = self._kept[at]
-        row = number - first
-        assert 0 <= row < len(logits), "a row is reused that was not kept"
+        at = bisect_right(self._firsts, number) - 1
+        logits, row = self._kept[at], number - self._firsts[at]
+        assert 0 <= row < logits.shape[0], "a row is reused that was not kept"
         return logits[row : row + 1]
 
 

@@ -13,7 +13,7 @@ import torch
 
 from outthink.core.jobs import Draw, Drawn, PassJob
 from outthink.core.types import Sampling
-from outthink.decode.sample import draw, warps_of
+from outthink.decode.sample import draw, draws_alike, in_groups, warps_of
 from outthink.decode.statistics import statistics
 from outthink.kv.store import Store
 from outthink.models.native import NativeModel, draw_plain
@@ -41,16 +41,9 @@ class NativeDraw:
     def __call__(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         """One Drawn per Draw, in order. logits [rows, vocab]."""
         first = draws[0].sampling
-        if all(d.sampling is first or d.sampling == first for d in draws):
+        if len(draws) == 1 or all(draws_alike(d.sampling, first) for d in draws):
             return self._group(logits, draws)
-        groups: dict[Sampling, list[int]] = {}
-        for i, d in enumerate(draws):
-            groups.setdefault(d.sampling, []).append(i)
-        out: dict[int, Drawn] = {}
-        for members in groups.values():
-            drawn = self._group(logits, [draws[i] for i in members])
-            out.update(zip(members, drawn, strict=True))
-        return [out[i] for i in range(len(draws))]
+        return in_groups(logits, draws, self._group)
 
     def _group(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         """Draws that share a Sampling."""
@@ -74,7 +67,7 @@ class NativeDraw:
         first = job.draws[0].sampling
         if self.model is None or first.stats or not self._is_plain(first):
             return None
-        if any(d.is_whole or (d.sampling is not first and d.sampling != first) for d in job.draws):
+        if any(d.is_whole or not draws_alike(d.sampling, first) for d in job.draws):
             return None
         return self.model.write(job.batch, store, job.draws, first.temperature, job.steps, job.ends)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from outthink.core import rng
@@ -125,6 +126,7 @@ class Branch:
         child.sampling = self.sampling
         child.dist = self.dist
         child._problem = self._problem
+        self.run.forked(child, self)
         return child
 
     def _child(self, place: Place, cursor: Cursor) -> Branch:
@@ -303,7 +305,7 @@ class Branch:
         if logprob is None or lacking:
             what = ", ".join(lacking) or f"token {token} among its likeliest"
             raise BadInput(f"choose({token}): the distribution lacks {what}; look for more here first")
-        sampling = Sampling(max_tokens=1, stats=self.sampling.stats, ignore_eos=self.sampling.ignore_eos)
+        sampling = _one_token(self.sampling.stats, self.sampling.ignore_eos)
         stats = tuple(dist.stats[name] for name in sampling.stats)
         return await self._write(sampling, Drawn(token, logprob, stats))
 
@@ -375,3 +377,9 @@ class Branch:
             raise BadInput(
                 f"the context of {self.place.context} tokens is full: {self.cursor.length} used, {n} asked"
             )
+
+
+@lru_cache(maxsize=16)
+def _one_token(stats: tuple[str, ...], ignore_eos: bool) -> Sampling:
+    """How a chosen token is written."""
+    return Sampling(max_tokens=1, stats=stats, ignore_eos=ignore_eos)

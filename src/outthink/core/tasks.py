@@ -125,7 +125,6 @@ class Task:
         self.path: tuple[int, ...] = ()
         self.depth = 0
         self.joins = 0
-        self.children: list[Task] = []
         self.waiting: Trap | None = None
         self.pending: Interrupted | None = None
         self.branches: dict[Any, None] = {}

@@ -173,15 +173,15 @@ class Trampoline:
         parent.waiting = trap
         self.contests[parent] = contest
         parent.joins += 1
+        depth = parent.depth + _strategy_frames(parent.coroutine)
         for i, coroutine in enumerate(trap.coroutines):
             scope = trap.scopes[i] if trap.scopes else parent.scope
             child = self.start(coroutine, parent.run, scope, parent)
             child.path = (*parent.path, parent.joins, i)
-            child.depth = parent.depth + _strategy_frames(parent.coroutine)
+            child.depth = depth
             if trap.first is not None:
                 child.contest, child.contestant = contest, child
             contest.tasks.append(child)
-            parent.children.append(child)
         if not contest.tasks:
             self._joined(contest)
 
@@ -192,7 +192,6 @@ class Trampoline:
         parent = task.parent
         if parent is None:
             return
-        parent.children.remove(task)
         contest = self.contests.get(parent)
         if contest is None:
             return

@@ -121,36 +121,27 @@ class Sampling:
     stats: tuple[str, ...] = ()  # statistics to record for every written token
 
     def __post_init__(self) -> None:
-        for ok, message in self._checks():
+        for ok, hint, name in self._checks():
             if not ok:
-                raise ValueError(message)
+                raise ValueError(f"{name}={getattr(self, name)!r}: give {hint}")
 
-    def _checks(self) -> tuple[tuple[bool, str], ...]:
+    def _checks(self) -> tuple[tuple[bool, str, str], ...]:
+        """(Whether it is so, what to give, the field): no message is made unless it is needed."""
         return (
-            (
-                _finite(self.temperature) and self.temperature >= 0,
-                f"temperature={self.temperature}: give 0 or more",
-            ),
-            (
-                self.max_tokens is None or self.max_tokens >= 1,
-                f"max_tokens={self.max_tokens}: give at least 1",
-            ),
-            (self.top_k >= 0, f"top_k={self.top_k}: give 0 (all) or more"),
-            (0 < self.top_p <= 1, f"top_p={self.top_p}: give a probability above 0, at most 1"),
-            (0 <= self.min_p <= 1, f"min_p={self.min_p}: give a probability from 0 to 1"),
+            (_finite(self.temperature) and self.temperature >= 0, "0 or more", "temperature"),
+            (self.max_tokens is None or self.max_tokens >= 1, "at least 1", "max_tokens"),
+            (self.top_k >= 0, "0 (all) or more", "top_k"),
+            (0 < self.top_p <= 1, "a probability above 0, at most 1", "top_p"),
+            (0 <= self.min_p <= 1, "a probability from 0 to 1", "min_p"),
             (
                 _finite(self.repetition_penalty) and self.repetition_penalty > 0,
-                "repetition_penalty: give above 0",
+                "a number above 0",
+                "repetition_penalty",
             ),
-            (
-                _finite(self.presence_penalty) and _finite(self.frequency_penalty),
-                "penalties: give finite numbers",
-            ),
-            (
-                not isinstance(self.stop, str) and all(self.stop),
-                f"stop={self.stop!r}: give a tuple of non-empty texts",
-            ),
-            (all(not math.isnan(b) for _, b in self.logit_bias), "logit_bias: a bias is not a number"),
+            (_finite(self.presence_penalty), "a finite number", "presence_penalty"),
+            (_finite(self.frequency_penalty), "a finite number", "frequency_penalty"),
+            (not isinstance(self.stop, str) and all(self.stop), "a tuple of non-empty texts", "stop"),
+            (not any(math.isnan(b) for _, b in self.logit_bias), "numbers", "logit_bias"),
         )
 
 

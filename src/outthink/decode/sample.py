@@ -10,7 +10,7 @@ Log-probabilities and statistics are of the model's own distribution, before war
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from outthink.decode import noise, truncate
 from outthink.decode.penalties import LogitBias, Penalties
 from outthink.decode.statistics import statistics
 
+NO_PENALTIES = (1.0, 0.0, 0.0)  # repetition, presence, frequency
 DENSE = 4096  # up to this vocabulary noise is computed for every token; above it for those that could win
 
 
@@ -32,25 +33,47 @@ def warps_of(sampling: Sampling) -> tuple[Warp, ...]:
     found: list[Warp] = list(sampling.warps)
     if sampling.logit_bias:
         found.append(LogitBias(sampling.logit_bias))
-    penalties = Penalties(sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty)
-    if penalties != Penalties():
-        found.append(penalties)
+    given = sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty
+    if given != NO_PENALTIES:
+        found.append(Penalties(*given))
     return tuple(found)
+
+
+def draws_alike(one: Sampling, other: Sampling) -> bool:
+    """Whether both draw the same from the same row: all but when to stop is the same."""
+    return one is other or _law(one) == _law(other)
+
+
+def _law(sampling: Sampling) -> tuple[Any, ...]:
+    """What a draw depends on."""
+    return (
+        *(sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p, sampling.stats),
+        *(sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty),
+        *(sampling.logit_bias, sampling.warps),
+    )
 
 
 def draw(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
     """One Drawn per Draw, in order. logits [rows, vocab], float32 or float64."""
     first = draws[0].sampling
-    if all(d.sampling is first or d.sampling == first for d in draws):
+    if all(draws_alike(d.sampling, first) for d in draws):
         return _draw_group(logits, draws)
-    groups: dict[Sampling, list[int]] = {}
+    return in_groups(logits, draws, _draw_group)
+
+
+def in_groups(
+    logits: torch.Tensor,
+    draws: Sequence[Draw],
+    group: Callable[[torch.Tensor, Sequence[Draw]], list[Drawn]],
+) -> list[Drawn]:
+    """Draw for each group of Samplings that draw alike, in order."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
     for i, d in enumerate(draws):
-        groups.setdefault(d.sampling, []).append(i)
-    out: list[Drawn | None] = [None] * len(draws)
+        groups.setdefault(_law(d.sampling), []).append(i)
+    out: dict[int, Drawn] = {}
     for members in groups.values():
-        for i, drawn in zip(members, _draw_group(logits, [draws[i] for i in members]), strict=True):
-            out[i] = drawn
-    return [d for d in out if d is not None]
+        out.update(zip(members, group(logits, [draws[i] for i in members]), strict=True))
+    return [out[i] for i in range(len(draws))]
 
 
 def _draw_group(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:

@@ -4,6 +4,8 @@ entropy      -sum p log p
 varentropy   sum p (log p + entropy)^2
 certainty    KL(uniform || p) = -log V - mean(log p): self-certainty (Kang et al., 2502.18581)
 max          log of the largest probability
+logz<t>      log sum p^(1/t), such as logz0.8: at temperature t a token has the log-probability
+             log p / t - logz<t>
 top<k>       (token, log-probability) of the k likeliest tokens, such as top5
 """
 
@@ -46,6 +48,8 @@ def _one(logp: torch.Tensor, name: str) -> torch.Tensor:
         return -logp.mean(-1) - math.log(logp.shape[-1])
     if name == "max":
         return logp.amax(-1)
+    if name.startswith("logz"):
+        return (logp.double() / float(name[4:])).logsumexp(-1)
     p = logp.exp()
     weighted = torch.where(p > 0, p * logp, torch.zeros_like(p))
     entropy = -weighted.sum(-1)
@@ -62,20 +66,34 @@ def read(logits: torch.Tensor, reads: Sequence[Read]) -> list[Dist]:
     if not reads:
         return []
     logp = logits[torch.tensor([r.row for r in reads], device=logits.device)].log_softmax(-1)
-    return [_reduce(row, r) for row, r in zip(logp, reads, strict=True)]
+    wants, tops = [r.want for r in reads], _tops(logp, [r.want.top for r in reads])
+    known = [(i, want.token) for i, want in enumerate(wants) if want.token is not None]
+    logprobs: dict[int, float] = {}
+    if known:
+        rows, tokens = zip(*known, strict=True)
+        logprobs = dict(zip(rows, logp[list(rows), list(tokens)].tolist(), strict=True))
+    return [
+        Dist(
+            tops.get(i, ()),
+            logprobs.get(i),
+            {name: float(_one(logp[i : i + 1], name)[0]) for name in want.stats},
+            tuple(logp[i].tolist()) if want.row else None,
+        )
+        for i, want in enumerate(wants)
+    ]
+
+
+def _tops(logp: torch.Tensor, counts: Sequence[int]) -> dict[int, tuple[tuple[int, float], ...]]:
+    """By row, the so many likeliest tokens: all rows that want as many at once."""
+    found: dict[int, tuple[tuple[int, float], ...]] = {}
+    for k in set(counts) - {0}:
+        rows = [i for i, count in enumerate(counts) if count == k]
+        best = (logp if len(rows) == len(counts) else logp[rows]).topk(min(k, logp.shape[1]))
+        for i, tokens, values in zip(rows, best.indices.tolist(), best.values.tolist(), strict=True):
+            found[i] = tuple(zip(tokens, values, strict=True))
+    return found
 
 
 def read_states(states: torch.Tensor, reads: Sequence[Read]) -> list[Dist]:
     """One Dist per Read with the hidden state of its row. states [rows, width]."""
     return [Dist(hidden=tuple(states[r.row].tolist())) for r in reads]
-
-
-def _reduce(logp: torch.Tensor, read: Read) -> Dist:
-    want = read.want
-    top: tuple[tuple[int, float], ...] = ()
-    if want.top:
-        best = logp.topk(min(want.top, logp.shape[0]))
-        top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-    stats = {name: float(_one(logp[None], name)[0]) for name in want.stats}
-    logprob = None if want.token is None else float(logp[want.token])
-    return Dist(top, logprob, stats, tuple(logp.tolist()) if want.row else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from outthink.core.ledger import Scope
 from outthink.core.receipt import Cost
@@ -56,15 +56,16 @@ def settle_stretch(work: Stretch, limit: int | None, discarded: bool = False) ->
         excess = min(real, max(0, work.task.contestant.written - limit))
     new = real - excess
     place, scope = work.branch.place, work.task.scope
-    heads = 0
+    fresh, flops = 0, 0.0
     if new:
         rows = work.begin + work.settled + new - 1  # the last token is not evaluated
         fresh = work.run.demand(work.branch, rows)
-        charge_rows(scope, place, rows, fresh)
         heads = min(new, fresh)  # rows that somebody of this run drew from before are not paid for again
+        if fresh:
+            flops = place.prices.rows(rows - fresh, rows) + heads * place.prices.flops_head
     work.settled = work.count
     thrown = work.count if discarded else 0
-    scope.charge(Cost(written=new, flops=heads * place.prices.flops_head, discarded=max(0, thrown - excess)))
+    scope.charge(Cost(written=new, positions=fresh, flops=flops, discarded=max(0, thrown - excess)))
     scope.charge_actual(Cost(written=real, discarded=thrown))
 
 
@@ -74,16 +75,13 @@ def settle_reading(work: Reading) -> None:
         return
     if work.reservation is not None:
         work.reservation.give_back()
-    place, scope = work.branch.place, work.task.scope
+    prices, positions = work.branch.place.prices, 0
+    flops = _heads(work) * prices.flops_head
     for ask in work.work.asks:
-        charge_rows(scope, place, ask.length, work.run.demand(work.branch, ask.length, ask.cursor))
-    scope.charge(Cost(flops=_heads(work) * place.prices.flops_head))
-
-
-def charge_rows(scope: Scope, place: Any, length: int, fresh: int) -> None:
-    """Charge the last `fresh` of `length` positions to the logical book."""
-    if fresh:
-        scope.charge(Cost(positions=fresh, flops=place.prices.rows(length - fresh, length)))
+        fresh = work.run.demand(work.branch, ask.length, ask.cursor)
+        positions += fresh
+        flops += prices.rows(ask.length - fresh, ask.length)
+    work.task.scope.charge(Cost(positions=positions, flops=flops))
 
 
 def charge_pass(flight: Flight, seconds: float, cache_bytes: float) -> None:

@@ -20,6 +20,7 @@ from outthink.engine.remote import RemotePlace
 from outthink.engine.request import Run
 from outthink.engine.stretch import Stretch
 from outthink.engine.studio import DraftScope
+from outthink.engine.walk import wrote_at_once
 
 if TYPE_CHECKING:
     from outthink.engine.engine import Engine
@@ -137,7 +138,6 @@ class Desk:
         scope = DraftScope(parent.scope, stretch.speculator.inner if stretch.speculator else None)
         task = self.engine.trampoline.start(self._thought(stretch, home, scope), parent.run, scope, parent)
         task.path, task.contestant = (*parent.path, 0, 0), None
-        parent.children.append(task)
         stretch.thinking = task
 
     async def _thought(self, stretch: Stretch, home: Place, scope: DraftScope) -> None:
@@ -168,10 +168,7 @@ class Desk:
 
     def _queue(self, work: Work) -> None:
         self.held[work.task] = work
-        if isinstance(work, Stretch) and work.chosen is not None:
-            work.push(work.chosen)
-            if not work.task.scope.is_draft:
-                self.engine.trace.wrote(work.branch, [work.chosen.token])
+        if isinstance(work, Stretch) and wrote_at_once(work, self.engine.trace):
             self.finished.append(work)
         else:
             _home(work.branch).works[work] = None
@@ -203,7 +200,9 @@ class Desk:
         if not self.finished:
             return False
         busy = [w for w in self.held.values() if isinstance(w, Stretch) and w.task.contestant is not None]
-        ready = [w for w in self.finished if not any(_is_behind(other.task, w.task) for other in busy)]
+        ready = self.finished
+        if busy:
+            ready = [w for w in ready if not any(_is_behind(other.task, w.task) for other in busy)]
         leaving = dict.fromkeys(ready)
         self.finished = [work for work in self.finished if work not in leaving]
         for work in ready:

@@ -10,6 +10,7 @@ from outthink.core.tree import Node
 from outthink.engine.flight import Flight, Work
 from outthink.engine.steady import Steady
 from outthink.engine.stretch import Stretch
+from outthink.engine.walk import walk
 
 if TYPE_CHECKING:
     from outthink.engine.place import Place
@@ -34,8 +35,10 @@ def landed(place: Place, flight: Flight, result: PassResult) -> list[Work]:
         ):
             drafting.setdefault(stretch, ({}, {}))[0][at] = drawn
             continue
-        flight.wrote.append((stretch, [drawn.token]))
-        if stretch.push(drawn) or stretch.is_starved():
+        is_over = stretch.push(drawn) or stretch.is_starved()
+        more = [] if is_over else walk(stretch)
+        flight.wrote.append((stretch, [drawn.token, *more]))
+        if is_over or (more and (stretch.reason or stretch.is_starved())):
             ended.append(stretch)
     for i, dist in zip(flight.tops, result.dists[len(reads) :], strict=True):
         stretch, at = flight.writers[i]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from outthink.core.batch import Batch
 from outthink.core.errors import CacheFull
-from outthink.core.jobs import Inbox, PassJob, PassResult, Read
+from outthink.core.jobs import Draw, Drawn, Inbox, PassJob, PassResult, Read
 from outthink.core.protocols import Backend
 from outthink.core.tree import Tree
 from outthink.core.types import Want
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from outthink.engine.request import Run
 
 SKIPPED = 7  # passes after a timed one: a clock that counts a thread's work is not free
+
+Again = Callable[[int, int, Draw], Drawn | None]
 
 _numbers = count(1)
 
@@ -76,6 +78,7 @@ class Place:
         self.ends = Ends(backend.tokenizer, about.vocab)
         self.paces: dict[int, float] = {}  # seconds of the last step of so many decode rows
         self.runs_on = bool(getattr(backend, "runs_on", False))
+        self.again: Again | None = getattr(backend, "again", None)  # draws from kept rows between passes
         self.was_hidden = False  # whether the last pass was for hidden states
 
     def anew(self) -> Place:

@@ -79,6 +79,7 @@ class Tip(NamedTuple):
     at: dict[int, Any]
     counted: int
     path: tuple[int, ...]
+    is_own: bool = True  # whether on this branch itself, not before it was forked
 
 
 class Run:
@@ -138,7 +139,14 @@ class Run:
         self.live += 1
         self.engine.trace.born(branch)
 
+    def forked(self, child: Branch, parent: Branch) -> None:
+        """What is counted of the parent's tokens is counted of the child's."""
+        tip = self.tips.get(parent)
+        if tip is not None and tip.path == parent.path:
+            self.tips[child] = Tip(tip.at, tip.counted, child.path, False)
+
     def closed(self, branch: Branch, why: str) -> None:
+        self.tips.pop(branch, None)
         self.engine.trace.closed(branch, why)
 
     def published(self, branch: Branch, length: int) -> None:
@@ -194,7 +202,7 @@ class Run:
     def pending(self, branch: Branch, length: int) -> int:
         """An upper bound of what `demand` would return; counts nothing."""
         tip = self.tips.get(branch)
-        return length - tip.counted if tip and tip.path == branch.path else length
+        return length - tip.counted if tip and tip.is_own and tip.path == branch.path else length
 
     # ---- the end
 

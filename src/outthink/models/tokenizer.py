@@ -16,6 +16,8 @@ from outthink.models.base import ModelConfig
 from outthink.models.config import read_json
 from outthink.models.errors import ModelError
 
+MOST_PIECES = 65536  # whose text is remembered
+
 Message = Mapping[str, Any]
 
 
@@ -31,6 +33,7 @@ class Tokenizer:
         self.bos = self._id("bos_token")
         eos = self._id("eos_token")
         self.eos: tuple[int, ...] = () if eos is None else (eos,)
+        self._pieces: dict[tuple[int, ...], str] = {}
 
     @classmethod
     def from_directory(cls, directory: Path) -> Tokenizer:
@@ -71,6 +74,15 @@ class Tokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of tokens, special ones left out; broken UTF-8 becomes U+FFFD."""
         return str(self.core.decode(list(tokens), skip_special_tokens=True))
+
+    def piece(self, tokens: tuple[int, ...]) -> str:
+        """`decode` of a few tokens, remembered: branches write the same few again and again."""
+        text = self._pieces.get(tokens)
+        if text is None:
+            if len(self._pieces) >= MOST_PIECES:
+                self._pieces.clear()
+            text = self._pieces[tokens] = self.decode(tokens)
+        return text
 
     def chat(self, messages: Sequence[Message], *, is_reply_due: bool = True) -> list[int]:
         """Tokens of a conversation, by the directory's template, with the head of the reply if that is due.
@@ -205,8 +217,8 @@ class Detokenizer:
 
     def _new(self) -> str:
         """Text of the tokens that are not settled."""
-        before = self.tokenizer.decode(self.tokens[self.context : self.settled])
-        return self.tokenizer.decode(self.tokens[self.context :])[len(before) :]
+        before = self.tokenizer.piece(tuple(self.tokens[self.context : self.settled]))
+        return self.tokenizer.piece(tuple(self.tokens[self.context :]))[len(before) :]
 
     def _settle(self) -> None:
         self.context, self.settled = self.settled, len(self.tokens)

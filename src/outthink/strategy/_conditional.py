@@ -10,7 +10,6 @@ from outthink.core.branch import Branch
 from outthink.core.errors import BadInput
 from outthink.core.rng import Chance
 from outthink.core.types import Sampling, Want
-from outthink.stats import normalise
 from outthink.strategy._smc import Population, Potentials, Rule, buried, copies, weigh
 from outthink.strategy._writing import Particle, Writer
 
@@ -140,11 +139,10 @@ async def forced(branch: Branch, tokens: Sequence[int]) -> list[float]:
     temperature = branch.sampling.temperature
     if temperature == 1:
         return list((await branch.extend(tokens, Want())).logprobs)
-    rows = await branch.extend(tokens, Want(row=True))
-    return [
-        math.log(normalise(p / temperature for p in dist.row or ())[token])
-        for token, dist in zip(tokens, rows.dists, strict=True)
-    ]
+    name = f"logz{temperature!r}"
+    rows = await branch.extend(tokens, Want(stats=(name,)))
+    logps = zip(rows.logprobs, rows.dists, strict=True)
+    return [logprob / temperature - dist.stats[name] for logprob, dist in logps]
 
 
 def check_plain(sampling: Sampling) -> None:

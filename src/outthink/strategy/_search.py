@@ -51,6 +51,8 @@ class Search:
 
     def __init__(self, root: Branch, part: Any) -> None:
         self.part = part
+        if (verifier := getattr(part, "verifier", None)) is not None:
+            root.record(*verifier.records)
         self.steps = Steps.of(part, root)
         self.root = Node(root, root.text())
         self.value: Value = self.judge
@@ -60,8 +62,6 @@ class Search:
         self.rounds = 0
         self.block: Limit | None = None
         self.fresh: dict[tuple[int, ...], Node] = {}  # by path: what is written in this round, not judged yet
-        if (verifier := getattr(part, "verifier", None)) is not None:
-            root.record(*verifier.records)
 
     def within(self) -> Limit:
         """The block that a search works in: a budget ends the block, and `conclude` follows.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from outthink.core.branch import Branch
-from outthink.core.types import Answer, Candidate
+from outthink.core.types import Answer, Candidate, Sampling
 from outthink.text import final_answer
 
 
@@ -79,11 +79,14 @@ class Steps(NamedTuple):
     delimiter: str
     tokens: int
     limit: float
+    base: Sampling  # the run's
+    sampling: Sampling  # of a step that has room for all of `tokens`
 
     @classmethod
     def of(cls, part: Any, root: Branch) -> Steps:
         """As a strategy's fields `step` and `step_tokens` and the run's sampling say."""
-        return cls(part.step, part.step_tokens, longest(root))
+        sampling = _until(root.sampling, part.step, part.step_tokens)
+        return cls(part.step, part.step_tokens, longest(root), root.sampling, sampling)
 
     async def write(self, branch: Branch, parent: Node | None, temperature: float | None = None) -> Node:
         """One step more on a branch, as a node.
@@ -94,11 +97,12 @@ class Steps(NamedTuple):
         base = branch.sampling
         if temperature is not None:
             base = replace(base, temperature=temperature)
+        common = self.sampling if base is self.base else None
         begin, written, ended = len(branch), "", "" if room_on(branch, self.limit) >= 1 else "length"
         while not (written.strip() or ended):
-            stops = tuple(dict.fromkeys((self.delimiter, *base.stop)))
             most = min(room_on(branch, self.limit), self.tokens)
-            finish = await branch.generate(replace(base, stop=stops, keep_stop=True, max_tokens=most))
+            whole = common if most == self.tokens else None
+            finish = await branch.generate(whole or _until(base, self.delimiter, most))
             written += finish.text
             ended = self._ended(branch, finish.reason, finish.stopped_on)
         logprob = sum(p for p in branch.logps[begin:] if p is not None)
@@ -118,6 +122,12 @@ class Steps(NamedTuple):
                 "steps", f"no {self.delimiter!r} within {self.tokens} tokens: a step was cut there"
             )
         return ""
+
+
+def _until(base: Sampling, delimiter: str, most: int) -> Sampling:
+    """How a step is written: at most so many tokens, up to and with the delimiter."""
+    stops = tuple(dict.fromkeys((delimiter, *base.stop)))
+    return replace(base, stop=stops, keep_stop=True, max_tokens=most)
 
 
 def read_off(branch: Branch, ended: str) -> tuple[str, str]:

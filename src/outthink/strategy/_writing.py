@@ -70,15 +70,20 @@ class Writer:
         """One more step on a particle that has not ended."""
         branch, start, has_content = particle.branch, len(particle.branch), False
         while not has_content:
-            room, left = self.room(branch), math.inf
-            if self.tokens is not None:
-                left = start + self.tokens - len(branch)
-            made = await branch.generate(replace(self.sampling, max_tokens=int(min(room, left))))
+            made = await branch.generate(self._until(branch, start))
             particle.finish = self._end(particle, made.reason, made.stopped_on)
             at_step = made.reason == "stop" and made.stopped_on == self.step
             has_content = not at_step or bool(particle.finish) or bool(branch.text(start).strip())
             has_content |= self.tokens is not None and len(branch) - start >= self.tokens
         particle.ends = (*particle.ends, len(branch))
+
+    def _until(self, branch: Branch, start: int) -> Sampling:
+        """How a step that began at `start` goes on: without caps as all others; the context is one anyway."""
+        room = self.room(branch)
+        if self.tokens is None and self.sampling.max_tokens is None and room > 0:
+            return self.sampling
+        left = math.inf if self.tokens is None else start + self.tokens - len(branch)
+        return replace(self.sampling, max_tokens=int(min(room, left)))
 
     async def whole(self, particle: Particle) -> None:
         """All steps to the end."""

@@ -34,6 +34,7 @@ def gaussian(scores: Sequence[float], rng: random.Random) -> float:
 
 
 LARGEST = 1e100  # scores whose squares are numbers
+Below = dict[Node, list[float]]
 POSTERIORS = {"beta": beta, "gaussian": gaussian}
 
 
@@ -86,22 +87,25 @@ class AbMcts:
         with search.within():
             for start in range(0, self.simulations, self.wave):
                 numbers = range(start, min(start + self.wave, self.simulations))
-                walks = [list(self.walk(search.root, _random(root, number))) for number in numbers]
+                below: Below = {}  # nothing is written between the walks of a wave
+                walks = [list(self.walk(search.root, _random(root, number), below)) for number in numbers]
                 plan = [(walk[-1], 1) for walk in walks]
                 for child in await search.grow(plan, merge=not self.rollout):
                     self._check(child)
         return await search.conclude()
 
-    def walk(self, root: Node, rng: random.Random) -> Iterator[Node]:
-        """The nodes from the root down to the one that gets a new child."""
-        draw, node = POSTERIORS[self.posterior], root
+    def walk(self, root: Node, rng: random.Random, known: Below | None = None) -> Iterator[Node]:
+        """The nodes from the root down to the one that gets a new child; `known` is what walks over the same
+        tree have found below its nodes."""
+        draw, node, known = POSTERIORS[self.posterior], root, {} if known is None else known
         yield node
         while goes_on := [child for child in node.children if not child.ended]:
             wider = draw([s for child in node.children for s in _own(child)], rng)
-            deeper = draw([s for child in node.children for s in _below(child)], rng)
+            deeper = draw([s for child in node.children for s in _below(child, known)], rng)
             if wider >= deeper:
                 return
-            node = max(goes_on, key=lambda child: draw(_own(child) + _below(child), rng))
+            drawn = [draw(_own(child) + _below(child, known), rng) for child in goes_on]
+            node = goes_on[drawn.index(max(drawn))]
             yield node
 
     def _check(self, node: Node) -> None:
@@ -119,9 +123,15 @@ def _own(node: Node) -> list[float]:
     return [] if node.score == -math.inf else [node.score] * node.count
 
 
-def _below(node: Node) -> list[float]:
+def _below(node: Node, known: Below) -> list[float]:
     """The scores of all below a node."""
-    return [score for child in node.children for score in _own(child) + _below(child)]
+    found = known.get(node)
+    if found is None:
+        found = known[node] = []
+        for child in node.children:
+            found += _own(child)
+            found += _below(child, known)
+    return found
 
 
 def _random(root: Branch, number: int) -> random.Random:

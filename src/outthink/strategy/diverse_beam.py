@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import NamedTuple
 
 from outthink.core.branch import Branch
@@ -83,11 +84,14 @@ class DiverseBeam:
         self, beam: Sequence[Node], tops: dict[Node, list[tuple[int, float]]], taken: Counter[int]
     ) -> list[Choice]:
         """What a group keeps. The `width` likeliest tokens of each node are enough: fewer are penalised."""
-        pool = [Choice(node.score, node) for node in beam if node.ended]
+        pool = [(-node.score, node.branch.path, -1, node) for node in beam if node.ended]
         for node in beam:
-            pool += [Choice(node.score + p - self.penalty * taken[v], node, v) for v, p in tops.get(node, ())]
-        pool.sort(key=lambda c: (-c.score, c.node.branch.path, c.token))
-        return pool[: self.width // self.groups]
+            score, path = node.score, node.branch.path
+            pool += [
+                (-(score + p - self.penalty * taken.get(v, 0)), path, v, node) for v, p in tops.get(node, ())
+            ]
+        pool.sort(key=itemgetter(0, 1, 2))
+        return [Choice(-cost, node, v) for cost, _, v, node in pool[: self.width // self.groups]]
 
 
 def _forked(choice: Choice) -> tuple[Choice, Branch]:

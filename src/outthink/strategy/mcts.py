@@ -100,10 +100,10 @@ class Mcts:
         """The next n nodes to expand, of those that were expanded fewer than `often` times; fewer if fewer
         are open."""
         taken: list[Node] = []
-        while len(taken) < n and _is_open(root, taken, often):
+        while len(taken) < n and root in (opened := _opened(root, taken, often)):
             node = root
             while node.grown >= often or node in taken:
-                node = self.choose(node, [c for c in node.children if _is_open(c, taken, often)])
+                node = self.choose(node, [child for child in node.children if child in opened])
             taken.append(node)
         return taken
 
@@ -123,11 +123,18 @@ def backup(node: Node, value: float) -> None:
         at = at.parent
 
 
-def _is_open(node: Node, taken: Sequence[Node], often: int) -> bool:
-    """Whether a node, or one below it, has not ended, is not taken, and was expanded fewer than `often`
-    times."""
-    if node.ended:
-        return False
-    return (node.grown < often and node not in taken) or any(
-        _is_open(child, taken, often) for child in node.children
-    )
+def _opened(root: Node, taken: Sequence[Node], often: int) -> set[Node]:
+    """The nodes that have not ended, are not taken, and were expanded fewer than `often` times, and all above
+    them."""
+    found, stack = set[Node](), [root]
+    while stack:
+        node = stack.pop()
+        if node.ended:
+            continue
+        if node.grown < often and node not in taken:
+            at: Node | None = node
+            while at is not None and at not in found:
+                found.add(at)
+                at = at.parent
+        stack += node.children
+    return found

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 MAX_ANSWER = 2000  # characters; longer marks are runaway text
@@ -55,6 +56,7 @@ class Extraction(NamedTuple):
     reason: str
 
 
+@lru_cache(maxsize=256)  # a search asks again and again for what it has just written
 def final_answer(text: str) -> Extraction:
     r"""The last marked answer of `text`, as it is written there: that of "... \boxed{3/4}" is "3/4"."""
     if choice := _choice_line(text):
