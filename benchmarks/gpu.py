@@ -161,7 +161,7 @@ def _text(number: int) -> str:
 def measure(
     size: str, branches: Sequence[int], device: str, limit: float, new: int, rounds: int
 ) -> tuple[list[list[str]], str]:
-    """Rows of the table for one model, and what is to be said of it. AssertionError if logits are far apart."""
+    """Rows of the table for one model, and a remark. AssertionError if logits are far apart."""
     network = network_of(size, device)
     engine, theirs = engine_of(network, size, device), Transformers(network)
     differ, rows = apart(engine, theirs), []

@@ -72,10 +72,10 @@ class _Calls(TorchFunctionMode):
             self.seen.uploads += 1
             return Pretend(torch.tensor(*args, **{**given, "device": "cpu"}))
         if call is torch.Tensor.to and any(map(_is_there, (*args[1:], given.get("device")))):
-            self.seen.uploads += not isinstance(args[0], Pretend)
+            comes, held = not isinstance(args[0], Pretend), _held(args[0])
+            self.seen.uploads += comes
             dtypes = [x for x in (*args[1:], *given.values()) if isinstance(x, torch.dtype)]
-            held = _held(args[0])
-            return Pretend(held.to(*dtypes) if dtypes else held.clone())
+            return Pretend(held.to(*(dtypes or [held.dtype]), copy=comes))
         if call in (torch.Tensor.tolist, torch.Tensor.numpy) and isinstance(args[0], Pretend):
             if call is torch.Tensor.numpy:
                 raise TypeError("can't convert cuda:0 device type tensor to numpy")

@@ -17,9 +17,11 @@ from pretend import Pretend, Seen, pretended
 import outthink as ot
 from outthink.backends.load import load_backend
 from outthink.backends.local import STEP_ROWS
+from outthink.core.batch import Move
 from outthink.decode import sample
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
+from outthink.kv.store import Store
 from outthink.models import load
 
 MODELS = [("llama", "float32"), ("qwen2", "bfloat16"), ("qwen3", "bfloat16"), ("llama", "int8")]
@@ -91,6 +93,20 @@ def test_texts_are_those_of_the_cpu(
         texts[device] = [[one.text for one in (answer, *answer.others)] for answer in answers]
     assert isinstance(made.store.data, Pretend)
     assert texts["cuda"] == texts["cpu"] and len(texts["cpu"]) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_moves_and_growth_are_those_of_the_cpu(cuda: Seen, dtype: torch.dtype) -> None:
+    cells = []
+    for device in ("cpu", "cuda"):
+        store = Store(2, 9, 1, 2, dtype, device)
+        store.data.copy_(torch.arange(store.data.numel(), dtype=dtype).view(store.data.shape))
+        store.move([Move(0, 6, 2), Move(4, 8, 1), Move(3, 3, 0)])
+        store.grow(30)
+        assert store.slots >= 30
+        cells.append(store.data[:, :30].cpu())
+    assert torch.equal(*cells) and cells[0][0, 6:8].equal(cells[0][0, :2])
+    assert not cuda.synchronize.called
 
 
 def test_pass_times_are_those_of_the_device(save_tiny: Any, cuda: Seen) -> None:
