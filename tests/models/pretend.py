@@ -21,7 +21,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 DEVICE = torch.device("cuda", 0)
 COPIES = {"aten::to", "aten::_to_copy", "aten::copy_"}
-READS = {"aten::item", "aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::equal"}
+READS = {
+    f"aten::{name}" for name in "item _local_scalar_dense is_nonzero nonzero nonzero_numpy equal".split()
+}
 
 
 class Pretend(torch.Tensor):

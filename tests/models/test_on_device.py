@@ -18,6 +18,7 @@ import outthink as ot
 from outthink.backends.load import load_backend
 from outthink.backends.local import STEP_ROWS
 from outthink.core.batch import Move
+from outthink.core.jobs import Draw
 from outthink.decode import sample
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
@@ -93,6 +94,19 @@ def test_texts_are_those_of_the_cpu(
         texts[device] = [[one.text for one in (answer, *answer.others)] for answer in answers]
     assert isinstance(made.store.data, Pretend)
     assert texts["cuda"] == texts["cpu"] and len(texts["cpu"]) == 2
+
+
+@pytest.mark.parametrize(("temperature", "dense", "waits"), [(0.0, 16, 2), (0.8, 4096, 2), (0.8, 16, 3)])
+def test_the_host_waits_a_few_times_a_draw_however_many_rows(
+    cuda: Seen, temperature: float, dense: int, waits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For tokens, for their log-probabilities, and to see which tokens could win."""
+    monkeypatch.setattr(sample, "DENSE", dense)
+    sampling = ot.Sampling(temperature=temperature)
+    for rows in (1, 9):
+        logits, before = torch.zeros(rows, 97, device="cuda"), cuda.waits
+        assert len(sample.draw(logits, [Draw(row, row, 5, sampling, ()) for row in range(rows)])) == rows
+        assert cuda.waits == before + waits
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
