@@ -17,9 +17,10 @@ from pathlib import Path
 import torch
 
 import outthink as ot
+from benchmarks import gpu, memory, overhead, positions, report, speed
 from benchmarks import llama_cpp_rival as llama
-from benchmarks import memory, overhead, positions, report, speed
 from benchmarks.machine import Watch, describe
+from benchmarks.ours import local
 from benchmarks.padded import pad
 from benchmarks.prompts import Prompts
 from benchmarks.theirs import Transformers
@@ -63,7 +64,7 @@ def load(given: argparse.Namespace, folder: Path) -> list[speed.Bench]:
     if not llama.missing():
         speed.export_all(directory, folder)
     networks = {dtype: Transformers.load(directory, dtype) for dtype in given.dtypes}
-    benches = []
+    benches: list[speed.Bench] = []
     for threads in given.threads:
         for dtype in given.dtypes:
             engine = ot.load(
@@ -76,7 +77,9 @@ def load(given: argparse.Namespace, folder: Path) -> list[speed.Bench]:
 
 def main() -> None:
     given = arguments()
-    watch, began, sections = Watch(), time.perf_counter(), []
+    watch, began = Watch(), time.perf_counter()
+    sections: list[report.Section] = []
+    on_a_gpu = report.kept(given.out, gpu.TITLE)  # of a run elsewhere
     machine = [
         *describe(),
         f"Threads: {', '.join(map(str, given.threads))}; targets are judged at {given.threads[0]}.",
@@ -89,7 +92,8 @@ def main() -> None:
 
     def save() -> None:
         ran = f"The run took {(time.perf_counter() - began) / 60:.1f} minutes."
-        report.write(given.out, report.render([*machine, ran, *watch.lines()], sections, given.remark))
+        text = report.render([*machine, ran, *watch.lines()], sections, given.remark)
+        report.write(given.out, f"{text}\n{on_a_gpu}\n" if on_a_gpu else text)
 
     with tempfile.TemporaryDirectory() as folder:
         benches = load(given, Path(folder))
@@ -105,7 +109,7 @@ def main() -> None:
             "time outside the forward": lambda: overhead.measure(
                 engines, prompts, rounds, 2 * new if given.quick else new
             ),
-            "positions": lambda: positions.measure(first[0].engine.main.backend, 4 if given.quick else 16),
+            "positions": lambda: positions.measure(local(first[0].engine.main), 4 if given.quick else 16),
             "memory": memory.measure,
         }
         for threads in given.threads[1:]:

@@ -62,9 +62,14 @@ SETTINGS = (
 
 def measure(setting: Setting, task: str, n: int, seed: int) -> dict[str, Any]:
     """One setting on one task."""
-    more = {"deterministic": True} if setting.deterministic else {}
     began = time.perf_counter()
-    lm = ot.load("pocket", dtype=setting.dtype, kernels=setting.kernels, speculate=setting.drafter, **more)
+    lm = ot.load(
+        "pocket",
+        dtype=setting.dtype,
+        kernels=setting.kernels,
+        speculate=setting.drafter,
+        deterministic=setting.deterministic,
+    )
     assert lm.speculate is not None
     named = spec.parse_named("; ".join(STRATEGIES))
     lines = certify(lm, lm.speculate, spec.parse(task, "bench.tasks"), named, n, seed)

@@ -33,6 +33,7 @@ from outthink.backends.local import _apart, _fastest
 from outthink.bench.tasks.steps import Steps
 from outthink.core.jobs import Variant
 from outthink.core.types import Answer, Sampling
+from outthink.engine.engine import Engine
 
 SHAPE = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 2048, "vocab_size": 16384}
 ROWS = (1, 2, 3, 5, 9)
@@ -86,16 +87,14 @@ def matrices(hidden: int, inner: int) -> Iterator[tuple[str, int, int]]:
         yield f"mlp.{name}_proj", outputs, inputs
 
 
-def write(
-    lm: ot.Engine, problem: Any, sampling: Sampling, drafter: str, seed: int = 1
-) -> tuple[float, Answer]:
+def write(lm: Engine, problem: Any, sampling: Sampling, drafter: str, seed: int = 1) -> tuple[float, Answer]:
     """Seconds and the answer of one stream."""
     began = time.perf_counter()
     answer = ot.run(ot.strategy.Sample(), problem, lm, seed=seed, sampling=sampling, speculate=drafter)
     return time.perf_counter() - began, answer
 
 
-def contest(lm: ot.Engine, tokens: int, temperature: float, n: int) -> tuple[float, float, float]:
+def contest(lm: Engine, tokens: int, temperature: float, n: int) -> tuple[float, float, float]:
     """(tokens per second plain, drafted, acceptance) of the best of some rounds, turn about."""
     sampling = Sampling(temperature=temperature, max_tokens=tokens, ignore_eos=True)
     drafter, plain, drafted = f"int8(n={n})", [], []
@@ -104,9 +103,10 @@ def contest(lm: ot.Engine, tokens: int, temperature: float, n: int) -> tuple[flo
         plain.append(seconds)
         seconds, other = write(lm, "abc", sampling, drafter)
         drafted.append(seconds)
-        if one.text != other.text or other.receipt is None or other.receipt.degradations:
+        receipt = other.receipt
+        if one.text != other.text or receipt is None or receipt.degradations:
             raise SystemExit(f"{drafter}: another text than plain, or the receipt has a complaint")
-    tally = other.receipt.speculation["int8"]
+        tally = receipt.speculation["int8"]
     return tokens / min(plain), tokens / min(drafted), tally.accepted / max(1, tally.checked)
 
 
@@ -123,7 +123,7 @@ def acceptance(dtype: str, temperature: float, problems: int) -> float:
 
 
 @torch.inference_mode()
-def times(lm: ot.Engine) -> tuple[dict[int, float], dict[int, float], float, float]:
+def times(lm: Engine) -> tuple[dict[int, float], dict[int, float], float, float]:
     """Seconds of a pass by rows, of the model and of its copy, and the bytes of weights that each reads."""
     backend: Any = lm.main.backend
     copy, store = backend.variant(Variant(is_int8=True)), backend.model.new_store(ROWS[-1])
@@ -151,7 +151,7 @@ def measure(scale: float = 1.0, tokens: int = 64, problems: int = 10) -> list[Se
     return [passes, found]
 
 
-def _measure(lm: ot.Engine, dtype: str, tokens: int, problems: int, passes: Section, found: Section) -> None:
+def _measure(lm: Engine, dtype: str, tokens: int, problems: int, passes: Section, found: Section) -> None:
     """Add the rows of one dtype."""
     own, its, held, copied = times(lm)
     for name, table, size in ((dtype, own, held), (f"its copy in 8 bits ({dtype} cache)", its, copied)):

@@ -9,6 +9,7 @@ import ctypes
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ import numpy as np
 
 from benchmarks.contest import Work
 
+llama_cpp: Any = None  # it says nothing of its types
 try:
-    import llama_cpp
+    llama_cpp = import_module("llama_cpp")
 except ImportError as error:
-    llama_cpp, WHY = None, str(error)
+    WHY = str(error)
 
 BATCH = 2048  # rows that may be submitted at once, llama.cpp's default
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import outthink as ot
 from benchmarks.contest import Work
-from benchmarks.ours import request
+from benchmarks.ours import local, request
 from benchmarks.prompts import Prompts
 from benchmarks.report import Section, Target
 from outthink.engine.admission import LEAST, LOOKAHEAD
@@ -50,7 +50,7 @@ def probe(branches: int, length: int, new: int) -> Peak:
     lm = ot.load("pocket", threads=1)
     prompts = Prompts(lm.main.tokenizer)
     lm.run(request(Work(prompts.long(length), 1, 2)))
-    backend = lm.main.backend
+    backend = local(lm.main)
     backend.store = backend.model.new_store(0)
     gc.collect()
     trace = Slots()

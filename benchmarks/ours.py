@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import outthink as ot
 from benchmarks.contest import Work
+from outthink.backends.local import LocalBackend
 from outthink.engine.engine import Engine
+from outthink.engine.place import Place
+from outthink.engine.remote import RemotePlace
 from outthink.engine.request import Request
 
 COLD = 0.8  # this share of a prompt must have been evaluated: prompts of one task begin alike
@@ -33,11 +36,17 @@ class Ours:
         return spent.written
 
 
+def local(place: Place | RemotePlace) -> LocalBackend:
+    """A model of an engine, one that runs in this process."""
+    assert isinstance(place.backend, LocalBackend), f"{place.name} is an endpoint"
+    return place.backend
+
+
 def request(work: Work) -> Request:
     """The work as a request."""
     sampling = ot.Sampling(temperature=0.8, max_tokens=work.new, ignore_eos=not work.stops)
     if work.greedy:
-        strategy: object = ot.strategy.Greedy()
+        strategy: ot.Strategy = ot.strategy.Greedy()
     else:
         strategy = ot.strategy.Vote(n=work.branches) if work.branches > 1 else ot.strategy.Once()
     return Request(strategy, work.prompt.text, seed=work.seed, sampling=sampling)

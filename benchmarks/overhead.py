@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.contest import Work
-from benchmarks.ours import request
+from benchmarks.ours import local, request
 from benchmarks.prompts import Prompts
 from benchmarks.report import Section, Target
 from benchmarks.watching import Watched, watching
@@ -83,7 +83,7 @@ def measure(engines: dict[str, Engine], prompts: Prompts, rounds: int = 5, new: 
 
 def _measured(engine: Engine, prompts: Prompts, rows: int, rounds: int, new: int) -> tuple[Share, float]:
     wall = 0.0
-    with watching(engine.main.backend) as seen:
+    with watching(local(engine.main)) as seen:
         for turn in range(rounds):
             todo = request(Work(prompts.long(200), rows, new, seed=turn))
             began = engine.clock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import outthink as ot
 from benchmarks.report import Section, Target
@@ -45,13 +46,13 @@ class Paths(Trace):
 PARALLEL = ("Once", "Greedy", "Sample", "Vote", "BestOfN", "WeightedVote", "Short", "AdaptiveVote")
 
 
-def strategies(n: int) -> list[object]:
+def strategies(n: int) -> list[ot.Strategy]:
     """One of every parallel strategy; searches and particles are held to 1.05 by their own tests."""
-    made: list[object] = []
+    made: list[ot.Strategy] = []
     for name in PARALLEL:
         kind = getattr(ot.strategy, name)
         fields = kind.__dataclass_fields__
-        given = {field: value for field, value in (("n", n), ("k", n)) if field in fields}
+        given: dict[str, Any] = {field: value for field, value in (("n", n), ("k", n)) if field in fields}
         if "verifier" in fields:
             given["verifier"] = ot.verify.Likelihood()
         if name == "WeightedVote":
@@ -85,7 +86,9 @@ def measure(backend: LocalBackend, n: int = 16, problems: int = 4, new: int = 12
     return section
 
 
-def _one(backend: LocalBackend, strategy: object, index: int, new: int) -> tuple[Watched, Paths, ot.Receipt]:
+def _one(
+    backend: LocalBackend, strategy: ot.Strategy, index: int, new: int
+) -> tuple[Watched, Paths, ot.Receipt]:
     paths = Paths()
     engine = Engine(backend, slots=SLOTS, trace=paths)
     problem = tasks.load("steps").problem("test", index)

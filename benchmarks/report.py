@@ -74,6 +74,21 @@ def render(
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
+def kept(path: Path, title: str) -> str:
+    """The text of a section of an earlier run, empty if there is none."""
+    text = path.read_text() if path.exists() else ""
+    _, found, rest = f"\n{text}".partition(f"\n## {title}\n")
+    body, *_ = rest.split("\n## ", 1)
+    return f"## {title}\n{body}".rstrip() if found else ""
+
+
+def put(path: Path, section: Section) -> None:
+    """Put a section where that of an earlier run is, or at the end; the rest of the file stays."""
+    text, old = path.read_text() if path.exists() else "", kept(path, section.title)
+    new = section.text().rstrip()
+    write(path, text.replace(old, new, 1) if old else f"{text.rstrip()}\n\n{new}\n".lstrip())
+
+
 def write(path: Path, text: str) -> None:
     """Replace the file."""
     path.parent.mkdir(parents=True, exist_ok=True)

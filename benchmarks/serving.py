@@ -118,7 +118,7 @@ async def _chunks(reader: asyncio.StreamReader, began: float, tally: Tally) -> b
 
 
 def _count(status: bytes, last: bytes, tally: Tally) -> None:
-    reply = json.loads(last) if last else {"error": "cut short"}
+    reply: dict[str, Any] = json.loads(last) if last else {"error": "cut short"}
     if b" 200 " not in status or "error" in reply:
         tally.errors.append(f"{status!r} {str(reply)[:200]}")
         return

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,12 +17,12 @@ from benchmarks import llama_cpp_rival as llama
 from benchmarks.contest import Ratio, Rival, Score, Work, contest
 from benchmarks.gguf_export import export
 from benchmarks.machine import Watch
-from benchmarks.ours import Ours, request
+from benchmarks.ours import Ours, local, request
 from benchmarks.prompts import Prompts
 from benchmarks.report import Section, Target
 from benchmarks.theirs import Transformers
 from outthink.core.batch import Batch, Segment
-from outthink.engine.engine import Engine
+from outthink.engine.engine import Done, Engine
 
 FILES = {"float32": ("float32",), "bfloat16": ("float16", "bfloat16")}  # what llama.cpp may run instead
 CLOSE, ROUGH = (
@@ -83,7 +84,7 @@ def our_logits(engine: Engine, tokens: list[int]) -> torch.Tensor:
     n = len(tokens)
     batch = Batch(tokens, list(range(n)), list(range(n)), [0] * n, list(range(1, n + 1)), list(range(n)))
     batch.segments = [Segment(-1, 0, n)]
-    model = engine.main.backend.model
+    model = local(engine.main).model
     return model.forward(batch, model.new_store(n)).float()
 
 
@@ -139,7 +140,7 @@ def _best_setting(bench: Bench, branches: int) -> llama.Setting:
     for setting in llama.settings(bench.files(), branches):
         rival = llama.LlamaCpp(setting, bench.threads)
         rival.write(work)
-        times[setting] = _seconds(lambda rival=rival: rival.write(work))
+        times[setting] = _seconds(partial(rival.write, work))
         rival.close()
     return min(times, key=lambda setting: times[setting])
 
@@ -216,8 +217,8 @@ def _targets(dtype: str, line: Line, scores: dict[str, Score]) -> list[Target]:
     ours, n = scores[Ours.name], line.branches
     least = GREEDY if line.greedy and dtype == "float32" else TRANSFORMERS.get((dtype, n))
     if least is not None:
-        ratio = Ratio.of(ours, scores[Transformers.name]).median
-        found.append(Target(f"{line}, {dtype}: over transformers", ratio, least))
+        over = Ratio.of(ours, scores[Transformers.name]).median
+        found.append(Target(f"{line}, {dtype}: over transformers", over, least))
     theirs = scores.get(llama.LlamaCpp.name)
     ratio = Ratio.of(ours, theirs).median if theirs else None
     found.append(Target(f"{line}, {dtype}: over llama.cpp", ratio, LLAMA if n > 1 else ONE_STREAM))
@@ -261,9 +262,15 @@ def _concurrent(engine: Engine, prompts: Prompts, rounds: int, many: int, new: i
             began = time.perf_counter()
             ended = list(engine.map(works, concurrency=many))
             seconds = time.perf_counter() - began
-            written = sum(done.answer.receipt.actual.written for done in ended)
+            written = sum(_written(done) for done in ended)
             assert written == count * new, f"{written} tokens written by {count} requests"
             if turn:
                 score.tokens.append(written)
                 score.seconds.append(seconds)
     return one, all_of_them
+
+
+def _written(done: Done) -> int:
+    """Tokens that a request wrote. AssertionError with its error if it failed."""
+    assert done.answer is not None and done.answer.receipt is not None, done.error
+    return done.answer.receipt.actual.written

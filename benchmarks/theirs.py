@@ -33,7 +33,7 @@ class Transformers:
     @torch.inference_mode()
     def logits(self, tokens: list[int]) -> torch.Tensor:
         """[tokens, vocab] in float32, to be checked against."""
-        return self.network(torch.tensor([tokens])).logits[0].float()
+        return self.network(torch.tensor([tokens], device=self.network.device)).logits[0].float()
 
     def write(self, work: Work) -> int:
         torch.manual_seed(work.seed)
@@ -52,7 +52,7 @@ class Transformers:
         with torch.inference_mode():
             out = self.network.generate(
                 tokens, attention_mask=torch.ones_like(tokens), generation_config=config, **drafting
-            )
+            ).cpu()  # who asked for a text has it then; and clocks stop when a device has done it
         new = out[:, tokens.shape[1] :]
         if work.stops:
             return _until_end(new, self.eos)

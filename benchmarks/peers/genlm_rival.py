@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 import outthink as ot
+from benchmarks.ours import local
 from benchmarks.peers.constraint import Exact, Found, Matches, Trie, Work
 from benchmarks.positions import Paths
 from benchmarks.report import Section, Target
@@ -47,7 +48,7 @@ class Ours:
     name = "outthink"
 
     def __init__(self, model: str) -> None:
-        self.backend = ot.load(model, threads=torch.get_num_threads()).main.backend
+        self.backend = local(ot.load(model, threads=torch.get_num_threads()).main)
 
     def run(self, work: Work) -> Found:
         paths = Paths()
@@ -132,7 +133,7 @@ class Genlm:
     def _found(self, found: Any, work: Work, seconds: float) -> Found:
         texts, weights = [], []
         for context, logw in zip(found.contexts, found.log_weights, strict=True):
-            tokens = [token for token in context if isinstance(token, bytes)]
+            tokens: list[Any] = [token for token in context if isinstance(token, bytes)]  # with `token_id`
             self.trie.add([*work.prompt, *(token.token_id for token in tokens)])
             texts.append(b"".join(tokens).decode(errors="replace"))
             weights.append(math.exp(logw) / work.particles)

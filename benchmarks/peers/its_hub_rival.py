@@ -16,6 +16,7 @@ import numpy as np
 import outthink as ot
 from benchmarks.report import Section, Target
 from outthink.bench import tasks
+from outthink.core.problem import Problem
 from outthink.core.rng import Chance, purpose
 from outthink.core.samples import Sampled
 from outthink.engine.request import Request
@@ -51,6 +52,7 @@ def record(model: str, problems: int, n: int) -> list[Recorded]:
     vote = ot.strategy.Vote(n=n)
     for done in engine.map(Request(vote, p, seed=i, sampling=sampling) for i, p in enumerate(asked)):
         assert done.answer is not None, done.error
+        assert isinstance(done.request.problem, Problem)
         every = [done.answer, *done.answer.others]
         samples = [Sampled(one.final, one.text, one.tokens, one.logprob) for one in every]
         scores = [(one.logprob or 0.0) / max(one.tokens, 1) for one in every]
@@ -204,7 +206,7 @@ def _resampling(draws: int) -> Section:
     np.random.seed(0)
     steps = StepGeneration(max_steps=4, step_token="\n")
     for scheme in ("systematic", "multinomial"):
-        filtering = ParticleGibbs(steps, None, resampling_method=scheme)  # type: ignore[arg-type]
+        filtering = ParticleGibbs(steps, None, resampling_method=scheme)
 
         def theirs(turn: int, filtering: Any = filtering) -> list[int]:
             return np.bincount(filtering._resampling(places, shares, 16), minlength=16).tolist()
@@ -214,7 +216,7 @@ def _resampling(draws: int) -> Section:
 
         for name, resample in (("its_hub", theirs), ("outthink", ours)):
             section.rows.append(_scheme(scheme, name, resample, shares, draws))
-    asked = ParticleFiltering(steps, None, resampling_method="systematic")  # type: ignore[arg-type]
+    asked = ParticleFiltering(steps, None, resampling_method="systematic")
     section.after.append(
         'its_hub\'s `ParticleFiltering(resampling_method="systematic")` resamples by '
         f"`{asked.resampling_method.value}`; `ParticleGibbs`, measured above, does as it is told."

@@ -54,7 +54,8 @@ def here(posterior: str, simulations: int, seed: int) -> Shape:
     """A tree of `ab_mcts`: its walk, with scripted children."""
     part = AbMcts(Nobody(), posterior=posterior)  # type: ignore[arg-type]
     score, rng = Scorer(random.Random(seed)), random.Random(seed + 10**6)
-    root, depths = Node(None), Counter()  # type: ignore[arg-type]
+    root = Node(None)  # type: ignore[arg-type]
+    depths: Counter[int] = Counter()
     levels, best = {id(root): 0}, 0.0
     began = time.perf_counter()
     for _ in range(simulations):
@@ -79,7 +80,7 @@ def there(posterior: str, simulations: int, seed: int, in_place: bool) -> Shape:
         made = score(parent)
         return made, made
 
-    algorithm: Any = ABMCTSA(dist_type=posterior)  # type: ignore[arg-type]
+    algorithm: Any = ABMCTSA(dist_type=posterior)
     state = algorithm.init_tree()
     began = time.perf_counter()
     for _ in range(simulations):

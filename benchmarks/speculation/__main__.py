@@ -83,7 +83,8 @@ def sections(model: Model, sizes: Sizes, quick: bool) -> Iterator[report.Section
 
 def main() -> None:
     given = arguments()
-    watch, began, done = Watch(), time.perf_counter(), []
+    watch, began = Watch(), time.perf_counter()
+    done: list[report.Section] = []
     machine = [*describe(), f"Threads: {given.threads}, theirs and ours."]
 
     def save() -> None:

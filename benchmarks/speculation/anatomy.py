@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 from benchmarks.contest import Work
-from benchmarks.ours import request
+from benchmarks.ours import local, request
 from benchmarks.report import Section
 from benchmarks.speculation.model import Model
 from benchmarks.speculation.passes import Passes
@@ -97,10 +97,10 @@ def take_apart(model: Model, name: str, texts: Sequence[Work]) -> Steps:
     """Run the first work to warm up, the others under clocks."""
     engine = model.engine("none" if name == PLAIN else name)
     engine.run(request(texts[0]))
-    others = [place.backend for place in engine.places.values() if place is not engine.main]
+    others = [local(place) for place in engine.places.values() if place is not engine.main]
     wall, written, firsts = 0.0, 0, []
     with ExitStack() as stack:
-        seen = stack.enter_context(watching(engine.main.backend))
+        seen = stack.enter_context(watching(local(engine.main)))
         drafting = [stack.enter_context(watching(backend)) for backend in others]
         clocks = stack.enter_context(clocked())
         for work in texts[1:]:
@@ -114,9 +114,15 @@ def take_apart(model: Model, name: str, texts: Sequence[Work]) -> Steps:
     prompt = sum(seen.forward.seconds[i] for i in firsts)
     rows = seen.forward.total() - sum(seen.forward.sizes[i] for i in firsts)
     small = sum(sum(calls.seconds) for one in drafting for calls in (one.forward, one.draw))
-    found = (written, rows, wall - prompt, sum(seen.forward.seconds) - prompt, sum(seen.draw.seconds), small)
-    parts = {part: clocks.seconds.get(part, 0.0) / steps for part in PARTS}
-    return Steps(*(value / steps for value in found), parts)
+    return Steps(
+        tokens=written / steps,
+        rows=rows / steps,
+        wall=(wall - prompt) / steps,
+        forward=(sum(seen.forward.seconds) - prompt) / steps,
+        draw=sum(seen.draw.seconds) / steps,
+        drafting=small / steps,
+        parts={part: clocks.seconds.get(part, 0.0) / steps for part in PARTS},
+    )
 
 
 def measure(model: Model, passes: Passes, streams: Sequence[Stream], sizes: Sizes) -> list[Section]:

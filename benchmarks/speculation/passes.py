@@ -69,7 +69,8 @@ def chain(context: int, rows: int) -> Batch:
 @torch.inference_mode()
 def timed(model: Model, trials: int) -> Passes:
     """All sizes in turn, again and again, so that a slow moment hits all of them."""
-    network, taken = model.backend.model, {rows: [] for rows in (*ROWS, MANY)}
+    network = model.backend.model
+    taken: dict[int, list[float]] = {rows: [] for rows in (*ROWS, MANY)}
     store = network.new_store(CONTEXT + MANY)
     for trial in range(trials + 1):
         for rows, seconds in taken.items():

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers
 
-from benchmarks.contest import Score, Work, contest
+from benchmarks.contest import Rival, Score, Work, contest
 from benchmarks.ours import Ours
 from benchmarks.report import Section, Target
 from benchmarks.speculation.model import Model
@@ -122,7 +122,7 @@ def measure(model: Model, sizes: Sizes) -> Section:
         def work(turn: int, greedy: bool = draws == "greedy") -> Work:
             return Work(problems.problem(), 1, MOST, greedy=greedy, stops=True, seed=turn)
 
-        rivals = [*ours, *(rival for kind in theirs.values() for rival in kind)]
+        rivals: list[Rival[Work]] = [*ours, *(rival for kind in theirs.values() for rival in kind)]
         scores = contest(rivals, sizes.rounds, work, 2 * sizes.seconds)
         for kind, names in OURS.items():
             _judge(section, (model.title, draws, kind), names, [one.name for one in theirs[kind]], scores)

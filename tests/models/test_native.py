@@ -250,6 +250,7 @@ def test_layers_can_be_left_out(save_tiny: Any, level: str) -> None:
     batch = fan(Random(1), branches=3)
     ours = model.forward(batch, model.new_store(2000), layers=[0, 2])
     del torches.layers[1]
+    torches.which = range(2)
     torch.testing.assert_close(ours, torches.forward(batch, torches.new_store(2000)), atol=1e-4, rtol=0)
     early = model.forward(batch, model.new_store(2000), layers=[0], hidden=True)
     assert early.shape == (3, 32)

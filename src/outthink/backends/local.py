@@ -181,12 +181,12 @@ class LocalBackend:
         if job.steps > 1:
             return self._run_on(job)
         if job.is_hidden:
-            states = self.model.states(job.batch, self.store)
+            states = _waited(self.model.states(job.batch, self.store))
             seconds = time.perf_counter() - began
             return PassResult([], read_states(states, job.reads), seconds)
         # all draws may be of kept rows
         model = self.model if job.variant is None else self.variant(job.variant)
-        new = model.forward(job.batch, self.store) if job.batch.tokens else None
+        new = _waited(model.forward(job.batch, self.store)) if job.batch.tokens else None
         logits = new if new is not None and job.variant is not None else self._beside_kept(job, new)
         seconds = time.perf_counter() - began
         if self.watch is not None and self.watch.passed(len(job.batch), seconds):
@@ -221,7 +221,7 @@ class LocalBackend:
         """(Logits, what each step drew, seconds of the draws)."""
         batch, draws, steps, logits, drawing = job.batch, job.draws, [], [], 0.0
         while True:
-            logits.append(self.model.forward(batch, self.store))
+            logits.append(_waited(self.model.forward(batch, self.store)))
             began = time.perf_counter()
             steps.append(self.draw(logits[-1], draws))
             drawing += time.perf_counter() - began
@@ -261,6 +261,13 @@ class LocalBackend:
         return logits[row : row + 1]
 
 
+def _waited(found: torch.Tensor) -> torch.Tensor:
+    """What a pass returned, once it is there: CUDA returns from a call before the device has computed."""
+    if found.is_cuda:
+        torch.cuda.synchronize(found.device)
+    return found
+
+
 def _apart(rows: int) -> Batch:
     """So many rows, each the first token of a text."""
     indices = list(range(rows))
@@ -268,7 +275,7 @@ def _apart(rows: int) -> Batch:
     return Batch(zeros, list(zeros), indices, indices, ones, indices, [Segment(-1, i, 1) for i in indices])
 
 
-def _fastest(runs: Mapping[int, Callable[[], Any]], clock: Callable[[], float]) -> dict[int, float]:
+def _fastest(runs: Mapping[int, Callable[[], torch.Tensor]], clock: Callable[[], float]) -> dict[int, float]:
     """The least time of each, all taking turns: who else is busy for a while slows down no single one."""
     best = dict.fromkeys(runs, float("inf"))
     until = time.perf_counter() + STEP_SECONDS
@@ -276,7 +283,7 @@ def _fastest(runs: Mapping[int, Callable[[], Any]], clock: Callable[[], float]) 
         for rows, run in runs.items():
             for _ in range(2):  # the second finds the weights where it left them, as decode steps do
                 began = clock()
-                run()
+                _waited(run())
                 best[rows] = min(best[rows], clock() - began)
         if trial and time.perf_counter() > until:
             break

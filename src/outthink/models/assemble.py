@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 
 from outthink.models.config import Shape
 from outthink.models.layer import Layer
 from outthink.models.linear import Int8Linear, Linear, half_scale
-from outthink.models.weights import Weights
+
+
+class Source(Protocol):
+    """Where tensors come from: a checkpoint, or a network in memory."""
+
+    def get(self, name: str, *shape: int) -> torch.Tensor:
+        """The tensor of that name, which must have that shape."""
+        ...
 
 
 class Parts(NamedTuple):
@@ -26,7 +33,7 @@ class Assembly:
     """Reads a checkpoint layer by layer. Everything is done in float64 and rounded once."""
 
     def __init__(
-        self, shape: Shape, weights: Weights, dtype: torch.dtype, device: torch.device, int8: bool
+        self, shape: Shape, weights: Source, dtype: torch.dtype, device: torch.device, int8: bool
     ) -> None:
         self.shape, self.weights = shape, weights
         self.dtype, self.device, self.int8 = dtype, device, int8
