@@ -82,9 +82,9 @@ def over_plain(old: LocalBackend, v: Callable[[float], float], cell: Cell) -> tu
     """(plain's tokens a second, how much faster auto is) on a cell. AssertionError where a text differs."""
     strategy, task = spec.parse(STRATEGIES[cell.strategy], "strategy"), tasks.load(cell.family)
     sampling = ot.Sampling(temperature=cell.temperature, max_tokens=MOST)
-    rates, texts = [], []
+    rates, texts = list[float](), list[list[str]]()
     for speculate in ("none", "auto"):
-        timed, tokens, seconds, read = Timed(Scripted(old, v), speculate), 0, 0.0, []
+        timed, tokens, seconds, read = Timed(Scripted(old, v), speculate), 0, 0.0, list[str]()
         for first in range(0, PROBLEMS[cell.batch], cell.batch):
             problems = [task.problem("test", first + i) for i in range(cell.batch)]
             requests = [
@@ -105,7 +105,7 @@ def measure(model: Model, curve: Passes, cells: Sequence[Cell]) -> Section:
         ["family", "strategy", "batch", "temperature", "plain, tokens/s", "auto over plain"],
         before=[INTRODUCTION],
     )
-    ratio = partial(over_plain, load_backend(locate("pocket"), threads=model.threads), curve.at)
+    ratio = partial(over_plain, load_backend(str(locate("pocket")), threads=model.threads), curve.at)
     found = []
     for cell in cells:
         plain, faster = ratio(cell)

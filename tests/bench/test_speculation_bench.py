@@ -130,13 +130,13 @@ def test_auto_over_plain_on_a_scripted_clock(
     strategy: str, batch: int, temperature: float, least: float
 ) -> None:
     cell = Cell("procedures", strategy, batch, temperature)
-    plain, faster = over_plain(load_backend(locate("pocket"), threads=1), memory_bound, cell)
+    plain, faster = over_plain(load_backend(str(locate("pocket")), threads=1), memory_bound, cell)
     assert least <= faster < 4 and (batch / 2 < plain * memory_bound(batch) <= batch)
 
 
 def test_a_job_takes_the_steps_that_were_made() -> None:
     """One stream, one row a pass after the prompt: by hand, whatever the jobs were."""
-    timed = Timed(Scripted(load_backend(locate("pocket"), threads=1), lambda rows: 1.0), "none")
+    timed = Timed(Scripted(load_backend(str(locate("pocket")), threads=1), lambda rows: 1.0), "none")
     problem = tasks.load("paths").problem("test", 0)
     request = Request(Once(), problem, seed=0, sampling=ot.Sampling(temperature=0.0, max_tokens=50), tag=0)
     written, seconds, _ = timed.write([request])
