@@ -210,7 +210,7 @@ def test_speculation(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "MOST", 8)
     model = Model.load("mini", locate(MINI), threads=1)
     found = [*speculation.sections(model, QUICK, quick=True), state.measure(model, QUICK)]
-    assert len({one.title for one in found}) == len(found) == 8 and all(one.rows for one in found)
+    assert len({one.title for one in found}) == len(found) == 9 and all(one.rows for one in found)
     unknown = [target.what for target in all_targets(found) if target.value is None]
     assert all("passages" in what for what in unknown)  # those need a text that is not in the package
     names = {row[2] for row in found[5].rows}

@@ -32,12 +32,14 @@ def wrote_at_once(stretch: Stretch, trace: Trace) -> bool:
 def walk(stretch: Stretch) -> list[int]:
     """The tokens that a stretch has written from kept rows; it may have ended by them.
 
-    Contestants of a race go on together, pass by pass; so does what is drafted for, and who drafts.
+    Contestants of a race go on together, pass by pass; so does what is drafted for, unless its drafter
+    sleeps, and who drafts.
     """
     place: Place = stretch.branch.place  # type: ignore[assignment]
     tokens: list[int] = []
     task, again = stretch.task, getattr(place, "again", None)  # an endpoint keeps no rows
-    if again is None or stretch.speculator is not None or task.contestant or task.scope.is_draft:
+    speculator = stretch.speculator
+    if again is None or task.contestant or task.scope.is_draft or (speculator and not speculator.is_asleep):
         return tokens
     cursor, is_kept = stretch.branch.cursor, place.admission.is_kept
     while len(tokens) < MOST and cursor.offset and is_kept(number := cursor.node.rows[cursor.offset - 1]):
