@@ -185,8 +185,8 @@ def test_the_formula() -> None:
 def test_predicted_and_measured_meet_on_a_machine_whose_passes_are_known() -> None:
     """A pass of r rows takes 1 + r / 10 seconds, alone or among several; the prompt's logits are known.
 
-    Plain: the first token without a pass, 60 of a row. Drafted, three tokens a pass: 4 nodes, 18 times the tip and 4
-    nodes, then the room ends: the tip and 3 nodes, the tip alone.
+    Plain: the first token without a pass, 60 of a row. Drafted, three tokens a pass: 4 nodes, 18 times the
+    tip and 4 nodes, then the room ends: the tip and 3 nodes, the tip alone.
     """
     sampling = Sampling(temperature=0.9, max_tokens=61, ignore_eos=True)
     now = 0.0
