@@ -257,9 +257,12 @@ def test_what_does_not_pay_is_remembered_from_request_to_request() -> None:
     one = observed(hashing(lambda rows: 1e-3 * (1 + 0.2 * rows)))
     sampling = Sampling(max_tokens=3 * WINDOW, ignore_eos=True, logit_bias=((3, -100.0),))
     heard = []
+    Wrong.opened.clear()
     for share in ("", "", "other"):
+        before = len(Wrong.opened)
         one.run(Request(Once(), "abc", sampling=sampling, speculate=Auto((Wrong(),)), share=share))
-        heard.append(len(Wrong.opened[-1].heard))
+        heard.append(sum(len(source.heard) for source in Wrong.opened[before:]))
+    assert len(Wrong.opened) == 2, "who is not asked is not even opened"
     assert heard[1] == 0 and 0 < heard[0] == heard[2] <= WINDOW, heard
 
 
@@ -437,7 +440,7 @@ def test_texts_that_ended_in_its_sleep_are_told_when_it_wakes() -> None:
     texts = [[1, 2, *range(3, 3 + n)] for n in range(4, 30)]
     for tokens in texts:
         source.end(Tip(tokens, 2, GREEDY))
-    assert len(source.unheard) == UNHEARD
+    assert len(source.unheard) == UNHEARD and source.wakes(1)
     draft = source.propose(Tip([1, 2, 3, 4], 2, GREEDY), 3, 8)
     assert draft is not None and draft.by == "consensus" and draft.tokens[:3] == (5, 6, 7)
     assert not source.unheard

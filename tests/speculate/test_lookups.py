@@ -24,7 +24,13 @@ def lookups(*drafts: Draft | None, costs: dict[str, float] | None = None, ticks:
     studio: Any = SimpleNamespace(vocab=99, shares_noise=True)
     sources = [Asking(lambda *_, draft=draft: draft).open(studio) for draft in drafts]
     clock = iter(ticks or [])
-    return Lookups(sources, {} if costs is None else costs, lambda: next(clock, 0.0))
+    found = Lookups(
+        [lambda source=source: source for source in sources],  # type: ignore[misc]
+        {} if costs is None else costs,
+        lambda: next(clock, 0.0),
+    )
+    found.open(tip())
+    return found
 
 
 def paths(draft: Draft) -> dict[tuple[int, ...], float]:
@@ -117,7 +123,7 @@ def test_expected_is_the_sum_over_paths() -> None:
 
 def test_who_costs_much_beside_a_step_is_not_asked_and_not_told() -> None:
     chain = Draft.chain([5], [0.5])
-    costs = {"0 test asking": 1e-5, "0 test telling": 1e-5, "1 test asking": 2e-4}
+    costs = {"0 asking": 1e-5, "0 telling": 1e-5, "1 asking": 2e-4}
     both = lookups(chain, chain, costs=costs)
     assert both.cheap(3e-4) and [one.source for one in both.asked] == [both.all[0].source]
     both.propose(tip(), 4, 8)
@@ -136,3 +142,33 @@ def test_what_a_source_costs_is_measured_and_outlives_the_request() -> None:
     one.propose(tip(), 4, 8)
     assert one.all[0].cost < 4e-5, "a second's interruption is not what it costs"
     assert lookups(None, costs=costs).all[0].cost == one.all[0].cost
+
+
+def test_who_is_never_asked_is_never_opened() -> None:
+    opened: list[int] = []
+
+    def opener(i: int) -> Any:
+        opened.append(i)
+        return Asking(lambda *_: None).open(SimpleNamespace(vocab=99, shares_noise=True))  # type: ignore[arg-type]
+
+    both = Lookups([lambda: opener(0), lambda: opener(1)], {"1 asking": 1.0}, lambda: 0.0)
+    assert both.cheap(1e-3) and both.tops == 0 and not both.opened and not opened
+    both.open(tip())
+    both.open(tip())
+    assert opened == [0] and len(both.opened) == 1
+
+
+def test_one_that_cannot_be_opened_costs_itself() -> None:
+    said: list[str] = []
+    good = Asking(lambda *_: Draft.chain([5], [0.5])).open(SimpleNamespace(vocab=99, shares_noise=True))  # type: ignore[arg-type]
+
+    def broken() -> Any:
+        raise OSError("the file is gone")
+
+    both = Lookups([broken, lambda: good], {}, lambda: 0.0)
+    heard = Tip([1, 2], 1, GREEDY, complain=lambda what, name="": said.append(what))
+    for _ in range(3):
+        both.cheap(1.0)
+        both.open(heard)
+        assert both.propose(heard, 4, 8)[1] is not None
+    assert len(said) == 1 and "the file is gone" in said[0]

@@ -136,7 +136,7 @@ class Place:
         last = new + len(plan.again)
         draws = [stretch.draw(where[(node, upto)], at) for stretch, at, node, upto in plan.draws]
         draws += [stretch.draw(new + i, at) for i, (stretch, at, _) in enumerate(plan.again)]
-        tops = [(i, s.speculator.source.tops) for i, (s, *_) in enumerate(plan.draws) if s.speculator]
+        tops = [(i, s.speculator.tops) for i, (s, *_) in enumerate(plan.draws) if s.speculator]
         job = PassJob(
             batch,
             draws,
@@ -169,7 +169,7 @@ class Place:
         for stretch, row in zip(steady.rows, steady.places, strict=True):
             if len(plan.rows) == row:  # who comes first brings it
                 plan.rows[stretch] = 1
-        tops = [(i, s.speculator.source.tops) for i, s in enumerate(steady.rows) if s.speculator]
+        tops = [(i, s.speculator.tops) for i, s in enumerate(steady.rows) if s.speculator]
         job = PassJob(
             batch,
             draws,

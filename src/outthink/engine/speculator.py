@@ -107,6 +107,11 @@ class Speculator:
         return source
 
     @property
+    def tops(self) -> int:
+        """How many of the likeliest tokens of its rows the source wants to hear."""
+        return 0 if self.is_asleep else self.source.tops
+
+    @property
     def thinks(self) -> bool:
         """Whether the source is to compute drafts for the pass to come."""
         if not self.computes:

@@ -11,6 +11,7 @@ after it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from outthink.core.draft import Draft, path_probabilities
@@ -72,11 +73,21 @@ class Given(NamedTuple):
 
 
 class Lookup:
-    """One source, and what it has cost: `costs` outlives the request."""
+    """One source, opened when it is first asked, and what it has cost: `costs` outlives the request."""
 
-    def __init__(self, source: Source, costs: dict[str, float], key: str) -> None:
-        self.source, self.costs = source, costs
+    def __init__(self, open_one: Callable[[], Source], costs: dict[str, float], key: str) -> None:
+        self.open_one, self.costs = open_one, costs
         self.asking, self.telling = f"{key} asking", f"{key} telling"
+
+    @cached_property
+    def source(self) -> Source:
+        """The live half."""
+        return self.open_one()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was ever asked."""
+        return "source" in self.__dict__
 
     @property
     def cost(self) -> float:
@@ -108,9 +119,9 @@ class Lookups:
     """All that look up, for one request."""
 
     def __init__(
-        self, sources: Sequence[Source], costs: dict[str, float], clock: Callable[[], float]
+        self, openers: Sequence[Callable[[], Source]], costs: dict[str, float], clock: Callable[[], float]
     ) -> None:
-        self.all = [Lookup(source, costs, f"{i} {source.name}") for i, source in enumerate(sources)]
+        self.all = [Lookup(opener, costs, str(i)) for i, opener in enumerate(openers)]
         self.asked, self.costs = self.all, costs  # in this pass; of each, from request to request
         self.records: dict[str, Record] = {}
         self.clock = clock
@@ -118,7 +129,23 @@ class Lookups:
     @property
     def tops(self) -> int:
         """How many of the likeliest tokens those who are asked want to hear."""
-        return max((one.source.tops for one in self.asked), default=0)
+        return max((one.source.tops for one in self.asked if one.is_open), default=0)
+
+    @property
+    def opened(self) -> list[Source]:
+        """Those that were ever asked."""
+        return [one.source for one in self.all if one.is_open]
+
+    def open(self, tip: Tip) -> None:
+        """Open who is asked for the first time; one that cannot be opened is said once, and gone."""
+        for one in self.asked:
+            if not one.is_open:
+                try:
+                    one.source  # noqa: B018
+                except Exception as error:  # whatever it does wrong, the others go on
+                    tip.complain(f"a source cannot be opened: {type(error).__name__}: {error}", "auto")
+                    self.all = [other for other in self.all if other is not one]
+                    self.asked = [other for other in self.asked if other is not one]
 
     def cheap(self, share: float) -> bool:
         """Ask those who cost little beside a plain step of so many seconds; whether there are any."""

@@ -12,11 +12,13 @@ after every step that it drafted for
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from outthink.core.draft import Draft
-from outthink.core.drafting import Source, Studio, Tip
+from outthink.core.drafting import Drafter, Source, Studio, Tip
 from outthink.core.errors import BadInput
+from outthink.speculate._guard import Guard
 from outthink.speculate._worth import FORGET, Times, Worth, best
 
 LIKELY = 0.9  # how often a token of a drafting model is right, as long as little was seen
@@ -96,16 +98,39 @@ class Model:
                 self.pace.over = FORGET * self.pace.over + (1 - FORGET) * max(0.0, self.took - known)
 
 
-def parted(sources: Sequence[Source], studio: Studio) -> tuple[list[Source], Model | None]:
-    """Those that look up, and the one that is a model. Raises BadInput for others."""
-    lookups: list[Source] = []
-    models: list[Thinker] = []
+def parted(drafters: Sequence[Drafter], studio: Studio) -> tuple[list[Callable[[], Source]], Model | None]:
+    """How to open those that look up, and the one that is a model. Raises BadInput for others.
+
+    An engine's first request opens all of them, to see what they are; later ones open who is asked.
+    """
+    is_model: list[bool] | None = studio.pace.get("is_model")
+    if is_model is None:
+        sources = [_guarded(drafter, studio) for drafter in drafters]
+        is_model = studio.pace["is_model"] = _kinds(sources)
+        openers: list[Callable[[], Source]] = [partial(_same, source) for source in sources]
+    else:
+        openers = [partial(_guarded, drafter, studio) for drafter in drafters]
+    lookups = [opener for opener, is_one in zip(openers, is_model, strict=True) if not is_one]
+    models = [opener() for opener, is_one in zip(openers, is_model, strict=True) if is_one]
+    return lookups, Model(models[0], studio) if models else None  # type: ignore[arg-type]
+
+
+def _guarded(drafter: Drafter, studio: Studio) -> Source:
+    return Guard(drafter.open(studio), studio)
+
+
+def _same(source: Source) -> Source:
+    return source
+
+
+def _kinds(sources: Sequence[Source]) -> list[bool]:
+    """Of each source whether it is a model."""
     for source in sources:
         if hasattr(source, "sketching") or (hasattr(source, "think") and not hasattr(source, "place")):
             raise BadInput(
                 f"auto: {source.name} cannot be one of its sources: give those that look up, or draft_model"
             )
-        (models if hasattr(source, "think") else lookups).append(source)  # type: ignore[arg-type]
-    if len(models) > 1:
+    found = [hasattr(source, "think") for source in sources]
+    if sum(found) > 1:
         raise BadInput("auto: give one drafting model at most")
-    return lookups, Model(models[0], studio) if models else None
+    return found

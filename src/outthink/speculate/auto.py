@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from outthink.core.draft import Draft, flaw, path_probabilities
 from outthink.core.drafting import Drafter, Outcome, Source, Studio, Tip
 from outthink.spec import show
-from outthink.speculate._guard import Guard
 from outthink.speculate._lookups import Given, Lookups
 from outthink.speculate._model import LIKELY, Model, parted
 from outthink.speculate._worth import SHARE, Times, Worth, hope
@@ -51,7 +51,7 @@ class Auto:
             raise ValueError("staged cannot be a source of auto: give draft_model")
 
     def open(self, studio: Studio) -> AutoSource:
-        return AutoSource([Guard(drafter.open(studio), studio) for drafter in self.sources], studio)
+        return AutoSource(self.sources, studio)
 
 
 class Fortune:
@@ -80,16 +80,15 @@ class AutoSource:
     name = "auto"
     think: Callable[[Tip, int, int], Awaitable[Draft | None]]  # only where there is a drafting model
 
-    def __init__(self, sources: Sequence[Source], studio: Studio) -> None:
+    def __init__(self, drafters: Sequence[Drafter], studio: Studio) -> None:
         self.studio, self.clock = studio, studio.clock
-        looking, self.model = parted(sources, studio)
+        looking, self.model = parted(drafters, studio)
         self.lookups = Lookups(looking, studio.pace.setdefault("costs", {}), studio.clock)
-        self.sources = sources
         self.worth: Worth = studio.pace.setdefault("worth", Worth())
         self.worths = [self.worth]  # whoever has a verdict
         self.fortunes: dict[Tip, Fortune] = {}  # of those that somebody was asked about
         self.unheard: deque[Tip] = deque(maxlen=UNHEARD)
-        self.asks = True  # whether those that look up are asked in this pass
+        self.asks = False  # whether those that look up are asked in this pass
         self.branches = 1  # in this pass
         self.thought: set[Tip] = set()  # those that a model may have drafted for before this pass
         if self.model is not None:
@@ -208,6 +207,7 @@ class AutoSource:
             fortune.rest -= 1
             return None
         began = self.clock()
+        self.lookups.open(tip)
         self._catch_up()
         fortune.given, fortune.weighed = self.lookups.propose(tip, depth, nodes)
         fortune.asking += self.clock() - began
@@ -227,8 +227,14 @@ class AutoSource:
             self._end(self.unheard.popleft())
 
     def _end(self, tip: Tip) -> None:
-        for source in self.sources:
+        for source in self._opened:
             source.end(tip)
+
+    @property
+    def _opened(self) -> list[Source]:
+        """All that know anything."""
+        models = [cast(Source, self.model.source)] if self.model else []
+        return self.lookups.opened + models
 
     def observe(self, tip: Tip, outcome: Outcome) -> None:
         """Record what became of the best draft, checked or not, and let the sources learn."""
@@ -260,8 +266,8 @@ class AutoSource:
 
     @property
     def is_warm(self) -> bool:
-        return any(bool(getattr(source, "is_warm", False)) for source in self.sources)
+        return any(bool(getattr(source, "is_warm", False)) for source in self._opened)
 
     @property
     def state_bytes(self) -> float:
-        return sum(float(getattr(source, "state_bytes", 0.0)) for source in self.sources)
+        return sum(float(getattr(source, "state_bytes", 0.0)) for source in self._opened)
