@@ -16,6 +16,8 @@ from outthink.strategy._search import Best, standing
 from outthink.strategy._steps import Node, read_off, room_on
 from outthink.strategy._tokens import Tokens, finish_greedily, likeliest, longest_first
 
+MOST = 3000  # states: each keeps its branch, and a request has no more than 4096
+
 
 class Entry(NamedTuple):
     """A token that may be written next, in the order of the queue: the most probable text first."""
@@ -144,7 +146,7 @@ class Lattice:
     """Write the most probable unfinished text further, whatever its length; merge texts that end alike.
 
     queue = {(root, each of its `top` likeliest tokens)}
-    until `n` texts have ended, or `expansions` tokens are written:
+    until `n` texts have ended, or `expansions` tokens are written (or 3000 states, which the receipt says):
         pop the most probable text of the queue
         if an unended state ends in the same `ngram` tokens and does not lead here: add an edge to it
         else: write the token, and queue the `top` likeliest tokens after it;
@@ -184,7 +186,7 @@ class Lattice:
         queue = await self._queued(start)
         going: list[Entry] = []  # what is being written to its end
         left, ended = self.expansions, 0
-        while (queue or going) and left and ended < self.n:
+        while (queue or going) and left and ended < self.n and len(graph.tails) < MOST:
             # The greedy text first, when there is nothing to merge it with.
             wave = self.wave if ended or not self.complete else 1
             entries = self._unmerged(going, graph)[:left] or self._pop(queue, graph, min(wave, left))
@@ -201,6 +203,8 @@ class Lattice:
             going = [more.pop(0) for more in found if more and self.complete]
             for entry in chain(*found):
                 heapq.heappush(queue, entry)
+        if len(graph.tails) >= MOST:
+            root.degrade("lattice", f"the search stopped at {MOST} states, each of which holds a branch")
         return await self._answer(tokens, best, graph, start)
 
     async def _queued(self, node: Node) -> list[Entry]:
