@@ -15,7 +15,6 @@ import torch
 import outthink as ot
 from benchmarks import llama_cpp_rival as llama
 from benchmarks.contest import Ratio, Rival, Score, Work, contest
-from benchmarks.gguf_export import export
 from benchmarks.machine import Watch
 from benchmarks.ours import Ours, local, request
 from benchmarks.prompts import Prompts
@@ -75,6 +74,8 @@ class Bench:
 
 def export_all(directory: Path, folder: Path) -> None:
     """GGUF files of the same weights in every dtype."""
+    from benchmarks.gguf_export import export  # its library is not there where llama.cpp is not
+
     for name in sorted({name for names in FILES.values() for name in names}):
         export(directory, folder / f"{name}.gguf", name)
 
