@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from outthink.core.draft import Draft, path_probabilities
 from outthink.core.drafting import Outcome, Source, Tip
+from outthink.speculate._overlay import Overlay
 
 BUCKETS = 8  # of a source's own confidence, each with its record
 WEIGHT = 2.0  # how many observations a source's own word is worth
@@ -207,54 +208,20 @@ def merged(drafts: Sequence[Draft], room: int) -> Draft | None:
     if len(drafts) == 1 or any(draft.dists for draft in drafts):
         return best
     tree = Tree(room)
-    for draft in drafts:
-        tree.add(draft)
-    return best if len(tree.tokens) == len(best.tokens) else tree.draft()
+    by = [draft.by for draft in drafts if tree.add(draft)]  # who gave what nobody had given before
+    return best if len(tree.tokens) == len(best.tokens) else tree.draft("+".join(by))
 
 
-class Tree:
-    """Drafts laid over one another: equal tokens from equal places are one node."""
+class Tree(Overlay):
+    """A node is as likely as its surest giver says, as far as its siblings have left it."""
 
     def __init__(self, room: int) -> None:
-        self.room = room
-        self.tokens: list[int] = []
-        self.parents: list[int] = []
-        self.conf: list[float] = []
-        self.by: list[str] = []
-        self.where: dict[tuple[int, int], int] = {}
+        super().__init__(room)
         self.left: dict[int, float] = {}  # by parent: what its children have left of 1
 
-    def add(self, draft: Draft) -> None:
-        """Lay one more over those that are here."""
-        place, before = {-1: -1}, len(self.tokens)
-        for node, (token, parent) in enumerate(zip(draft.tokens, draft.parents, strict=True)):
-            above = place.get(parent, -2)
-            if above == -2:
-                continue
-            found = self.where.get((above, token))
-            if found is None:
-                if len(self.tokens) >= self.room:
-                    continue
-                found = self._grow(above, token)
-            place[node] = found
-            self._weigh(found, above, draft.conf[node])
-        if len(self.tokens) > before:
-            self.by.append(draft.by)
-
-    def _grow(self, parent: int, token: int) -> int:
-        node = self.where[parent, token] = len(self.tokens)
-        self.tokens.append(token)
-        self.parents.append(parent)
-        self.conf.append(0.0)
-        return node
-
-    def _weigh(self, node: int, parent: int, conf: float) -> None:
-        """One more holds this node so likely: the largest counts, as far as its siblings have left it."""
+    def _weigh(self, node: int, conf: float, is_new: bool) -> None:
+        parent = self.parents[node]
         left = self.left.get(parent, 1.0)
         more = min(max(conf - self.conf[node], 0.0), left)
         self.conf[node] += more
         self.left[parent] = left - more
-
-    def draft(self) -> Draft:
-        """All of them as one, by all who gave something that nobody had given before."""
-        return Draft(tuple(self.tokens), tuple(self.parents), tuple(self.conf), by="+".join(self.by))

@@ -10,6 +10,7 @@ from outthink.core.drafting import Drafter, Outcome, Source, Studio, Tip
 from outthink.core.errors import BadInput
 from outthink.spec import show
 from outthink.speculate._guard import Guard
+from outthink.speculate._overlay import Overlay
 from outthink.speculate._rates import written_draft
 from outthink.speculate.consensus import Consensus
 from outthink.speculate.copy import Copy
@@ -58,11 +59,11 @@ class HierarchySource:
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         room = min(self.n, nodes)
-        merged, drafts = Merged(), []
+        merged, drafts = Overlay(room), []
         for source in self.sources:
             draft = source.propose(tip, depth, room) if len(merged.tokens) < room else None
             if draft is not None:
-                merged.add(draft, room)
+                merged.add(draft)
             drafts.append(draft)
         tip.local[self] = drafts
         givers = [draft for draft in drafts if draft is not None]
@@ -86,39 +87,6 @@ class HierarchySource:
     @property
     def state_bytes(self) -> float:
         return sum(float(getattr(source, "state_bytes", 0.0)) for source in self.sources)
-
-
-class Merged:
-    """Drafts laid over one another: equal tokens from equal places are one node."""
-
-    def __init__(self) -> None:
-        self.tokens: list[int] = []
-        self.parents: list[int] = []
-        self.conf: list[float] = []
-        self.dists: list[object] = []
-        self.where: dict[tuple[int, int], int] = {}
-
-    def add(self, draft: Draft, room: int) -> None:
-        """Lay one more draft over those that are here, as far as `room` nodes allow."""
-        place = {-1: -1}
-        for node, (token, parent) in enumerate(zip(draft.tokens, draft.parents, strict=True)):
-            if parent not in place:
-                continue
-            key = (place[parent], token)
-            if key not in self.where or draft.dists:  # what was drawn is kept as it was drawn
-                if len(self.tokens) >= room:
-                    continue
-                self.where[key] = len(self.tokens)
-                self.tokens.append(token)
-                self.parents.append(key[0])
-                self.conf.append(draft.conf[node] if draft.conf else 0.5)
-                self.dists.append(draft.dists[node] if draft.dists else None)
-            place[node] = self.where[key]
-
-    def draft(self, by: str) -> Draft:
-        """All of them as one."""
-        dists = tuple(self.dists) if any(d is not None for d in self.dists) else ()
-        return Draft(tuple(self.tokens), tuple(self.parents), tuple(self.conf), dists, by)
 
 
 def _own(outcome: Outcome, draft: Draft | None) -> Outcome:
