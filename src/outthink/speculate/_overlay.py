@@ -6,7 +6,7 @@ from outthink.core.draft import Draft
 
 
 class Overlay:
-    """Drafts laid over each other: equal tokens from equal places are one node, as sure as its first giver."""
+    """Drafts in one tree: equal tokens from equal places are one node, as sure as its first giver."""
 
     def __init__(self, room: int) -> None:
         self.room = room
