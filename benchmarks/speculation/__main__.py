@@ -1,6 +1,6 @@
 """What speculation wins, beside plain decoding and transformers: writes SPECULATION.md.
 
-python -m benchmarks.speculation [--threads 2] [--models pocket padded] [--out FILE] [--quick]
+python -m benchmarks.speculation [--threads 2] [--models pocket padded] [--dtype float32] [--out F] [--quick]
 
 *padded* is pocket with layers and MLP units that change nothing (benchmarks/padded.py): 80M parameters, the
 texts of pocket, and passes that wait for memory.
@@ -30,7 +30,7 @@ HEAD = f"""# Speculation
 Written by `python -m benchmarks.speculation`; do not edit. One process, one run; rivals take turns in every
 round, at work that is new to all of them; a round before them is not counted. Rates are total tokens over
 total seconds, prompt included; in brackets the lowest and the highest round. Every text of a drafted run is
-compared with the plain one: a difference ends the benchmark. float32. *Cold*: neither cache nor drafter
+compared with the plain one: a difference ends the benchmark. *Cold*: neither cache nor drafter
 knows a text before it begins; the process is warm, and so is what an engine has timed in earlier rounds.
 
 *pocket* has 4.7M parameters, which stay in this machine's cache. *padded* is pocket with {LAYERS} layers in
@@ -48,6 +48,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--models", nargs="+", choices=["pocket", "padded"], default=["pocket", "padded"])
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--out", type=Path, default=HERE / "SPECULATION.md")
     parser.add_argument("--remark", action="append", default=[], help="a line for the top of the results")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")
@@ -85,7 +86,7 @@ def main() -> None:
     given = arguments()
     watch, began = Watch(), time.perf_counter()
     done: list[report.Section] = []
-    machine = [*describe(), f"Threads: {given.threads}, theirs and ours."]
+    machine = [*describe(), f"{given.dtype} and {given.threads} threads, theirs and ours."]
 
     def save() -> None:
         ran = f"The run took {(time.perf_counter() - began) / 60:.1f} minutes."
@@ -97,7 +98,7 @@ def main() -> None:
             if title == "padded":
                 directory = Path(folder)
                 pad(locate("pocket"), directory)
-            model = Model.load(title, directory, given.threads)
+            model = Model.load(title, directory, given.threads, given.dtype)
             parts = sections(model, QUICK if given.quick else FULL, given.quick)
             with watch.section(title):
                 for section in parts:

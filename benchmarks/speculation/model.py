@@ -25,12 +25,14 @@ class Model:
     title: str
     directory: Path
     threads: int
+    dtype: str  # the drafting models', too
     backend: LocalBackend
 
     @classmethod
-    def load(cls, title: str, directory: Path, threads: int) -> Model:
-        """In float32, with the kernels that the package chooses."""
-        return cls(title, directory, threads, load_backend(str(directory), threads=threads))
+    def load(cls, title: str, directory: Path, threads: int, dtype: str = "float32") -> Model:
+        """With the kernels that the package chooses."""
+        backend = load_backend(str(directory), dtype, threads=threads)
+        return cls(title, directory, threads, dtype, backend)
 
     @property
     def params(self) -> int:
@@ -42,7 +44,7 @@ class Model:
         """An engine with a cache of its own on the shared weights; models that draft get the same threads."""
         engine, speculate = Engine(self._twin(), slots=SLOTS), ALIASES.get(speculate, speculate)
         for needed in models_of(None if speculate == "none" else spec.parse(speculate, "speculate")):
-            backend = load_backend(needed.model, needed.dtype or "float32", threads=self.threads)
+            backend = load_backend(needed.model, needed.dtype or self.dtype, threads=self.threads)
             backend.about = backend.about._replace(name=needed.place)
             engine.add(backend)
         engine.speculate = ot.drafter_of(speculate, engine)

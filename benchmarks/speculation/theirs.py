@@ -29,7 +29,7 @@ OURS: dict[str, tuple[str, ...]] = {
     ASSISTED: ("draft_model", "draft_model(n=8)", "staged(inner=copy())"),
 }
 INTRODUCTION = f"""Batch 1, problems of `procedures` to their natural end, a new one each round, prompt
-included; greedy, and sampled at temperature 0.8. One process; the same weights in float32, threads and
+included; greedy, and sampled at temperature 0.8. One process; the same weights, type, threads and
 drafting model ({ASSISTANT}). theirs: `generate` with prompt_lookup_num_tokens 3 and 10, and with
 assistant_model at 4 tokens a draft, at 20, and with its default settings; the fastest of a kind is judged.
 Their texts are the same when greedy, not when sampled: each has its own chance. After a turn of theirs
@@ -49,7 +49,7 @@ class Networks:
         transformers.utils.logging.disable_progress_bar()
         transformers.utils.logging.set_verbosity_error()  # it warns of settings that it passes on itself
         load = transformers.AutoModelForCausalLM.from_pretrained
-        big, small = (load(path, dtype="float32") for path in (model.directory, locate(ASSISTANT)))
+        big, small = (load(path, dtype=model.dtype) for path in (model.directory, locate(ASSISTANT)))
         return cls(big.eval(), small.eval(), model.threads)
 
     def rivals(self) -> dict[str, list[Threaded]]:

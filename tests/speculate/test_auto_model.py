@@ -16,7 +16,7 @@ from outthink.engine.curve import Line
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 from outthink.speculate import Auto, Copy, DraftModel, Int8
-from outthink.speculate._worth import LOOK, WINDOW, best
+from outthink.speculate._worth import LOOK, WINDOW, Crowd, best
 from outthink.speculate.hierarchy import Hierarchy
 from outthink.strategy.once import Once
 from outthink.strategy.short import Short
@@ -160,7 +160,7 @@ def test_the_size_is_the_best_by_hand(
 ) -> None:
     """A token of the drafting model takes a tenth of a pass."""
     times = SimpleNamespace(seconds=lambda rows: 1.0, plain=lambda rows: 1.0)
-    found = best(times, branches, ask, right, deepest, 0.1)
+    found = best(times, Crowd(branches, branches), ask, right, deepest, 0.1)
     assert found[0] == pytest.approx(gain) and found[1] == size
 
 

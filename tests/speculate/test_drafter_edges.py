@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from drafters import Asking, wild
 from drawing import Drawing
 from scripted import told
 
@@ -181,29 +182,56 @@ def test_at_temperature_0_drafts_that_are_drawn_change_nothing(rule: Any) -> Non
 # ---- what is chosen is the best there is
 
 
-def test_the_choice_over_a_batch_is_the_best_of_all() -> None:
-    """Against every choice of nodes with their parents, for up to three trees, under steep and flat v."""
+def ways(draft: Draft) -> list[tuple[int, ...]]:
+    """The tokens from the tip to each node."""
+    found: list[tuple[int, ...]] = []
+    for token, parent in zip(draft.tokens, draft.parents, strict=True):
+        found.append((*found[parent], token) if parent >= 0 else (token,))
+    return found
+
+
+@pytest.mark.parametrize("where", [3, 2, 1])
+def test_the_choice_over_a_batch_is_the_best_of_all(where: int) -> None:
+    """Against every choice of rows with those above them, for up to three trees from so many places, under
+    steep and flat v: what trees from one place have in common is one row that writes for each."""
     random = Random(5)
     for _ in range(60):
-        drafts = []
-        for _ in range(random.randint(1, 3)):
+        drafts, tips = list[Draft](), list[int]()
+        for i in range(random.randint(1, 3)):
             n = random.randint(1, 3)
             conf = tuple(random.choice((0.0, 0.3, 0.5, 0.9, 1.0)) for _ in range(n))
-            drafts.append(Draft((1,) * n, tuple(random.randint(-1, i - 1) for i in range(n)), conf))
-        branches, rows = len(drafts), len(drafts) + random.randint(0, 2)
+            drafts.append(Draft(tuple(range(n)), tuple(random.randint(-1, i - 1) for i in range(n)), conf))
+            tips.append(i % where)
+        branches, rows = len(drafts), len(set(tips)) + random.randint(0, 2)
         v = [1.0 + random.choice((0.0, 0.1, 0.4)) * r for r in range(20)]
         room = random.randint(0, 7)
-        places = [(i, node) for i, draft in enumerate(drafts) for node in range(len(draft.tokens))]
-        paths = [path_probabilities(draft) for draft in drafts]
+        gains: dict[tuple[int, ...], float] = {}  # by (tip, *tokens to the node)
+        for draft, tip in zip(drafts, tips, strict=True):
+            for way, likely in zip(ways(draft), path_probabilities(draft), strict=True):
+                gains[tip, *way] = gains.get((tip, *way), 0.0) + likely
         best = branches / v[rows]
-        for count in range(1, min(room, len(places)) + 1):
-            for chosen in combinations(places, count):
-                if all(drafts[i].parents[n] < 0 or (i, drafts[i].parents[n]) in chosen for i, n in chosen):
-                    gained = sum(paths[i][n] for i, n in chosen)
-                    best = max(best, (branches + gained) / v[rows + count])
-        found = choose(drafts, branches, rows, room, v)
-        size, gained = sum(len(d.tokens) for d in found), sum(sum(path_probabilities(d)) for d in found)
-        assert size <= room and (branches + gained) / v[rows + size] == pytest.approx(best, rel=1e-12)
+        for count in range(1, min(room, len(gains)) + 1):
+            for chosen in combinations(gains, count):
+                if all(len(way) == 2 or way[:-1] in chosen for way in chosen):
+                    best = max(best, (branches + sum(gains[way] for way in chosen)) / v[rows + count])
+        found = choose(drafts, tips, branches, rows, room, v)
+        kept = {(tip, *way) for tip, draft in zip(tips, found, strict=True) for way in ways(draft)}
+        gained = sum(sum(path_probabilities(draft)) for draft in found)
+        assert len(kept) <= room and (branches + gained) / v[rows + len(kept)] == pytest.approx(
+            best, rel=1e-12
+        )
+
+
+def test_the_rows_that_sources_hear_of_are_those_that_were_evaluated() -> None:
+    """Each once, whoever shares it; of the prompt only the last one."""
+    drafter, prompt = Asking(wild(4)), "abcabc"
+    sampling = Sampling(temperature=1.0, max_tokens=20, ignore_eos=True)
+    answer = engine().run(Request(Vote(n=6), prompt, sampling=sampling, speculate=drafter))
+    assert answer.receipt is not None
+    heard = [outcome for source in drafter.sources for outcome in source.heard]
+    rows, drafted = sum(o.rows for o in heard), sum(len(o.drawn) for o in heard)
+    assert answer.receipt.actual.positions == rows + len(prompt) - 1
+    assert 0 < rows < drafted, "branches share what they draft"
 
 
 def test_swift_finds_the_layer_that_must_stay() -> None:

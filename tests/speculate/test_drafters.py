@@ -499,7 +499,7 @@ def test_a_draft_from_no_distribution_is_not_weighed(dist: Any, rule: Any) -> No
 class Sleepy(Bad):
     """A drafter that cannot say how long it sleeps."""
 
-    def wakes(self, branches: int) -> bool:
+    def wakes(self, branches: int, rows: int) -> bool:
         return False
 
     def naps(self) -> int:

@@ -192,9 +192,8 @@ class LocalBackend:
         if self.watch is not None and self.watch.passed(len(job.batch), seconds):
             self.notes.append("passes became many times slower with several threads: one is used from now on")
         drawn = self.draw(logits, job.draws) if job.draws else []
-        return PassResult(
-            drawn, read(logits, job.reads), seconds, state_bytes=getattr(model, "state_bytes", 0.0)
-        )
+        dists = getattr(self.draw, "read", read)(logits, job.reads) if job.reads else []
+        return PassResult(drawn, dists, seconds, state_bytes=getattr(model, "state_bytes", 0.0))
 
     def _take_over(self, tree: int) -> None:
         """From now on the cache is that tree's; what an earlier one still waits for is never done."""
@@ -239,7 +238,7 @@ class LocalBackend:
         parts = [] if logits is None else [logits]
         if job.reuse:
             parts += [self._kept_row(number) for number in job.reuse]
-        if job.keep and logits is not None and len(logits):
+        if job.keep and logits is not None and logits.shape[0]:
             self._keep(job.keep, logits)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
-from outthink.core.jobs import Draw, Drawn, PassJob
-from outthink.core.types import Sampling
+from outthink.core.jobs import Draw, Drawn, PassJob, Read
+from outthink.core.types import Dist, Sampling
 from outthink.decode.sample import draw, draws_alike, in_groups, warps_of
-from outthink.decode.statistics import statistics
+from outthink.decode.statistics import read, statistics
 from outthink.kv.store import Store
-from outthink.models.native import NativeModel, draw_plain
+from outthink.models.native import NativeModel, draw_plain, likeliest
+
+LIKELIEST = 64  # so many at most are looked for in C
 
 
 def is_plain(sampling: Sampling) -> bool:
@@ -61,6 +63,22 @@ class NativeDraw:
             for i, rows in zip(whole, draw(logits, [draws[i] for i in whole]), strict=True):
                 drawn[i] = drawn[i]._replace(rows=rows.rows)
         return drawn
+
+    def read(self, logits: torch.Tensor, reads: Sequence[Read]) -> list[Dist]:
+        """One Dist per Read: the likeliest tokens alone in C, all else as decode/statistics.py reads it."""
+        plain: dict[int, list[int]] = {}  # by how many: which reads
+        if logits.dtype == torch.float32:
+            for i, (_, want) in enumerate(reads):
+                if 0 < want.top <= LIKELIEST and want.token is None and not (want.stats or want.row):
+                    plain.setdefault(want.top, []).append(i)
+        found: dict[int, Dist] = {}
+        for count, which in plain.items():
+            rows = likeliest(self.level, logits, count, [reads[i].row for i in which])
+            found.update(zip(which, map(Dist, rows), strict=True))
+        others = [i for i in range(len(reads)) if i not in found]
+        if others:
+            found.update(zip(others, read(logits, [reads[i] for i in others]), strict=True))
+        return [found[i] for i in range(len(reads))]
 
     def run_on(self, job: PassJob, store: Store) -> tuple[torch.Tensor, list[list[Drawn]], float] | None:
         """All steps of a job in one call: (their logits, what each drew, in what time); None if it cannot."""

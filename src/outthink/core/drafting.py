@@ -79,6 +79,7 @@ class Outcome(NamedTuple):
     `drawn[i]` is the token that the model drew after node i (-1: the tip), for every node that was checked;
     under a rule that reads rows only what was written, because noise that is not used yet stays unknown.
     `tops[i]` the likeliest tokens there with their log-probabilities, for sources that ask for them.
+    `rows` of the pass are there for this step; one that others need too counts for who comes first.
     """
 
     draft: Draft | None
@@ -86,6 +87,7 @@ class Outcome(NamedTuple):
     path: tuple[int, ...]
     tokens: Sequence[int]
     tops: Mapping[int, Sequence[tuple[int, float]]]
+    rows: int = 1
 
 
 class Accepted(NamedTuple):
@@ -180,9 +182,10 @@ class Source(Protocol):
 
     name: str
     tops: int  # how many of the likeliest tokens it wants to hear of every checked row
-    # one that may sleep has `wakes(branches) -> bool`: asked once before a pass of so many branches; where
-    # it does not, it is neither asked nor told, but of ends. `naps() -> int`: for how many such questions
-    # more it will say no; `slept(count)`: so many were not asked, maybe some more
+    # one that may sleep has `wakes(branches, rows) -> bool`: asked once before a pass of so many branches on
+    # so many rows, as branches that wrote the same share one; where it does not, it is neither asked nor
+    # told, but of ends. `naps() -> int`: for how many such questions more it will say no; `slept(count)`:
+    # so many were not asked, maybe some more
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         """A guess of what comes after the tip: at most `nodes` tokens, no path longer than `depth`."""

@@ -4,11 +4,12 @@ A pass of r rows takes v(r) and is expected to write (one token per branch + the
 probability that they are accepted). Sorted by that probability, the best choice for every number of rows is a
 prefix; the prefix with the most expected tokens per second is taken (TETRIS, methods row 054, with v measured
 instead of a fixed capacity; within one branch it is the tree of OPT-Tree and DySpec, rows 330 and 381).
+A node that branches have in common is one row and writes for each: its probabilities add.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Protocol
 
 from outthink.core.draft import Draft, path_probabilities
@@ -22,23 +23,46 @@ class Times(Protocol):
     def __getitem__(self, rows: int, /) -> float: ...
 
 
-def choose(drafts: Sequence[Draft], branches: int, rows: int, room: int, v: Times) -> list[Draft]:
+def choose(
+    drafts: Sequence[Draft], tips: Sequence[Hashable], branches: int, rows: int, room: int, v: Times
+) -> list[Draft]:
     """Each draft cut to its chosen nodes, maybe none. `rows` are in the pass anyway and write `branches`.
 
-    `v` is asked for up to rows + room.
+    `tips[i]` is where draft i begins: what drafts from one place have in common is one row that writes for
+    all of them. `v` is asked for up to rows + room.
     """
-    nodes = sorted(
-        ((-p, i, node) for i, draft in enumerate(drafts) for node, p in enumerate(path_probabilities(draft))),
-    )[: max(room, 0)]
+    places, weights = _shared(drafts, tips)
+    order = sorted(range(len(weights)), key=lambda place: -weights[place])[: max(room, 0)]
     expected, best, count = float(branches), branches / v[rows], 0
-    for taken, (negative, _, _) in enumerate(nodes, 1):
-        expected -= negative
+    for taken, place in enumerate(order, 1):
+        expected += weights[place]
         if expected / v[rows + taken] > best:
             best, count = expected / v[rows + taken], taken
-    chosen: list[list[int]] = [[] for _ in drafts]
-    for _, i, node in nodes[:count]:
-        chosen[i].append(node)
-    return [_kept(draft, sorted(nodes)) for draft, nodes in zip(drafts, chosen, strict=True)]
+    chosen = set(order[:count])
+    return [
+        _kept(draft, [node for node, place in enumerate(mine) if place in chosen])
+        for draft, mine in zip(drafts, places, strict=True)
+    ]
+
+
+def _shared(drafts: Sequence[Draft], tips: Sequence[Hashable]) -> tuple[list[list[int]], list[float]]:
+    """(of each draft the place of each of its nodes among all, what each place is expected to write).
+
+    A place comes after the one above it and weighs no more: the heaviest ones are whole trees.
+    """
+    known: dict[tuple[Hashable, int], int] = {}  # by (tip or place above, token)
+    places: list[list[int]] = []
+    weights: list[float] = []
+    for draft, tip in zip(drafts, tips, strict=True):
+        mine: list[int] = []
+        for token, parent, likely in zip(draft.tokens, draft.parents, path_probabilities(draft), strict=True):
+            place = known.setdefault(((tip,) if parent < 0 else mine[parent], token), len(weights))
+            if place == len(weights):
+                weights.append(0.0)
+            weights[place] += likely
+            mine.append(place)
+        places.append(mine)
+    return places, weights
 
 
 def _kept(draft: Draft, nodes: list[int]) -> Draft:

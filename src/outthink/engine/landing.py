@@ -45,7 +45,8 @@ def landed(place: Place, flight: Flight, result: PassResult) -> list[Work]:
         if stretch in drafting:
             drafting[stretch][1][at] = dist.top
     for stretch, (heard, tops) in drafting.items():
-        is_over, tokens = stretch.take(heard, tops)
+        brought = flight.plan.rows.get(stretch, 0)  # before the first token its prompt is among them
+        is_over, tokens = stretch.take(heard, tops, brought if stretch.growth else min(brought, 1))
         flight.wrote.append((stretch, tokens))
         if is_over:
             ended.append(stretch)

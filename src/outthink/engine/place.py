@@ -8,7 +8,7 @@ work wait.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -103,7 +103,7 @@ class Place:
         steady, drafted = self.steady, False
         self.admission.beat += 1
         if steady is not None and steady.is_valid(self.works, self.tree):
-            drafting, drafted = draft(steady.works, self), True
+            drafting, drafted = draft(steady.works, self, len(steady.nodes)), True
             if not drafting:
                 return self._fly_steady(steady, inbox, steady.steps() if may_run_on else 1)
         plan = Plan(self.max_rows)
@@ -136,7 +136,7 @@ class Place:
         last = new + len(plan.again)
         draws = [stretch.draw(where[(node, upto)], at) for stretch, at, node, upto in plan.draws]
         draws += [stretch.draw(new + i, at) for i, (stretch, at, _) in enumerate(plan.again)]
-        tops = [(i, s.speculator.tops) for i, (s, *_) in enumerate(plan.draws) if s.speculator]
+        tops = _tops(stretch for stretch, *_ in plan.draws)
         job = PassJob(
             batch,
             draws,
@@ -169,7 +169,7 @@ class Place:
         for stretch, row in zip(steady.rows, steady.places, strict=True):
             if len(plan.rows) == row:  # who comes first brings it
                 plan.rows[stretch] = 1
-        tops = [(i, s.speculator.tops) for i, s in enumerate(steady.rows) if s.speculator]
+        tops = _tops(steady.rows)
         job = PassJob(
             batch,
             draws,
@@ -254,6 +254,14 @@ class Place:
     @property
     def cache_bytes(self) -> float:
         return self.tree.filled * self.prices.slot_bytes
+
+
+def _tops(stretches: Iterable[Stretch]) -> list[tuple[int, int]]:
+    """(Which draw, how many of its likeliest tokens its drafter wants to hear)."""
+    awake = [
+        (i, s.speculator) for i, s in enumerate(stretches) if s.speculator and not s.speculator.is_asleep
+    ]
+    return [(i, speculator.tops) for i, speculator in awake]
 
 
 def _waiting(work: Work) -> Waiting:

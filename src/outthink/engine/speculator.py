@@ -64,7 +64,7 @@ class Speculator:
             raise BadInput(f"{drafter!r}: what its open() gives has no {' and no '.join(lacking)}")
         if not isinstance(self.source.tops, int) or self.source.tops < 0:
             raise BadInput(f"{drafter!r}: tops={self.source.tops!r}: give a whole number, 0 or more")
-        self._wakes: Callable[[int], bool] | None = getattr(self.source, "wakes", None)
+        self._wakes: Callable[[int, int], bool] | None = getattr(self.source, "wakes", None)
         self.is_asleep = (
             self._wakes is not None
         )  # left alone in this pass: a step costs what a plain one does
@@ -108,8 +108,8 @@ class Speculator:
 
     @property
     def tops(self) -> int:
-        """How many of the likeliest tokens of its rows the source wants to hear."""
-        return 0 if self.is_asleep else self.source.tops
+        """How many of the likeliest tokens of its rows the source wants to hear while it is awake."""
+        return self.source.tops
 
     @property
     def thinks(self) -> bool:
@@ -139,12 +139,12 @@ class Speculator:
             self.complain(f"{type(error).__name__}: {error}")
             return otherwise
 
-    def wakes(self, branches: int, own: int) -> bool:
+    def wakes(self, branches: int, rows: int, own: int) -> bool:
         """Whether the source wants to draft for its `own` branches, and to hear, in a pass of so many."""
         if self._wakes is None:
             return True
         try:
-            self.is_asleep = not self._wakes(branches)
+            self.is_asleep = not self._wakes(branches, rows)
             if self.is_asleep and own > 1 and hasattr(self.source, "slept"):
                 self.slept(own - 1)
         except Exception as error:  # whatever a drafter does wrong, the text goes on

@@ -135,10 +135,11 @@ class Stretch:
         position, states = self.branch.cursor.length + self.growth.depths[node], self.growth.states[node]
         return Draw(row, self.key, position, self.sampling, states, self.growth.is_whole)
 
-    def take(self, drawn: Mapping[int, Drawn], tops: Mapping[int, Any]) -> tuple[bool, list[int]]:
+    def take(self, drawn: Mapping[int, Drawn], tops: Mapping[int, Any], rows: int) -> tuple[bool, list[int]]:
         """Take what was drawn after the tip and the nodes of a draft: whether it has ended, what was written.
 
-        Only what an accept rule accepts is written, and nothing beyond the end of the text.
+        Only what an accept rule accepts is written, and nothing beyond the end of the text. `rows` of the pass are
+        there for it.
         """
         growth, speculator = self.growth, self.speculator
         assert speculator is not None
@@ -157,7 +158,7 @@ class Stretch:
             heard = dict(zip((-1, *path), tokens, strict=False))
         else:
             heard = {i: d.token for i, d in drawn.items()}
-        outcome = Outcome(draft, heard, path[: len(tokens)], tuple(tokens), tops)
+        outcome = Outcome(draft, heard, path[: len(tokens)], tuple(tokens), tops, rows)
         self.drop_draft()
         speculator.observe(self, outcome)
         return bool(self.reason) or self.is_starved(), tokens

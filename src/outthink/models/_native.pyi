@@ -69,3 +69,6 @@ def draw(
     draws: list[Draw],
     /,
 ) -> list[tuple[int, float, tuple[()]]]: ...
+def likeliest(
+    level: str, logits: int, rows: int, vocab: int, count: int, which: list[int], /
+) -> list[tuple[tuple[int, float], ...]]: ...

@@ -218,3 +218,15 @@ def draw_plain(
     logits = logits.contiguous()
     rows, vocab = logits.shape
     return _native.draw(level, threads, logits.data_ptr(), rows, vocab, temperature, draws)
+
+
+def likeliest(
+    level: str, logits: torch.Tensor, count: int, which: list[int]
+) -> list[tuple[tuple[int, float], ...]]:
+    """The `count` likeliest tokens of some rows with their log-probabilities, the likeliest first.
+
+    Of equals the first one counts. logits are float32 [rows, vocab]; count is 1 to 64. ValueError beyond.
+    """
+    logits = logits.contiguous()
+    rows, vocab = logits.shape
+    return _native.likeliest(level, logits.data_ptr(), rows, vocab, min(count, vocab), which)

@@ -1,4 +1,6 @@
-/* One token from a row of logits: argmax over v of x_v / temperature + gumbel(key, position, v).
+/* From rows of logits: one token, and the likeliest ones.
+ *
+ * One token: argmax over v of x_v / temperature + gumbel(key, position, v).
  *
  * The noise is that of core/rng.py to the bit: a hash of 32 bits, then -log(-log(u)) in double. Logarithms are
  * taken for few tokens only. With `best` a sum that is reached, v can win only if its noise is above
@@ -39,15 +41,23 @@ INLINE vf logits_at(const float *x, int v, int vocab)
     return some;
 }
 
+/* The largest logit of a row, and the log of the sum of e to each less that. */
+INLINE float log_total(const float *x, int vocab, float *top)
+{
+    vf most = splat(-INFINITY), total = {0};
+    for (int v = 0; v < vocab; v += VL) most = vmax(most, logits_at(x, v, vocab));
+    *top = max_lanes(most);
+    for (int v = 0; v < vocab; v += VL) total += vexp(logits_at(x, v, vocab) - *top);
+    return logf(sum_lanes(total));
+}
+
 static void draw(const float *x, int vocab, float temperature, uint32_t a, uint32_t b, int *token, float *logprob)
 {
     const float over = temperature > 0 ? temperature : 1.0f;
-    vf most = splat(-INFINITY), total = {0};
-    for (int v = 0; v < vocab; v += VL) most = vmax(most, logits_at(x, v, vocab));
-    const float top = max_lanes(most);
+    float top;
+    const float total = log_total(x, vocab, &top);
     int best = 0;
     while (best < vocab - 1 && x[best] != top) best++;
-    for (int v = 0; v < vocab; v += VL) total += vexp(logits_at(x, v, vocab) - top);
     if (temperature > 0) {
         static const uint32_t lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
         vu lane;
@@ -74,5 +84,31 @@ static void draw(const float *x, int vocab, float temperature, uint32_t a, uint3
         }
     }
     *token = best;
-    *logprob = (x[best] - top) - logf(sum_lanes(total));
+    *logprob = (x[best] - top) - total;
+}
+
+/* Insertion into a short list; few values are above its last one, and the rest costs one comparison. */
+static void likeliest(const float *x, int vocab, int count, int *tokens, float *logprobs)
+{
+    float top;
+    const float total = log_total(x, vocab, &top);
+    int held = 0;
+    for (int v = 0; v < vocab; v += VL) {
+        if (held == count) {
+            vi above = logits_at(x, v, vocab) > logprobs[count - 1];
+            int32_t hits[VL];
+            memcpy(hits, &above, sizeof hits);
+            int any = 0;
+            for (int i = 0; i < VL; i++) any |= hits[i];
+            if (!any) continue;
+        }
+        for (int i = v; i < v + VL && i < vocab; i++) {
+            if (held == count && !(x[i] > logprobs[count - 1])) continue;
+            int at = held < count ? held++ : count - 1;
+            for (; at && logprobs[at - 1] < x[i]; at--)
+                logprobs[at] = logprobs[at - 1], tokens[at] = tokens[at - 1];
+            logprobs[at] = x[i], tokens[at] = i;
+        }
+    }
+    for (int i = 0; i < count; i++) logprobs[i] = (logprobs[i] - top) - total;
 }

@@ -6,4 +6,4 @@
 #include "attention.h"
 #include "draw.h"
 
-const Kernels TABLE = {LEVEL_NAME, gemm, whole, gemm8, norm, embed, turn, attend, attend_scratch, draw};
+const Kernels TABLE = {LEVEL_NAME, gemm, whole, gemm8, norm, embed, turn, attend, attend_scratch, draw, likeliest};

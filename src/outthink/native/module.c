@@ -616,6 +616,51 @@ static PyObject *py_draw(PyObject *self, PyObject *args)
     return found;
 }
 
+/* ((token, logprob), ...) */
+static PyObject *pairs_of(const int *tokens, const float *logprobs, int count)
+{
+    PyObject *found = PyTuple_New(count);
+    for (int i = 0; found && i < count; i++) {
+        PyObject *one = Py_BuildValue("(id)", tokens[i], (double)logprobs[i]);
+        if (!one) Py_CLEAR(found);
+        else PyTuple_SET_ITEM(found, i, one);
+    }
+    return found;
+}
+
+#define MOST_LIKELIEST 64
+
+/* likeliest(level, logits, rows, vocab, count, [row, ...]) -> [((token, logprob), ...)] */
+static PyObject *py_likeliest(PyObject *self, PyObject *args)
+{
+    PyObject *level, *list;
+    unsigned long long logits;
+    int rows, vocab, count, tokens[MOST_LIKELIEST];
+    float logprobs[MOST_LIKELIEST];
+    (void)self;
+    if (!PyArg_ParseTuple(args, "UKiiiO!", &level, &logits, &rows, &vocab, &count, &PyList_Type, &list)) return NULL;
+    const Kernels *kernels = find_level(level);
+    if (!kernels) return NULL;
+    if (count < 1 || count > MOST_LIKELIEST || count > vocab)
+        return PyErr_Format(PyExc_ValueError, "%d of %d tokens: 1 to %d, and no more than there are", count, vocab,
+                            MOST_LIKELIEST);
+    const Py_ssize_t size = PyList_GET_SIZE(list);
+    PyObject *found = PyList_New(size);
+    for (Py_ssize_t i = 0; found && i < size; i++) {
+        const long row = PyLong_AsLong(PyList_GET_ITEM(list, i));
+        if (row < 0 || row >= rows) {
+            if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "row %ld of %d", row, rows);
+            Py_CLEAR(found);
+            break;
+        }
+        kernels->likeliest((const float *)(uintptr_t)logits + row * vocab, vocab, count, tokens, logprobs);
+        PyObject *one = pairs_of(tokens, logprobs, count);
+        if (!one) Py_CLEAR(found);
+        else PyList_SET_ITEM(found, i, one);
+    }
+    return found;
+}
+
 static PyMethodDef methods[] = {
     {"levels", py_levels, METH_NOARGS, "Names of the kernels that this processor can run, fastest first."},
     {"pack", py_pack, METH_VARARGS, "A matrix to panels."},
@@ -623,6 +668,7 @@ static PyMethodDef methods[] = {
     {"forward", (PyCFunction)(void (*)(void))py_forward, METH_FASTCALL, "One pass."},
     {"write", (PyCFunction)(void (*)(void))py_write, METH_FASTCALL, "Passes, each of what the last one drew."},
     {"draw", py_draw, METH_VARARGS, "Tokens from rows of logits."},
+    {"likeliest", py_likeliest, METH_VARARGS, "The likeliest tokens of rows of logits."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -98,6 +98,8 @@ typedef struct {
     /* a token by keyed noise (words a, b of its row), the likeliest one at temperature 0; its log-probability */
     void (*draw)(const float *logits, int vocab, float temperature, uint32_t a, uint32_t b, int *token,
                  float *logprob);
+    /* the so many likeliest tokens of a row, at most vocab, the likeliest first, of equals the first */
+    void (*likeliest)(const float *logits, int vocab, int count, int *tokens, float *logprobs);
 } Kernels;
 
 extern const Kernels kernels_generic;

@@ -19,7 +19,7 @@ from outthink.core.draft import Draft
 from outthink.core.drafting import Drafter, Source, Studio, Tip
 from outthink.core.errors import BadInput
 from outthink.speculate._guard import Guard
-from outthink.speculate._worth import FORGET, Times, Worth, best
+from outthink.speculate._worth import ALONE, FORGET, Crowd, Times, Worth, best
 
 LIKELY = 0.9  # how often a token of a drafting model is right, as long as little was seen
 OVER = 1e-4  # seconds around a draft, as long as none was measured
@@ -61,25 +61,26 @@ class Model:
         self.source, self.studio = source, studio
         self.pace: Pace = studio.pace.setdefault("model", Pace())
         self.worth = self.pace.worth
+        self.crowd = ALONE
         self.size = 0  # of a draft before the pass to come; 0: none
         self.gain = 0.0  # tokens a second with such drafts over plain
         self.running = 0  # drafts under way
         self.round = 0  # drafts that were begun since none was under way
         self.began = self.took = 0.0  # seconds: when the first of them was begun, what each of them took
 
-    def wakes(self, branches: int, right: Callable[[str, Sequence[float]], Sequence[float]]) -> None:
-        """Decide for the pass after one of so many branches, at the measured rate of acceptance."""
-        self.gain, self.size = 0.0, 0
-        if self.worth.wakes(branches, self.studio, self._hope):
+    def wakes(self, crowd: Crowd, right: Callable[[str, Sequence[float]], Sequence[float]]) -> None:
+        """Decide for the pass after one of such a crowd, at the measured rate of acceptance."""
+        self.gain, self.size, self.crowd = 0.0, 0, crowd
+        if self.worth.wakes(crowd, self.studio, self._hope):
             [rate] = right(self.source.name, (LIKELY,))
-            self.gain, self.size = self._best(self.studio, branches, rate)
+            self.gain, self.size = self._best(self.studio, crowd, rate)
 
-    def _hope(self, times: Times, branches: int, ask: float) -> float:
-        return self._best(times, branches, LIKELY)[0]
+    def _hope(self, times: Times, crowd: Crowd, ask: float) -> float:
+        return self._best(times, crowd, LIKELY)[0]
 
-    def _best(self, times: Times, branches: int, right: float) -> tuple[float, int]:
-        token = self.studio.seconds(branches, self.source.place)
-        return best(times, branches, self.pace.over, right, self.source.n, token)
+    def _best(self, times: Times, crowd: Crowd, right: float) -> tuple[float, int]:
+        token = self.studio.seconds(crowd.rows, self.source.place)
+        return best(times, crowd, self.pace.over, right, self.source.n, token)
 
     async def draft(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         """What it drafts; `took` is the share of each of the branches that it drafts for at a time."""
@@ -92,7 +93,8 @@ class Model:
         finally:
             self.running -= 1
             if not self.running:
-                known = self.size * self.studio.seconds(self.round, self.source.place) / self.round
+                rows = max(1, self.round * self.crowd.rows // self.crowd.branches)  # they share there, too
+                known = self.size * self.studio.seconds(rows, self.source.place) / self.round
                 most = SLOW * (known + self.pace.over)  # the very first touches its memory: that says nothing
                 self.took = min((self.studio.clock() - self.began) / self.round, most)
                 self.pace.over = FORGET * self.pace.over + (1 - FORGET) * max(0.0, self.took - known)

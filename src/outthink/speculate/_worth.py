@@ -1,11 +1,11 @@
 """Whether drafting pays, decided before it costs: by v(rows), the cost of asking, and how drafts have fared.
 
-before a pass of b branches
-    hope(b) = max over depth d of  (1 + a + ... + a^d) p(b) / (v(b + b d) + b ask),   a = USUAL
+before a pass of b branches on r rows (those that wrote the same share one)
+    hope(b) = max over depth d of  (1 + a + ... + a^d) p(r) / (v(r + r d) + b ask),   a = USUAL
     below MARGIN even drafts that fare well cannot win: nobody is asked, nobody is told
 after every WINDOW steps in which somebody was asked, or as soon as LOSS is lost
-    plain   = sum of p(b) / b                          the steps without their drafts
-    drafted = sum of their share of v(b + nodes) + asking
+    plain   = sum of p(r) / b                          the steps without their drafts
+    drafted = sum of their share of v(rows) + asking
     gain    = tokens written - MARGIN x drafted / (plain / steps)     in plain steps
     balance = at most CREDIT of what was gained and not lost again
     balance below 0: rest for -balance / SHARE steps, twice as long each time, then begin with 0 again
@@ -18,7 +18,7 @@ arithmetic on what was measured; no step waits for a clock.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 USUAL = 0.8  # how often a token of a good drafter is right, once those before it are
 DEEPEST = 8  # tokens of a chain that may be hoped for
@@ -42,25 +42,43 @@ class Times(Protocol):
     def plain(self, rows: int) -> float: ...
 
 
+class Crowd(NamedTuple):
+    """Who writes in a pass: so many branches, on so many rows."""
+
+    branches: int
+    rows: int
+
+    def plain(self, times: Times) -> float:
+        """A branch's share of the pass without drafts, in seconds."""
+        return times.plain(self.rows) / self.branches
+
+
+ALONE = Crowd(1, 1)
+
+
 def best(
-    times: Times, branches: int, ask: float, right: float, deepest: int, token: float = 0.0
+    times: Times, crowd: Crowd, ask: float, right: float, deepest: int, token: float = 0.0
 ) -> tuple[float, int]:
     """(by how much chains can win: tokens a second with them over without, how deep they then are).
 
     A token is right with probability `right` once those before it are; one more for all takes `token`.
     """
-    gained, likely, found, plain, v = 1.0, 1.0, (0.0, 0), times.plain(branches), times.seconds
+    branches, rows = crowd
+    gained, likely, found, plain, v = 1.0, 1.0, (0.0, 0), times.plain(rows), times.seconds
+    most = plain * (deepest + 1 if right == 1 else (1 - right ** (deepest + 1)) / (1 - right))
     for depth in range(1, deepest + 1):
         likely *= right
         gained += likely
-        seconds = v(branches + branches * depth) + branches * ask + depth * token
+        seconds = v(rows + rows * depth) + branches * ask + depth * token
         found = max(found, (gained * plain / seconds, depth))
+        if most < found[0] * seconds:
+            break  # more rows never take less time
     return found
 
 
-def hope(times: Times, branches: int, ask: float) -> float:
-    """By how much drafts that are looked up can win at best where `branches` write."""
-    return best(times, branches, ask, USUAL, DEEPEST)[0]
+def hope(times: Times, crowd: Crowd, ask: float) -> float:
+    """By how much drafts that are looked up can win at best where such a crowd writes."""
+    return best(times, crowd, ask, USUAL, DEEPEST)[0]
 
 
 class Worth:
@@ -73,38 +91,38 @@ class Worth:
         self.balance = 0.0  # plain steps
         self.losses = 0  # rests since a window was won
         self.won = 0  # windows, since plain steps were last seen
-        self._verdicts: dict[int, bool] = {}
+        self._verdicts: dict[Crowd, bool] = {}
         self.looks = (
             False  # whether it rests, when it does, to see what plain steps take: nobody should draft then
         )
         self._uses = 0
         self._verdict = True  # the last one
-        self._branches, self._nodes = 1, 0  # of the pass under way: who writes, nodes heard of so far
+        self._crowd, self._heard, self._rows, self._more = ALONE, 0, 0, 0  # of the pass under way
         self._clear()
 
     def _clear(self) -> None:
         self.steps = self.written = 0
         self.plain = self.drafted = 0.0
 
-    def wakes(self, branches: int, times: Times, hope: Callable[[Times, int, float], float] = hope) -> bool:
-        """Whether to ask in a pass of so many branches; a question, and `slept` for each branch but one."""
+    def wakes(self, crowd: Crowd, times: Times, hope: Callable[[Times, Crowd, float], float] = hope) -> bool:
+        """Whether to ask in a pass of such a crowd; a question, and `slept` for each branch but one."""
         if self.resting > 0:
             self.resting -= 1
             return False
-        self._branches, self._nodes = branches, 0
+        self._crowd, self._heard, self._rows, self._more = crowd, 0, 0, 0
         self._uses += 1
         if self._uses > FRESH:
             self._uses = 0
             self._verdicts.clear()
-        verdict = self._verdicts.get(branches)
+        verdict = self._verdicts.get(crowd)
         if verdict is None:
-            verdict = self._verdicts[branches] = hope(times, branches, self.ask) >= MARGIN
+            verdict = self._verdicts[crowd] = hope(times, crowd, self.ask) >= MARGIN
         self._verdict = verdict
         return verdict
 
-    def veto(self, branches: int) -> None:
+    def veto(self, crowd: Crowd) -> None:
         """No after all, for as long as a verdict holds."""
-        self._verdict = self._verdicts[branches] = False
+        self._verdict = self._verdicts[crowd] = False
 
     def naps(self) -> int:
         """How often it will say no from here on, at the least."""
@@ -119,18 +137,21 @@ class Worth:
         else:
             self._uses += count
 
-    def step(self, tokens: int, nodes: int, asking: float, times: Times) -> None:
-        """A branch wrote so many tokens in a step; so many nodes were checked for it; asking took so long."""
+    def step(self, tokens: int, rows: int, asking: float, times: Times) -> None:
+        """A branch wrote so many tokens in a step that brought so many rows; asking took so long.
+
+        It takes v(r) / b, and what its rows beyond r / b add to those of the branches before it.
+        """
         self.ask = FORGET * self.ask + (1 - FORGET) * asking
-        branches, before = self._branches, self._nodes
-        self._nodes += nodes
-        v = times.seconds
-        share = v(branches) / branches
-        more = v(branches + self._nodes) - v(branches + before) if nodes else 0.0
+        (branches, usual), before, v = self._crowd, self._more, times.seconds
+        self._rows += rows
+        self._heard += 1
+        self._more = max(0, round(self._rows - self._heard * usual / branches))
+        more = v(usual + self._more) - v(usual + before) if self._more != before else 0.0
         self.steps += 1
         self.written += tokens
-        self.plain += times.plain(branches) / branches
-        self.drafted += share + more + asking
+        self.plain += self._crowd.plain(times)
+        self.drafted += v(usual) / branches + more + asking
         gain = self.written - MARGIN * self.drafted * self.steps / self.plain if self.plain else 0.0
         if self.steps >= WINDOW or gain < -LOSS:
             self._judge(gain)

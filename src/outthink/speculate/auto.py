@@ -12,7 +12,7 @@ from outthink.core.drafting import Drafter, Outcome, Source, Studio, Tip
 from outthink.spec import show
 from outthink.speculate._lookups import Given, Lookups
 from outthink.speculate._model import LIKELY, Model, parted
-from outthink.speculate._worth import SHARE, Times, Worth, hope
+from outthink.speculate._worth import ALONE, SHARE, Crowd, Times, Worth, hope
 from outthink.speculate.consensus import Consensus
 from outthink.speculate.copy import Copy
 from outthink.speculate.stand import Stand
@@ -89,7 +89,7 @@ class AutoSource:
         self.fortunes: dict[Tip, Fortune] = {}  # of those that somebody was asked about
         self.unheard: deque[Tip] = deque(maxlen=UNHEARD)
         self.asks = False  # whether those that look up are asked in this pass
-        self.branches = 1  # in this pass
+        self.crowd = ALONE  # in this pass
         self.thought: set[Tip] = set()  # those that a model may have drafted for before this pass
         if self.model is not None:
             self.think = self._think
@@ -102,31 +102,33 @@ class AutoSource:
 
     # ---- when to sleep
 
-    def wakes(self, branches: int) -> bool:
-        """Whether to be asked, and told, in a pass of so many branches."""
-        self.branches = branches
+    def wakes(self, branches: int, rows: int) -> bool:
+        """Whether to be asked, and told, in a pass of so many branches on so many rows."""
+        if self.crowd != (branches, rows):
+            self.crowd = Crowd(branches, rows)
+        crowd = self.crowd
         if self.model is None:
-            self.asks = self._wakes(branches)
+            self.asks = self._wakes(crowd)
             return self.asks
         asked = self._asked()
-        self.asks = self.worth in asked and self._wakes(branches)
+        self.asks = self.worth in asked and self._wakes(crowd)
         if self.model.worth in asked:
-            self.model.wakes(branches, self._trusted)
+            self.model.wakes(crowd, self._trusted)
         return self.asks or self.model.size > 0 or bool(self.thought)
 
-    def _wakes(self, branches: int) -> bool:
+    def _wakes(self, crowd: Crowd) -> bool:
         """Whether those who look up are worth asking, and any of them is cheap."""
-        if not self.worth.wakes(branches, self.studio, self._hope):
+        if not self.worth.wakes(crowd, self.studio, self._hope):
             return False
-        if not self.lookups.cheap(self.studio.plain(branches) / branches):
-            self.worth.veto(branches)
+        if not self.lookups.cheap(crowd.plain(self.studio)):
+            self.worth.veto(crowd)
             return False
         return True
 
-    def _hope(self, times: Times, branches: int, ask: float) -> float:
+    def _hope(self, times: Times, crowd: Crowd, ask: float) -> float:
         """By how much they can win; anew after a while, and then who was too dear is tried again."""
         self.lookups.again()
-        return hope(times, branches, ask) if self.lookups.cheap(times.plain(branches) / branches) else 0.0
+        return hope(times, crowd, ask) if self.lookups.cheap(crowd.plain(times)) else 0.0
 
     def _trusted(self, name: str, own: Sequence[float]) -> Sequence[float]:
         return self.lookups.record(name).trusted(own)
@@ -190,12 +192,12 @@ class AutoSource:
 
     def _gain(self, draft: Draft) -> float:
         """Tokens a second over plain with as much of a weighed draft, for each branch, as pays."""
-        branches, ask = self.branches, self.branches * self.worth.ask
+        rows, ask = self.crowd.rows, self.crowd.branches * self.worth.ask
         written, best = 1.0, 0.0
         for size, likely in enumerate(sorted(path_probabilities(draft), reverse=True), 1):
             written += likely
-            best = max(best, written / (self.studio.seconds(branches + branches * size) + ask))
-        return best * self.studio.plain(branches)
+            best = max(best, written / (self.studio.seconds(rows + rows * size) + ask))
+        return best * self.studio.plain(rows)
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         """All that is looked up, as one draft with measured confidences."""
@@ -212,7 +214,7 @@ class AutoSource:
         fortune.given, fortune.weighed = self.lookups.propose(tip, depth, nodes)
         fortune.asking += self.clock() - began
         if not fortune.given:
-            fortune.fared(0, self.studio.plain(self.branches) / self.branches)
+            fortune.fared(0, self.crowd.plain(self.studio))
         return fortune.weighed
 
     def _fortune(self, tip: Tip) -> Fortune:
@@ -239,11 +241,11 @@ class AutoSource:
     def observe(self, tip: Tip, outcome: Outcome) -> None:
         """Record what became of the best draft, checked or not, and let the sources learn."""
         began = self.clock()
-        fortune, nodes = self._fortune(tip), len(outcome.draft.tokens) if outcome.draft else 0
+        fortune = self._fortune(tip)
         if fortune.given:
             hits = max([one.record.follow(one.draft, one.own, outcome.tokens) for one in fortune.given])
             if not fortune.was_modelled:
-                fortune.fared(hits, self.studio.plain(self.branches) / self.branches)
+                fortune.fared(hits, self.crowd.plain(self.studio))
             if outcome.draft is fortune.weighed and len(fortune.given) == 1:
                 outcome = outcome._replace(draft=fortune.given[0].draft)  # it was checked as it was given
             fortune.given = []
@@ -251,9 +253,9 @@ class AutoSource:
             self.lookups.observe(tip, outcome)
         asking, fortune.asking = self.clock() - began + fortune.asking, 0.0
         if fortune.was_modelled and self.model is not None:
-            self.model.worth.step(len(outcome.tokens), nodes, asking + self.model.took, self.studio)
+            self.model.worth.step(len(outcome.tokens), outcome.rows, asking + self.model.took, self.studio)
         elif self.asks:
-            self.worth.step(len(outcome.tokens), nodes, asking, self.studio)
+            self.worth.step(len(outcome.tokens), outcome.rows, asking, self.studio)
         fortune.was_modelled = False
         self.thought.discard(tip)
 

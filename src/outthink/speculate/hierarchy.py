@@ -101,4 +101,4 @@ def _own(outcome: Outcome, draft: Draft | None) -> Outcome:
             mine[node] = place[mine[parent], token]
     drawn: Mapping[int, int] = {mine[i]: token for i, token in outcome.drawn.items() if i in mine}
     tops = {mine[i]: top for i, top in outcome.tops.items() if i in mine}
-    return Outcome(draft, drawn, written_draft(outcome, mine), outcome.tokens, tops)
+    return Outcome(draft, drawn, written_draft(outcome, mine), outcome.tokens, tops, outcome.rows)
