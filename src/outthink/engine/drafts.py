@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def draft(works: Sequence[Work], place: Place, rows: int = 0) -> list[Stretch]:
     """The stretches among `works` that have a draft in the tree now, rows to be planned.
 
-    Sources say how sure they are; where the drafter is choosy the pass takes the nodes that pay. `rows` are in
-    the pass without drafts, if that is known.
+    Sources say how sure they are; where the drafter is choosy the pass takes the nodes that pay. `rows` are
+    in the pass without drafts, if that is known.
     """
     count = min(len(works), place.max_batch)
     own: dict[Speculator, int] = {}  # and how many branches each has

@@ -138,8 +138,8 @@ class Stretch:
     def take(self, drawn: Mapping[int, Drawn], tops: Mapping[int, Any], rows: int) -> tuple[bool, list[int]]:
         """Take what was drawn after the tip and the nodes of a draft: whether it has ended, what was written.
 
-        Only what an accept rule accepts is written, and nothing beyond the end of the text. `rows` of the pass are
-        there for it.
+        Only what an accept rule accepts is written, and nothing beyond the end of the text. `rows` of the
+        pass are there for it.
         """
         growth, speculator = self.growth, self.speculator
         assert speculator is not None
