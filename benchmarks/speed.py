@@ -17,7 +17,7 @@ from benchmarks import llama_cpp_rival as llama
 from benchmarks.contest import Ratio, Rival, Score, Work, contest
 from benchmarks.machine import Watch
 from benchmarks.ours import Ours, local, request
-from benchmarks.prompts import Prompts
+from benchmarks.prompts import Prompt, Prompts
 from benchmarks.report import Section, Target
 from benchmarks.theirs import Transformers
 from outthink.core.batch import Batch, Segment
@@ -226,7 +226,8 @@ def _targets(dtype: str, line: Line, scores: dict[str, Score]) -> list[Target]:
     return found
 
 
-CONCURRENCY = """Each writes {new} tokens on one branch after its own prompt of 200 tokens; cold cache.
+CONCURRENCY = """Each writes {new} tokens on one branch after its own prompt, a problem of `steps` as it is (39 to 67
+tokens) or several cut to 200 tokens; cold cache. Prompts are read once, 8 times the rows at a time or not.
 *80M* is the same model padded to 80M parameters (`benchmarks/padded.py`): one stream of it waits for memory.
 One of `pocket`, whose weights stay in the cache, does not, and 8 have 8 times its arithmetic."""
 
@@ -237,29 +238,36 @@ def concurrency(
     """Requests with different prompts at once, against one alone, on the model and on a larger one."""
     section = Section(
         "Concurrent requests",
-        ["model", "dtype", "1 request, tokens/s", f"{many} requests, tokens/s", "ratio"],
+        ["model", "dtype", "prompt", "1 request, tokens/s", f"{many} requests, tokens/s", "ratio"],
         before=[CONCURRENCY.format(new=new)],
     )
     for bench in benches:
         larger = ot.load(str(padded), dtype=bench.dtype, threads=bench.threads)
         for model, engine in ((bench.engine.main.backend.about.label, bench.engine), ("80M", larger)):
             torch.set_num_threads(bench.threads)
-            one, all_of_them = _concurrent(engine, bench.prompts, rounds, many, new)
-            ratio = Ratio.of(all_of_them, one)
-            section.rows.append([
-                model, bench.dtype, f"{one.rate:.0f}", f"{all_of_them.rate:.0f}", str(ratio),
-            ])  # fmt: skip
-            what = f"{many} concurrent requests over one, {model}, {bench.dtype}"
-            section.targets.append(Target(what, ratio.median, 3.0))
+            for name, prompt in (("problem", bench.prompts.problem), ("200 tokens", _of_200(bench.prompts))):
+                one, all_of_them = _concurrent(engine, prompt, rounds, many, new)
+                ratio = Ratio.of(all_of_them, one)
+                section.rows.append([
+                    model, bench.dtype, name, f"{one.rate:.0f}", f"{all_of_them.rate:.0f}", str(ratio),
+                ])  # fmt: skip
+                what = f"{many} concurrent requests over one, {model}, {bench.dtype}, prompt: {name}"
+                section.targets.append(Target(what, ratio.median, 3.0))
     return section
 
 
-def _concurrent(engine: Engine, prompts: Prompts, rounds: int, many: int, new: int) -> tuple[Score, Score]:
+def _of_200(prompts: Prompts) -> Callable[[], Prompt]:
+    return lambda: prompts.long(200)
+
+
+def _concurrent(
+    engine: Engine, prompt: Callable[[], Prompt], rounds: int, many: int, new: int
+) -> tuple[Score, Score]:
     """One request alone and so many at once, in turn; the first round only warms."""
     one, all_of_them = Score(), Score()
     for turn in range(rounds + 1):
         for score, count in ((one, 1), (all_of_them, many)):
-            works = [request(Work(prompts.long(200), 1, new, seed=turn)) for _ in range(count)]
+            works = [request(Work(prompt(), 1, new, seed=turn)) for _ in range(count)]
             began = time.perf_counter()
             ended = list(engine.map(works, concurrency=many))
             seconds = time.perf_counter() - began

@@ -104,15 +104,15 @@ def vote(model: Model, sizes: Sizes) -> Section:
         ours,
         sizes.rounds,
         lambda turn: Work(problems.problem(), 8, MOST, stops=True, seed=turn),
-        sizes.seconds,
+        2 * sizes.seconds,  # problems differ in how soon their branches part
     )
     check_same(ours)
     for one in ours:
         wall = Faster.of(scores[PLAIN], scores[one.name])
         rate = f"{scores[one.name].rate:.0f}"
         section.rows.append([one.name, rate, str(wall), f"{_tokens_a_step(one):.2f}", str(wall.rounds)])
-        if one.name == "auto":
-            what = f"{model.title}: vote(n=8) on steps with auto, wall time over plain's"
+        if one.name in ("auto", WITH_MODEL):
+            what = f"{model.title}: vote(n=8) on steps, {one.name}, wall time over plain's"
             section.targets.append(Target(what, wall.total, VOTE, at_least=False))
     return section
 
