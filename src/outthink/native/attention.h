@@ -97,7 +97,8 @@ INLINE void turn_words(__m512i r[16])
 
 #define AHEAD 32 /* keys: runs of slots are short, so a processor that looks ahead by itself does so too late */
 
-/* Ask for the cell that comes so many keys after key j, in this task or the next. */
+/* Ask for the cell that comes so many keys after key j, in this task or the next: into the second cache, which
+ * waits for more lines at a time than the nearest one. */
 INLINE void fetch_ahead(const char *base, long line, long apart, long size, const Task *task, const Task *next, int j)
 {
     int slot;
@@ -107,8 +108,8 @@ INLINE void fetch_ahead(const char *base, long line, long apart, long size, cons
     else return;
     const char *cell = base + slot * line;
     for (long i = 0; i < size; i += 64) {
-        __builtin_prefetch(cell + i, 0, 3);
-        __builtin_prefetch(cell + apart + i, 0, 3);
+        __builtin_prefetch(cell + i, 0, 2);
+        __builtin_prefetch(cell + apart + i, 0, 2);
     }
 }
 
