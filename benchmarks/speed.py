@@ -226,8 +226,8 @@ def _targets(dtype: str, line: Line, scores: dict[str, Score]) -> list[Target]:
     return found
 
 
-CONCURRENCY = """Each writes {new} tokens on one branch after its own prompt, a problem of `steps` as it is (39 to 67
-tokens) or several cut to 200 tokens; cold cache. Prompts are read once, 8 times the rows at a time or not.
+CONCURRENCY = """Each writes {new} tokens on one branch after its own prompt: a problem of `steps` as it is,
+39 to 67 tokens, or several cut to 200. Cold cache; prompts are read in any case, 8 have 8 times the rows.
 *80M* is the same model padded to 80M parameters (`benchmarks/padded.py`): one stream of it waits for memory.
 One of `pocket`, whose weights stay in the cache, does not, and 8 have 8 times its arithmetic."""
 

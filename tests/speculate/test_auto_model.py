@@ -7,16 +7,22 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 from scripted import told
 
 from outthink.backends.toy import hashed, toy
+from outthink.core.draft import Draft
+from outthink.core.drafting import Tip
 from outthink.core.types import Answer, Budget, Sampling
-from outthink.engine import steady
+from outthink.engine import drafts, steady
+from outthink.engine.choice import choose
 from outthink.engine.curve import Line
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 from outthink.speculate import Auto, Copy, DraftModel, Int8
+from outthink.speculate._lookups import Record
 from outthink.speculate._worth import LOOK, WINDOW, Crowd, best
+from outthink.speculate.draft_model import DraftModelSource
 from outthink.speculate.hierarchy import Hierarchy
 from outthink.strategy.once import Once
 from outthink.strategy.short import Short
@@ -162,6 +168,55 @@ def test_the_size_is_the_best_by_hand(
     times = SimpleNamespace(seconds=lambda rows: 1.0, plain=lambda rows: 1.0)
     found = best(times, Crowd(branches, branches), ask, right, deepest, 0.1)
     assert found[0] == pytest.approx(gain) and found[1] == size
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_drafting_model_says_how_likely_it_held_each_token(
+    temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own softmax, of the very words before each: also where the text went another way meanwhile."""
+    seen: list[tuple[tuple[int, ...], Draft]] = []
+    think = DraftModelSource.think
+
+    async def thinking(self: DraftModelSource, tip: Tip, depth: int, nodes: int) -> Draft:
+        before = tuple(tip.tokens)
+        draft = await think(self, tip, depth, nodes)
+        assert draft is not None
+        seen.append((before, draft))
+        return draft
+
+    monkeypatch.setattr(DraftModelSource, "think", thinking)
+    sampling = Sampling(temperature=temperature, max_tokens=40, ignore_eos=True)
+    Timed(memory, light, seed=3).run(Vote(n=3), sampling, DraftModel("small", n=5))
+    logits = hashed(4, scale=2.5, seed=3)
+    for before, draft in seen:
+        assert len(draft.conf) == len(draft.tokens)
+        for i, token in enumerate(draft.tokens):
+            row = torch.tensor(logits((*before, *draft.tokens[:i])), dtype=torch.float64).softmax(-1)
+            assert draft.conf[i] == pytest.approx(float(row[token]), abs=1e-5)
+    assert len(seen) > 20
+
+
+def test_the_record_of_a_model_is_kept_by_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what it says of a token, weighed by that record, is what the choice over the batch goes by."""
+    kept: list[tuple[Draft, Any]] = []
+    follow, trusted = Record.follow, list[list[float]]()
+
+    def following(self: Record, draft: Draft, own: Any, tokens: Any) -> int:
+        kept.append((draft, own))
+        return follow(self, draft, own, tokens)
+
+    def choosing(drafts: Any, *given: Any) -> Any:
+        trusted.extend(list(draft.conf) for draft in drafts)
+        return choose(drafts, *given)
+
+    monkeypatch.setattr(Record, "follow", following)
+    monkeypatch.setattr(drafts, "choose", choosing)
+    Timed(memory, light, seed=3).run(Once(), LONG, ALONE)
+    assert len(kept) > 5 and all(own == draft.conf for draft, own in kept)
+    said = [draft.conf for draft, _ in kept]
+    assert max(len({round(conf, 6) for conf in one}) for one in said) > 1, "not one rate for all"
+    assert trusted[0] == Record().trusted(said[0])
 
 
 def test_what_is_looked_up_for_nothing_goes_first() -> None:

@@ -116,6 +116,11 @@ class Target(Protocol):
 class Shadow(Protocol):
     """A text that a drafting model follows; what it costs goes to the actual book alone."""
 
+    @property
+    def sure(self) -> Sequence[float]:
+        """How likely the model held each token of the last write; empty if it cannot say."""
+        ...
+
     async def follow(self, tokens: Sequence[int]) -> None:
         """Go to exactly these tokens."""
         ...
@@ -145,7 +150,7 @@ class Studio(Protocol):
         """What a pass of so many rows takes, as measured; of another model of the engine, if one is named."""
         ...
 
-    def plain(self, rows: int) -> float:
+    def plain(self, rows: int, model: str = "") -> float:
         """The same where nobody drafts for any of them: such passes may follow one another at once."""
         ...
 

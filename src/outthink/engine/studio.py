@@ -64,9 +64,9 @@ class EngineStudio:
         assert not isinstance(place, RemotePlace), "an endpoint drafts on its own side"
         return place.curve()[rows]
 
-    def plain(self, rows: int) -> float:
+    def plain(self, rows: int, model: str = "") -> float:
         """What it takes where nobody drafts."""
-        place = self._engine.main
+        place = self._engine.place(model or None)
         assert not isinstance(place, RemotePlace), "an endpoint drafts on its own side"
         return place.curve().plain(rows)
 

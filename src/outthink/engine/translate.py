@@ -40,6 +40,7 @@ class Translator:
                 f"{place.name} has another vocabulary, and cannot read this text: draft with another model"
             )
         self.tail: list[int] = []
+        self.sure: list[float] = []  # its tokens are not the target's
         self.follower = Follower(place, tip, tokens, Sampling(temperature=0.0), salt)
 
     async def follow(self, tokens: Sequence[int]) -> None:

@@ -23,6 +23,8 @@ from outthink.speculate._worth import ALONE, FORGET, Crowd, Times, Worth, best
 
 LIKELY = 0.9  # how often a token of a drafting model is right, as long as little was seen
 OVER = 1e-4  # seconds around a draft, as long as none was measured
+WEIGHT = 2.0  # how many tokens LIKELY is worth
+REMEMBER = 0.95  # the weight of the past after one more draft
 SLOW = 4.0  # times what was expected: what one draft is believed to have taken
 
 
@@ -63,24 +65,30 @@ class Model:
         self.worth = self.pace.worth
         self.crowd = ALONE
         self.size = 0  # of a draft before the pass to come; 0: none
+        self.hits = self.tries = 0.0  # of its tokens; the last ones above all
         self.gain = 0.0  # tokens a second with such drafts over plain
         self.running = 0  # drafts under way
         self.round = 0  # drafts that were begun since none was under way
         self.began = self.took = 0.0  # seconds: when the first of them was begun, what each of them took
 
-    def wakes(self, crowd: Crowd, right: Callable[[str, Sequence[float]], Sequence[float]]) -> None:
+    def wakes(self, crowd: Crowd) -> None:
         """Decide for the pass after one of such a crowd, at the measured rate of acceptance."""
         self.gain, self.size, self.crowd = 0.0, 0, crowd
         if self.worth.wakes(crowd, self.studio, self._hope):
-            [rate] = right(self.source.name, (LIKELY,))
+            rate = (self.hits + WEIGHT * LIKELY) / (self.tries + WEIGHT)
             self.gain, self.size = self._best(self.studio, crowd, rate)
 
     def _hope(self, times: Times, crowd: Crowd, ask: float) -> float:
         return self._best(times, crowd, LIKELY)[0]
 
     def _best(self, times: Times, crowd: Crowd, right: float) -> tuple[float, int]:
-        token = self.studio.seconds(crowd.rows, self.source.place)
+        token = self.studio.plain(crowd.rows, self.source.place)
         return best(times, crowd, self.pace.over, right, self.source.n, token)
+
+    def fared(self, hits: int, tokens: int) -> None:
+        """Of so many tokens that were looked at, so many were right: the one after them, if any, was not."""
+        self.hits = REMEMBER * self.hits + hits
+        self.tries = REMEMBER * self.tries + min(hits + 1, tokens)
 
     async def draft(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         """What it drafts; `took` is the share of each of the branches that it drafts for at a time."""
@@ -94,7 +102,7 @@ class Model:
             self.running -= 1
             if not self.running:
                 rows = max(1, self.round * self.crowd.rows // self.crowd.branches)  # they share there, too
-                known = self.size * self.studio.seconds(rows, self.source.place) / self.round
+                known = self.size * self.studio.plain(rows, self.source.place) / self.round
                 most = SLOW * (known + self.pace.over)  # the very first touches its memory: that says nothing
                 self.took = min((self.studio.clock() - self.began) / self.round, most)
                 self.pace.over = FORGET * self.pace.over + (1 - FORGET) * max(0.0, self.took - known)

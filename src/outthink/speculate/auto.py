@@ -113,7 +113,7 @@ class AutoSource:
         asked = self._asked()
         self.asks = self.worth in asked and self._wakes(crowd)
         if self.model.worth in asked:
-            self.model.wakes(crowd, self._trusted)
+            self.model.wakes(crowd)
         return self.asks or self.model.size > 0 or bool(self.thought)
 
     def _wakes(self, crowd: Crowd) -> bool:
@@ -129,9 +129,6 @@ class AutoSource:
         """By how much they can win; anew after a while, and then who was too dear is tried again."""
         self.lookups.again()
         return hope(times, crowd, ask) if self.lookups.cheap(crowd.plain(times)) else 0.0
-
-    def _trusted(self, name: str, own: Sequence[float]) -> Sequence[float]:
-        return self.lookups.record(name).trusted(own)
 
     @property
     def thinks(self) -> bool:
@@ -170,7 +167,8 @@ class AutoSource:
         draft = await self._modelled(self.model, tip, depth, nodes)
         if draft is None or not draft.tokens:
             return looked
-        own, name = (LIKELY,) * len(draft.tokens), draft.by or self.model.source.name
+        own = draft.conf or (LIKELY,) * len(draft.tokens)
+        name = draft.by or self.model.source.name
         record = self.lookups.record(name)
         fortune.given = [Given(draft, own, record)]
         fortune.weighed = Draft(draft.tokens, draft.parents, tuple(record.trusted(own)), draft.dists, name)
@@ -246,6 +244,8 @@ class AutoSource:
             hits = max([one.record.follow(one.draft, one.own, outcome.tokens) for one in fortune.given])
             if not fortune.was_modelled:
                 fortune.fared(hits, self.crowd.plain(self.studio))
+            elif self.model is not None:
+                self.model.fared(hits, min(len(fortune.given[0].own), len(outcome.tokens)))
             if outcome.draft is fortune.weighed and len(fortune.given) == 1:
                 outcome = outcome._replace(draft=fortune.given[0].draft)  # it was checked as it was given
             fortune.given = []

@@ -14,9 +14,10 @@ class DraftModel:
     """Another model writes n tokens; the target checks them in one pass.
 
     It draws with the target's own noise: where both models agree on the distribution they draw the same
-    token, at any temperature. `dtype` is the other model's, by default the target's. Leviathan et al.,
-    2211.17192 (with match in place of rejection). One with another tokenizer drafts its likeliest tokens, by
-    text; where it cannot read that, the receipt says so.
+    token, at any temperature. It says how likely it held each, by which `auto` cuts its drafts. `dtype` is
+    the other model's, by default the target's. Leviathan et al., 2211.17192 (with match in place of
+    rejection). One with another tokenizer drafts its likeliest tokens, by text; where it cannot read that,
+    the receipt says so.
     """
 
     model: str = "pocket-mini"
@@ -58,7 +59,8 @@ class DraftModelSource:
         if shadow is None:
             shadow = self.shadows[tip] = self.studio.shadow(tip, self.place)
         await shadow.follow(tip.tokens)
-        return Draft.chain(await shadow.write(min(self.config.n, depth, nodes)), by=self.name)
+        written = await shadow.write(min(self.config.n, depth, nodes))
+        return Draft.chain(written, shadow.sure, by=self.name)
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         """Never without a pass."""
