@@ -15,7 +15,7 @@ from outthink.engine.engine import Engine
 
 SLOTS = 2**15  # of an engine's cache
 WITH_MODEL = "auto with a model"
-ALIASES = {WITH_MODEL: "auto(sources=(copy(m=1), consensus(), stand(n=8), draft_model(n=8)))"}
+ALIASES = {WITH_MODEL: "auto(model=draft_model(n=8))"}
 
 
 @dataclass

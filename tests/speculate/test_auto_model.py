@@ -10,6 +10,7 @@ import pytest
 import torch
 from scripted import told
 
+from outthink import spec
 from outthink.backends.toy import hashed, toy
 from outthink.core.draft import Draft
 from outthink.core.drafting import Tip
@@ -217,6 +218,21 @@ def test_the_record_of_a_model_is_kept_by_what_it_says(monkeypatch: pytest.Monke
     said = [draft.conf for draft, _ in kept]
     assert max(len({round(conf, 6) for conf in one}) for one in said) > 1, "not one rate for all"
     assert trusted[0] == Record().trusted(said[0])
+
+
+def test_a_model_given_as_such_is_one_of_the_sources() -> None:
+    beside = Auto((Copy(),), model=DraftModel("small", n=4))
+    found = []
+    for drafter in (MODEL, beside):
+        one = Timed(memory, light)
+        answer = one.run(Vote(n=3), LONG, drafter)
+        assert answer.receipt is not None
+        checked = {name: tally.checked for name, tally in answer.receipt.speculation.items()}
+        found.append((told(answer), one.now, checked))
+    assert found[0] == found[1] and found[0][2]["draft_model"] > 0
+    assert spec.parse("auto(model=draft_model(n=8))", "speculate") == Auto(model=DraftModel(n=8))
+    with pytest.raises(ValueError, match="such as draft_model"):
+        Auto(model="pocket-mini")  # type: ignore[arg-type]
 
 
 def test_what_is_looked_up_for_nothing_goes_first() -> None:

@@ -29,7 +29,7 @@ class Auto:
         where drafts cannot win by the measured v(rows), nobody is asked, nobody is told (_worth.py); else
         at each step of each branch: the drafts of all sources that are cheap beside the step, as one tree,
             where a node's probability is the measured acceptance of its source at its word (_lookups.py);
-            a drafting model among the sources, such as draft_model(n=8), runs where it promises more tokens
+            a drafting model, given as `model` or among the sources, runs where it promises more tokens
             a second than that tree, at the size that does so, and sleeps where it cannot win (_model.py);
         over the batch: the nodes with the most expected tokens per measured second (engine/choice.py)
 
@@ -40,18 +40,27 @@ class Auto:
     """
 
     sources: tuple[Drafter, ...] = (Copy(m=1), Consensus(), Stand(n=8))
+    model: Drafter | None = None  # a drafting model beside them, such as draft_model(n=8)
     is_choosy = True
     remote_safe = True
     __repr__ = show
 
     def __post_init__(self) -> None:
-        if not self.sources:
+        if isinstance(self.model, str):
+            raise ValueError(
+                f"model={self.model!r}: give a drafter, such as draft_model(model={self.model!r})"
+            )
+        if not self._all:
             raise ValueError("give at least one source")
-        if any(hasattr(source, "inner") for source in self.sources):
+        if any(hasattr(source, "inner") for source in self._all):
             raise ValueError("staged cannot be a source of auto: give draft_model")
 
+    @property
+    def _all(self) -> tuple[Drafter, ...]:
+        return self.sources if self.model is None else (*self.sources, self.model)
+
     def open(self, studio: Studio) -> AutoSource:
-        return AutoSource(self.sources, studio)
+        return AutoSource(self._all, studio)
 
 
 class Fortune:
