@@ -65,13 +65,16 @@ def read(logits: torch.Tensor, reads: Sequence[Read]) -> list[Dist]:
     """One Dist per Read: rows reduced to what is wanted."""
     if not reads:
         return []
-    logp = logits[torch.tensor([r.row for r in reads], device=logits.device)].log_softmax(-1)
+    rows = [r.row for r in reads]
+    if rows != list(range(logits.shape[0])):
+        logits = logits[torch.tensor(rows, device=logits.device)]
+    logp = logits.log_softmax(-1)
     wants, tops = [r.want for r in reads], _tops(logp, [r.want.top for r in reads])
     known = [(i, want.token) for i, want in enumerate(wants) if want.token is not None]
     logprobs: dict[int, float] = {}
     if known:
-        rows, tokens = zip(*known, strict=True)
-        logprobs = dict(zip(rows, logp[list(rows), list(tokens)].tolist(), strict=True))
+        places, tokens = zip(*known, strict=True)
+        logprobs = dict(zip(places, logp[list(places), list(tokens)].tolist(), strict=True))
     return [
         Dist(
             tops.get(i, ()),

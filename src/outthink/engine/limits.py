@@ -11,6 +11,7 @@ from outthink.core.ledger import Scope, grants
 from outthink.core.tasks import Task
 from outthink.core.trampoline import Trampoline
 from outthink.engine.flight import Work
+from outthink.engine.picking import Picking
 
 
 class Limits:
@@ -20,11 +21,11 @@ class Limits:
         self.trampoline = trampoline
         self.runs = runs
         self.clock = clock
-        self.line: dict[Reservation, Work] = {}
+        self.line: dict[Reservation, Work | Picking] = {}
         self.starved: list[Reservation] = []  # found when grants were last made
 
     def ask(
-        self, task: Task, work: Work, tokens: int, demand: Callable[[int], dict[str, float]]
+        self, task: Task, work: Work | Picking, tokens: int, demand: Callable[[int], dict[str, float]]
     ) -> Reservation:
         """Put work in line: it may begin when its reservation is granted."""
         reservation = Reservation(task.scope, (task.asked, task.path), tokens, demand, task)
@@ -32,7 +33,7 @@ class Limits:
         self.line[reservation] = work
         return reservation
 
-    def granted(self) -> list[tuple[Reservation, Work]]:
+    def granted(self) -> list[tuple[Reservation, Work | Picking]]:
         """Work whose reservation has just been granted. Called when every task waits."""
         given, self.starved = grants(list(self.line), self._may_still_ask) if self.line else ([], [])
         return [(reservation, self.line.pop(reservation)) for reservation in given]

@@ -142,7 +142,7 @@ class Run:
     def forked(self, child: Branch, parent: Branch) -> None:
         """What is counted of the parent's tokens is counted of the child's."""
         tip = self.tips.get(parent)
-        if tip is not None and tip.path == parent.path:
+        if tip is not None and tip.path is parent.path:
             self.tips[child] = Tip(tip.at, tip.counted, child.path, False)
 
     def closed(self, branch: Branch, why: str) -> None:
@@ -188,13 +188,14 @@ class Run:
         Each distinct token counts once a run, however often it is computed. `cursor` is for paths that leave
         the branch (a draft).
         """
-        trie = self.distinct.setdefault(branch.place.name, Distinct())
-        at, counted = trie.root, 0
-        tip = self.tips.get(branch)
-        if tip and tip.path == branch.path and tip.counted <= min(length, branch.cursor.length):
+        tip, fresh = self.tips.get(branch), 0
+        if tip and tip.path is branch.path and tip.counted <= min(length, branch.cursor.length):
             at, counted = tip.at, tip.counted
-        tokens = branch.place.tree.tokens(cursor or branch.cursor, counted)[: length - counted]
-        at, fresh = trie.walk(at, tokens)
+        else:
+            at, counted = self.distinct.setdefault(branch.place.name, Distinct()).root, 0
+        if counted < length:
+            tokens = branch.place.tree.tokens(cursor or branch.cursor, counted)[: length - counted]
+            at, fresh = Distinct.walk(at, tokens)
         if cursor is None or cursor is branch.cursor:
             self.tips[branch] = Tip(at, length, branch.path)
         return fresh
@@ -202,7 +203,7 @@ class Run:
     def pending(self, branch: Branch, length: int) -> int:
         """An upper bound of what `demand` would return; counts nothing."""
         tip = self.tips.get(branch)
-        return length - tip.counted if tip and tip.is_own and tip.path == branch.path else length
+        return length - tip.counted if tip and tip.is_own and tip.path is branch.path else length
 
     # ---- the end
 

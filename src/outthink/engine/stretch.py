@@ -48,7 +48,6 @@ class Stretch:
         "thinking",
         "is_thought",
         "speculator",
-        "chosen",
     )
 
     def __init__(
@@ -78,7 +77,6 @@ class Stretch:
         self.reason = ""
         self.eos = frozenset() if sampling.ignore_eos else branch.place.eos
         self.speculator = speculator
-        self.chosen: Drawn | None = None  # the one token that it writes, where a strategy has chosen it
         self._tip: Tip | None = None
         self.proposal: Draft | None = None  # a draft that is ready for the next pass
         self.growth: Growth | None = None  # a draft that is in the token tree, during a pass

@@ -18,12 +18,8 @@ MOST = 64  # tokens at a time: whoever else waits is not kept waiting for long
 
 
 def wrote_at_once(stretch: Stretch, trace: Trace) -> bool:
-    """Write what needs no pass: the token that a strategy has chosen, or a walk. Whether that was all."""
-    if stretch.chosen is not None:
-        stretch.push(stretch.chosen)
-        tokens = [stretch.chosen.token]
-    else:
-        tokens = walk(stretch)
+    """Write what needs no pass; whether that was all."""
+    tokens = walk(stretch)
     if tokens and not stretch.task.scope.is_draft:
         trace.wrote(stretch.branch, tokens)
     return bool(tokens) and (bool(stretch.reason) or stretch.is_starved())

@@ -17,7 +17,7 @@ class Node:
     """A partial solution: the branch that it is written on, and what a search knows of it."""
 
     branch: Branch
-    text: str = ""  # all that is written after the prompt, stop text left out
+    known: str | None = None  # `text`, once somebody has asked for it
     ended: str = ""  # how the text ended: "eos", "stop" or "length"; empty while it can go on
     logprob: float = 0.0  # of its last step
     score: float = -math.inf
@@ -27,6 +27,14 @@ class Node:
     grown: int = 0  # how often it was expanded
     visits: int = 0
     total: float = 0.0  # the sum of the values that were backed up through it
+
+    @property
+    def text(self) -> str:
+        """All that is written after the prompt, stop text left out; to be asked for while the branch is
+        open."""
+        if self.known is None:
+            self.known = read_off(self.branch, self.ended)[0]
+        return self.known
 
     @property
     def is_complete(self) -> bool:

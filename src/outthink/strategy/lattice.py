@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from outthink.core.types import Answer, Can, Want
 from outthink.spec import show
 from outthink.strategy._search import Best, standing
 from outthink.strategy._steps import Node, read_off, room_on
-from outthink.strategy._tokens import Tokens, finish_greedily, likeliest, longest_first
+from outthink.strategy._tokens import Chosen, Tokens, finish_greedily, likeliest, longest_first
 
 MOST = 3000  # states: each keeps its branch, and a request has no more than 4096
 
@@ -183,7 +183,7 @@ class Lattice:
         tokens, best, graph = Tokens(root), Best(longest_first), Graph()
         start = tokens.start(root)
         graph.tails[start] = tuple(root.tokens[-self.ngram :])
-        queue = await self._queued(start)
+        [queue] = await self._queued([start])
         going: list[Entry] = []  # what is being written to its end
         left, ended = self.expansions, 0
         while (queue or going) and left and ended < self.n and len(graph.tails) < MOST:
@@ -199,7 +199,7 @@ class Lattice:
                     graph.states.setdefault(graph.tails[node], node)
             ended += sum(bool(node.ended) for node in nodes)
             best.see(nodes)
-            found = await gather(*(self._queued(node) for node in nodes))
+            found = await self._queued(nodes)
             going = [more.pop(0) for more in found if more and self.complete]
             for entry in chain(*found):
                 heapq.heappush(queue, entry)
@@ -207,12 +207,17 @@ class Lattice:
             root.degrade("lattice", f"the search stopped at {MOST} states, each of which holds a branch")
         return await self._answer(tokens, best, graph, start)
 
-    async def _queued(self, node: Node) -> list[Entry]:
-        if node.ended:
-            return []
-        ranked = enumerate(await likeliest(node, self.top))
-        path = node.branch.path
-        return [Entry(-(node.score + p), path, i, token, node) for i, (token, p) in ranked]
+    async def _queued(self, nodes: Sequence[Node]) -> list[list[Entry]]:
+        """For each node what may follow; nothing if it has ended."""
+        goes_on = [node for node in nodes if not node.ended]
+        tops = dict(zip(goes_on, await likeliest(goes_on, self.top), strict=True))
+        return [
+            [
+                Entry(-(node.score + p), node.branch.path, i, token, node)
+                for i, (token, p) in enumerate(tops.get(node, ()))
+            ]
+            for node in nodes
+        ]
 
     def _pop(self, queue: list[Entry], graph: Graph, n: int) -> list[Entry]:
         """The next n entries that need writing; what can be merged before them is merged."""
@@ -239,10 +244,7 @@ class Lattice:
         return (*graph.tails[entry.node], entry.token)[-self.ngram :]
 
     async def _write(self, tokens: Tokens, entries: list[Entry]) -> list[Node]:
-        branches = [entry.node.branch.fork()[0] for entry in entries]
-        nodes: list[Node] = await gather(
-            *(tokens.write(e.node, branch, e.token) for e, branch in zip(entries, branches, strict=True))
-        )
+        nodes = await tokens.write([Chosen(entry.node, entry.token) for entry in entries])
         for entry, node in zip(entries, nodes, strict=True):
             node.score = entry.node.score + node.logprob
         return nodes
