@@ -307,7 +307,7 @@ class Branch:
         BadInput if `dist` does not have them, PromptTooLong where the context is full already.
         """
         pick = self.pick(token, dist)
-        [is_end] = await waited([self], PickWork([pick]))
+        [is_end] = self.run.write_now([pick]) or await waited([self], PickWork([pick]))
         text = self.place.tokenizer.decode([token])
         return Finish("eos" if is_end else "length", text, 1, pick.drawn.logprob)
 

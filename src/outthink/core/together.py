@@ -41,7 +41,7 @@ async def choose(picks: Sequence[Pick]) -> list[bool]:
         return []
     branches = [pick.branch for pick in picks]
     _check(branches)
-    ends: list[bool] = await waited(branches, PickWork(list(picks)))
+    ends: list[bool] = branches[0].run.write_now(picks) or await waited(branches, PickWork(picks))
     return ends
 
 

@@ -61,7 +61,7 @@ class PickWork:
     """Evaluate: write one token on each of these branches; for each whether that was an end token. Under a
     cap only as many are written as there is room for, the first ones."""
 
-    picks: list[Pick]
+    picks: Sequence[Pick]
 
 
 class Rows(NamedTuple):
@@ -128,6 +128,7 @@ class RunLike(Protocol):
     def published(self, branch: Branch, length: int) -> None: ...
     def degrade(self, what: str, why: str) -> None: ...
     def writes_surely(self, branch: Branch, sampling: Sampling) -> None: ...
+    def write_now(self, picks: Sequence[Pick]) -> list[bool]: ...
 
 
 class Limit:

@@ -62,9 +62,18 @@ def _one(logp: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def read(logits: torch.Tensor, reads: Sequence[Read]) -> list[Dist]:
-    """One Dist per Read: rows reduced to what is wanted."""
+    """One Dist per Read: rows reduced to what is wanted, each once, however many readers it has."""
     if not reads:
         return []
+    keys = [(r.row, id(r.want)) for r in reads]
+    distinct = dict(zip(keys, reads, strict=True))
+    if len(distinct) == len(reads):
+        return _read(logits, reads)
+    found = dict(zip(distinct, _read(logits, list(distinct.values())), strict=True))
+    return [found[key] for key in keys]
+
+
+def _read(logits: torch.Tensor, reads: Sequence[Read]) -> list[Dist]:
     rows = [r.row for r in reads]
     if rows != list(range(logits.shape[0])):
         logits = logits[torch.tensor(rows, device=logits.device)]
@@ -79,7 +88,7 @@ def read(logits: torch.Tensor, reads: Sequence[Read]) -> list[Dist]:
         Dist(
             tops.get(i, ()),
             logprobs.get(i),
-            {name: float(_one(logp[i : i + 1], name)[0]) for name in want.stats},
+            {name: float(_one(logp[i : i + 1], name)[0]) for name in want.stats} if want.stats else {},
             tuple(logp[i].tolist()) if want.row else None,
         )
         for i, want in enumerate(wants)

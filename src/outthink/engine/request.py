@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,9 +16,11 @@ from outthink.core.needs import needs_of
 from outthink.core.problem import Problem
 from outthink.core.protocols import Strategy
 from outthink.core.receipt import Cost, Degradation, Receipt
+from outthink.core.tasks import current
 from outthink.core.tree import Cursor
 from outthink.core.types import Answer, Budget, Sampling
-from outthink.core.work import Offer
+from outthink.core.work import Offer, Pick, PickWork
+from outthink.engine.picking import Picking
 from outthink.engine.speculator import Speculator
 from outthink.text import final_answer
 
@@ -174,6 +176,18 @@ class Run:
             self.degrade("sampling", why + "or ask for one sample")
         else:
             self.sure[key].append(sampling)
+
+    def write_now(self, picks: Sequence[Pick]) -> list[bool]:
+        """Write chosen tokens where nobody has to be asked first; nothing under a cap or in a race."""
+        task = current()
+        if task.contestant is not None or task.pending is not None or task.scope.capped():
+            return []
+        for branch, _ in picks:
+            branch._check_open()
+        picking = Picking(PickWork(picks), task, self)
+        picking.write(self.engine.trace)
+        picking.settle(None)
+        return picking.ends
 
     def estimate(self, what: str, how: str) -> None:
         """A number of the receipt is not measured: said once."""

@@ -34,7 +34,8 @@ class Best:
     def see(self, nodes: Iterable[Node]) -> None:
         """Take note of scored nodes: complete ones before those that a cap cut, these before unfinished
         ones."""
-        best = min([*filter(None, [self.node]), *nodes], key=self.order, default=None)
+        known = [] if self.node is None else [self.node]
+        best = min([*known, *nodes], key=self.order, default=None)
         if best is None or best is self.node:
             return
         self.node, self.offers = best, self.offers + 1

@@ -13,7 +13,7 @@ from outthink.core.types import Answer, Want
 from outthink.strategy._search import standing
 from outthink.strategy._steps import Node, longest, offer_unjudged, read_off, room_on
 
-Likely = list[tuple[int, float]]  # tokens with their log-probabilities, the likeliest first
+Likely = Sequence[tuple[int, float]]  # tokens with their log-probabilities, the likeliest first
 
 
 class Chosen(NamedTuple):
@@ -76,8 +76,7 @@ async def finish_greedily(tokens: Tokens, node: Node) -> Answer:
 def longest_first(node: Node) -> tuple[int, float, tuple[int, ...]]:
     """An order for nodes scored by log-probability, which any token lowers: unfinished, the longest is
     best."""
-    rank, cost, path = standing(node)
-    return (rank, -len(node.branch) if rank == 2 else cost, path)
+    return standing(node) if node.ended else (2, -len(node.branch), node.branch.path)
 
 
 async def likeliest(nodes: Sequence[Node], k: int) -> list[Likely]:
@@ -87,11 +86,10 @@ async def likeliest(nodes: Sequence[Node], k: int) -> list[Likely]:
     branch = nodes[0].branch
     want = Want(top=min(k, branch.place.vocab), stats=branch.sampling.stats)
     dists = await together.look([node.branch for node in nodes], want)
-    return [
-        list(dist.top) if not dist.top or dist.top[-1][1] > -math.inf else _possible(dist.top)
-        for dist in dists
-    ]
+    return [_possible(dist.top) for dist in dists]
 
 
-def _possible(top: Sequence[tuple[int, float]]) -> Likely:
+def _possible(top: Likely) -> Likely:
+    if top and top[-1][1] > -math.inf:
+        return top
     return [(token, logprob) for token, logprob in top if logprob > -math.inf]

@@ -70,7 +70,7 @@ class DiverseBeam:
         beams = [[Held(0.0, start)] for _ in range(self.groups)]
         while any(not held.node.ended for beam in beams for held in beam):
             beams = await self._position(tokens, beams)
-            best.see(held.node for beam in beams for held in beam)
+            best.see([held.node for beam in beams for held in beam])
         found = sorted((held.node for beam in beams for held in beam), key=standing)
         answers = [node.answer() for node in (found if best.node else [start])]
         return replace(answers[0], others=tuple(answers[1:]))
