@@ -121,6 +121,9 @@ class LocalBackend:
         """Draw at once from the kept row of logits of that number; None where another tree has taken over."""
         if tree != self._tree:
             return None
+        one = getattr(self.draw, "one", None)  # without a copy of the row, where a way to draw has that
+        if one is not None and (found := one(*self._kept_at(number), draw)) is not None:
+            return found  # type: ignore[no-any-return]
         [drawn] = self.draw(self._kept_row(number), [draw])
         return drawn
 
@@ -257,10 +260,15 @@ class LocalBackend:
 
     def _kept_row(self, number: int) -> torch.Tensor:
         """[1, vocab]: the kept row of a number."""
+        logits, row = self._kept_at(number)
+        return logits[row : row + 1]
+
+    def _kept_at(self, number: int) -> tuple[torch.Tensor, int]:
+        """The rows of logits among which that of a number is, and which of them it is."""
         at = bisect_right(self._firsts, number) - 1
         logits, row = self._kept[at], number - self._firsts[at]
         assert 0 <= row and number < self._ends[at], "a row is reused that was not kept"
-        return logits[row : row + 1]
+        return logits, row
 
 
 def _waited(found: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from outthink.core.types import Sampling
 from outthink.decode.sample import draw, draws_alike, in_groups, warps_of
 from outthink.decode.statistics import statistics
 from outthink.kv.store import Store
-from outthink.models.native import NativeModel, draw_plain
+from outthink.models.native import NativeModel, draw_one, draw_plain
 
 
 def is_plain(sampling: Sampling) -> bool:
@@ -44,6 +44,15 @@ class NativeDraw:
         if len(draws) == 1 or all(draws_alike(d.sampling, first) for d in draws):
             return self._group(logits, draws)
         return in_groups(logits, draws, self._group)
+
+    def one(self, logits: torch.Tensor, row: int, draw: Draw) -> Drawn | None:
+        """The draw from one row of logits [rows, vocab] that lie together; None if it is not plain."""
+        sampling = draw.sampling
+        if sampling.stats or draw.is_whole or not self._is_plain(sampling):
+            return None
+        if logits.dtype != torch.float32 or not logits.is_contiguous():
+            return None
+        return draw_one(self.level, logits, row, draw, sampling.temperature)
 
     def _group(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         """Draws that share a Sampling."""

@@ -184,6 +184,11 @@ class Branch:
             Offer(call_depth(current().depth), -math.inf if rank is None else rank, self.path, answer)
         )
 
+    def stands(self, rank: float) -> bool:
+        """Whether an offer of that rank, made here and now, would be the best, or somebody hears of every
+        one: else there is no need to make it."""
+        return self.run.stands(call_depth(current().depth), rank, self.path)
+
     def publish(self, length: int) -> None:
         """Promise that the answer begins with the first `length` tokens of this branch: they may be
         streamed."""

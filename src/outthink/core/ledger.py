@@ -75,9 +75,29 @@ class Scope:
         for scope in self.chain():
             scope.actual.add(cost)
 
+    def charge_written(self, written: int, positions: int, flops: float, discarded: int) -> None:
+        """`charge` of what writing costs: the most frequent charge, so without a Cost."""
+        if not self.is_open:
+            self.late += 1
+        for scope in self.chain():
+            book = scope.logical
+            book.written += written
+            book.positions += positions
+            book.flops += flops
+            book.discarded += discarded
+
+    def charge_actual_written(self, written: int, discarded: int) -> None:
+        """The same for the actual book, where positions are charged with passes."""
+        for scope in self.chain():
+            scope.actual.written += written
+            scope.actual.discarded += discarded
+
     def capped(self) -> bool:
         """Whether writing here must reserve."""
-        return any(name in scope.caps for scope in self.chain() for name in RESERVED)
+        for scope in self.chain():
+            if scope.caps and not scope.caps.keys().isdisjoint(RESERVED):
+                return True
+        return False
 
     def spent(self, resource: str) -> float:
         """What the book that a cap on it binds on says."""

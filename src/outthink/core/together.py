@@ -46,6 +46,5 @@ async def choose(picks: Sequence[Pick]) -> list[bool]:
 
 
 def _check(branches: Sequence[Branch]) -> None:
-    place = branches[0].place
-    if len(set(branches)) < len(branches) or any(branch.place is not place for branch in branches):
+    if len(set(branches)) < len(branches) or len({branch.place for branch in branches}) > 1:
         raise Misuse(f"{len(branches)} branches at once: give each once, and all of one model")

@@ -66,10 +66,9 @@ def read(logits: torch.Tensor, reads: Sequence[Read]) -> list[Dist]:
     if not reads:
         return []
     keys = [(r.row, id(r.want)) for r in reads]
-    distinct = dict(zip(keys, reads, strict=True))
-    if len(distinct) == len(reads):
-        return _read(logits, reads)
-    found = dict(zip(distinct, _read(logits, list(distinct.values())), strict=True))
+    known = dict(zip(keys, reads, strict=True))
+    distinct = sorted(known)  # so rows that are all wanted lie in order
+    found = dict(zip(distinct, _read(logits, [known[key] for key in distinct]), strict=True))
     return [found[key] for key in keys]
 
 

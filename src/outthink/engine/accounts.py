@@ -78,8 +78,8 @@ def settle_stretch(work: Stretch, limit: int | None, discarded: bool = False) ->
             flops = place.prices.rows(rows - fresh, rows) + heads * place.prices.flops_head
     work.settled = work.count
     thrown = work.count if discarded else 0
-    scope.charge(Cost(written=new, positions=fresh, flops=flops, discarded=max(0, thrown - excess)))
-    scope.charge_actual(Cost(written=real, discarded=thrown))
+    scope.charge_written(new, fresh, flops, max(0, thrown - excess))
+    scope.charge_actual_written(real, thrown)
 
 
 def settle_reading(work: Reading) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from outthink.core.receipt import Cost
 from outthink.engine.accounts import writing_demand
 from outthink.engine.trace import Trace
 
@@ -75,7 +74,5 @@ class Picking:
                 prices, positions = branch.place.prices, positions + fresh
                 flops += prices.rows(rows - fresh, rows) + prices.flops_head
         thrown = real if discarded else 0
-        new = Cost(written=real - excess, positions=positions, flops=flops)
-        new.discarded = max(0, thrown - excess)
-        scope.charge(new)
-        scope.charge_actual(Cost(written=real, discarded=thrown))
+        scope.charge_written(real - excess, positions, flops, max(0, thrown - excess))
+        scope.charge_actual_written(real, thrown)

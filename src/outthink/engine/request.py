@@ -22,6 +22,7 @@ from outthink.core.types import Answer, Budget, Sampling
 from outthink.core.work import Offer, Pick, PickWork
 from outthink.engine.picking import Picking
 from outthink.engine.speculator import Speculator
+from outthink.engine.trace import Trace
 from outthink.text import final_answer
 
 if TYPE_CHECKING:
@@ -157,9 +158,17 @@ class Run:
     def offer(self, offer: Offer) -> None:
         """Keep the best: an outer call's beats an inner call's, then the higher rank, then the earlier
         path."""
-        if self.best is None or _rank(offer) < _rank(self.best):
+        if self._is_better(*offer[:3]):
             self.best = offer
         self.engine.trace.offered(self, offer.answer)
+
+    def stands(self, depth: int, rank: float, path: tuple[int, ...]) -> bool:
+        """Whether such an offer would be the best, or is listened for."""
+        return type(self.engine.trace).offered is not Trace.offered or self._is_better(depth, rank, path)
+
+    def _is_better(self, depth: int, rank: float, path: tuple[int, ...]) -> bool:
+        best = self.best
+        return best is None or (depth, -rank, path) < (best.depth, -best.rank, best.path)
 
     def degrade(self, what: str, why: str) -> None:
         """Something is less than asked for: said once on the receipt."""
@@ -274,10 +283,6 @@ def _note(text: str) -> Degradation:
 
 def as_problem(problem: Problem | str) -> Problem:
     return Problem(problem) if isinstance(problem, str) else problem
-
-
-def _rank(offer: Offer) -> tuple[int, float, tuple[int, ...]]:
-    return (offer.depth, -offer.rank, offer.path)
 
 
 def root_key(seed: int, model: str) -> int:

@@ -193,7 +193,7 @@ class Stretch:
 
     def push_all(self, column: Sequence[Drawn]) -> int:
         """Take the tokens of several steps, the last of which may end the text; how many were taken."""
-        if self.sampling.stats or self.stops is not None:
+        if self.sampling.stats or not (self.stops is None or self.stops.push_all([d[0] for d in column[:-1]])):
             for count, drawn in enumerate(column, 1):
                 if self.push(drawn):
                     return count
@@ -219,10 +219,12 @@ class Stretch:
 
     def finish(self) -> Finish:
         """End: cut the stop text off the branch if it is not to be kept, and say what was written."""
-        stopped_on = ""
-        if self.reason == "stop" and self.stops is not None and self.stops.found:
-            stopped_on = self.stops.found
-            self._cut(self.stops, self.stops.cut(self.sampling.keep_stop))
+        stopped_on, stops = "", self.stops
+        if self.reason == "stop" and stops is not None and stops.found:
+            stopped_on, chars = stops.found, stops.cut(self.sampling.keep_stop)
+            if chars == len(stops.text):
+                return Finish(self.reason, stops.text, self.count, self.logprob, stopped_on)
+            self._cut(stops, chars)
         elif self.reason == "stop" and not self.sampling.keep_stop:
             self._back_to(self.count - 1, [])
         text = self.branch.text(self.begin - self.branch.origin)
@@ -230,11 +232,18 @@ class Stretch:
 
     def _cut(self, stops: StopText, chars: int) -> None:
         """Leave exactly `chars` characters: whole tokens, and what remains of a token encoded anew."""
-        if chars == stops.lengths[-1]:
-            return
+        if not stops.is_exact:
+            stops = self._one_by_one(stops)
         whole = stops.tokens_within(chars)
         rest = stops.text[stops.lengths[whole - 1] if whole else 0 : chars]
         self._back_to(whole, self.branch.place.tokenizer.encode(rest, special=False) if rest else [])
+
+    def _one_by_one(self, stops: StopText) -> StopText:
+        """The same, with the length of the text after every token."""
+        anew = StopText(self.branch.place.tokenizer.detokenizer(), stops.stops)
+        for token in self.branch.place.tree.tokens(self.branch.cursor, self.begin):
+            anew.push(token)
+        return anew
 
     def _back_to(self, count: int, tokens: Sequence[int]) -> None:
         branch = self.branch
@@ -250,7 +259,7 @@ class StopText:
     """Looks for stop texts in what is written, however its tokens merge.
 
     `lengths[i]` is how many characters are certain after token i; a character counts once all of its bytes
-    are there.
+    are there. They are not known where `push_all` took several tokens; `is_exact` says so.
     """
 
     def __init__(self, decoder: Any, stops: Sequence[str]) -> None:
@@ -259,6 +268,7 @@ class StopText:
         self.reach = max(map(len, stops))
         self.text = ""
         self.lengths: list[int] = []
+        self.is_exact = True
         self.found = ""
         self.at = -1
 
@@ -277,6 +287,21 @@ class StopText:
         if hits:
             _, _, self.at, self.found = min(hits)
         return bool(hits)
+
+    def push_all(self, tokens: Sequence[int]) -> bool:
+        """Take tokens none of which completes a stop text, all at once; False, and nothing is taken, where
+        that cannot be told."""
+        if not tokens:
+            return True
+        text = self.decoder.ahead(tokens) if hasattr(self.decoder, "ahead") else ""
+        end = self.text[len(self.text) - self.reach + 1 :] if len(self.text) >= self.reach else self.text
+        if not text or any(stop in end + text for stop in self.stops):
+            return False
+        self.decoder.skip(tokens)
+        self.text += text
+        self.lengths += [len(self.text)] * len(tokens)
+        self.is_exact = False
+        return True
 
     def cut(self, keep: bool) -> int:
         """How many characters stay."""

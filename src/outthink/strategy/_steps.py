@@ -61,7 +61,8 @@ LOWEST, UNJUDGED, UNFINISHED, WRITTEN = -1e290, -1e295, -1e300, -1e305
 def offer_unjudged(node: Node) -> None:
     """Offer what has just been written, in case the budget ends before its round does."""
     rank = UNJUDGED if node.is_complete else WRITTEN / (1 + len(node.branch))
-    node.branch.offer(node.answer(), rank)
+    if node.branch.stands(rank):
+        node.branch.offer(node.answer(), rank)
 
 
 def ranked(nodes: Iterable[Node]) -> list[Node]:
@@ -114,7 +115,10 @@ class Steps(NamedTuple):
             written += finish.text
             ended = self._ended(branch, finish.reason, finish.stopped_on)
         logprob = sum(p for p in branch.logps[begin:] if p is not None)
-        node = Node(branch, *read_off(branch, ended), logprob=logprob, parent=parent)
+        text = None
+        if branch.sampling.stop:  # the run's own, which may have ended it
+            text, ended = read_off(branch, ended)
+        node = Node(branch, text, ended, logprob=logprob, parent=parent)
         offer_unjudged(node)
         return node
 

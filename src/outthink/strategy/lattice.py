@@ -14,7 +14,7 @@ from outthink.core.types import Answer, Can, Want
 from outthink.spec import show
 from outthink.strategy._search import Best, standing
 from outthink.strategy._steps import Node, read_off, room_on
-from outthink.strategy._tokens import Chosen, Tokens, finish_greedily, likeliest, longest_first
+from outthink.strategy._tokens import Chosen, Likely, Tokens, finish_greedily, likeliest, longest_first
 
 MOST = 3000  # states: each keeps its branch, and a request has no more than 4096
 
@@ -209,15 +209,8 @@ class Lattice:
 
     async def _queued(self, nodes: Sequence[Node]) -> list[list[Entry]]:
         """For each node what may follow; nothing if it has ended."""
-        goes_on = [node for node in nodes if not node.ended]
-        tops = dict(zip(goes_on, await likeliest(goes_on, self.top), strict=True))
-        return [
-            [
-                Entry(-(node.score + p), node.branch.path, i, token, node)
-                for i, (token, p) in enumerate(tops.get(node, ()))
-            ]
-            for node in nodes
-        ]
+        tops = iter(await likeliest([node for node in nodes if not node.ended], self.top))
+        return [[] if node.ended else _entries(node, next(tops)) for node in nodes]
 
     def _pop(self, queue: list[Entry], graph: Graph, n: int) -> list[Entry]:
         """The next n entries that need writing; what can be merged before them is merged."""
@@ -261,6 +254,12 @@ class Lattice:
             nodes.append(best.node)  # edges of merged paths can promise more than any text keeps
         answers = [node.answer() for node in sorted(nodes, key=standing)[: self.n]]
         return replace(answers[0], others=tuple(answers[1:]))
+
+
+def _entries(node: Node, likely: Likely) -> list[Entry]:
+    """What may follow a node."""
+    score, path = node.score, node.branch.path
+    return [Entry(-(score + p), path, i, token, node) for i, (token, p) in enumerate(likely)]
 
 
 async def _scored(path: Path, branch: Branch) -> Node:
