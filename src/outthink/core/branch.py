@@ -20,7 +20,19 @@ from outthink.core.tasks import Task, current, evaluate, running
 from outthink.core.trampoline import call_depth
 from outthink.core.tree import Cursor
 from outthink.core.types import Answer, Budget, Candidate, Dist, Finish, Sampling, Want
-from outthink.core.work import Ask, Limit, Offer, Peek, Pick, PickWork, Place, ReadWork, Rows, RunLike, WriteWork
+from outthink.core.work import (
+    Ask,
+    Limit,
+    Offer,
+    Peek,
+    Pick,
+    PickWork,
+    Place,
+    ReadWork,
+    Rows,
+    RunLike,
+    WriteWork,
+)
 
 if TYPE_CHECKING:
     from outthink.core.problem import Problem
@@ -112,7 +124,11 @@ class Branch:
         return rng.Chance(rng.purpose(self.key, "strategy:" + purpose))
 
     def fork(self, n: int = 1) -> list[Branch]:
-        """n branches from here; the cache is shared, copy-on-write."""
+        """n branches from here; the cache is shared, copy-on-write.
+
+        Where more would live than a request may have, a search that keeps something back for its end ends
+        now, as if a budget had, or else the request, with the best answer on offer; BadInput if there is none.
+        """
         self._check_open()
         if n < 1:
             raise BadInput(f"fork({n}): give at least 1")
@@ -203,7 +219,7 @@ class Branch:
         after.
 
         When the cap is reached every task inside is ended and the block is left; only its own exhaustion is
-        swallowed. `keep` looks at what is left when the block begins, which depends on when if others spend
+        swallowed. With `keep`, be it empty, some branches are kept for after, too. `keep` looks at what is left when the block begins, which depends on when if others spend
         from the same scope: begin with it, or within a `limit` of your own.
         """
         return Limit(self.run, name, Budget(**caps), keep)
@@ -338,6 +354,7 @@ class Branch:
         path, key = self._next_key()
         if place is not self.place:
             key = rng.child(key, rng.digest(place.label))
+        self.run.need_room(1)  # before the tree knows of it
         branch = Branch(self.run, place, place.tree.open(tokens, salt=self.run.salt), path, key)
         branch.sampling = self.sampling
         current().scope.charge(Cost(read=len(tokens)))

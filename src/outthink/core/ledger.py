@@ -36,6 +36,7 @@ class Scope:
         self.out: dict[str, float] = dict.fromkeys(RESERVED, 0.0)
         self.is_open = True
         self.is_draft = False  # whether what happens here only serves speculation
+        self.keeps_back = False  # whether something is set aside for after it
         self.exhausted: str | None = None  # which cap ended it
         self.late = 0  # charges that arrived after it closed
         self.deadline: float | None = None
@@ -148,6 +149,7 @@ def open_scope(parent: Scope, name: str, budget: Budget, now: float, keep: Budge
             caps[resource] = max(0.0, min(caps.get(resource, left), left))
     caps = {resource: cap for resource, cap in caps.items() if cap != float("inf")}
     scope = Scope(f"{parent.name}/{name}", parent, caps)
+    scope.keeps_back = keep is not None
     if "seconds" in caps:
         scope.deadline = now + caps["seconds"]
     return scope

@@ -160,7 +160,9 @@ class Admission:
 
     def _clear_for(self, plan: Plan, work: Work) -> None:
         """Drop the cache of all but one piece of work; the others compute theirs again in their turn."""
-        cursors = [next(iter(work.left.values())).cursor] if isinstance(work, Reading) else [work.branch.cursor]
+        cursors = (
+            [next(iter(work.left.values())).cursor] if isinstance(work, Reading) else [work.branch.cursor]
+        )
         path = {node for cursor in cursors for node in _ancestors(cursor.node)}
         for node in path:
             for child in node.children.values():

@@ -23,6 +23,7 @@ class Limits:
         self.clock = clock
         self.line: dict[Reservation, Work | Picking] = {}
         self.starved: list[Reservation] = []  # found when grants were last made
+        self.full: list[BudgetExceeded] = []  # scopes that want more branches than may live
 
     def ask(
         self, task: Task, work: Work | Picking, tokens: int, demand: Callable[[int], dict[str, float]]
@@ -40,6 +41,9 @@ class Limits:
 
     def enforce(self, working: Iterable[Work]) -> bool:
         """End what a reached cap ends; whether anything was."""
+        full, self.full = self.full, []
+        if any([self.end(error.scope, error.what) for error in full]):
+            return True
         if self.starved and self._starved():
             return True
         if not any(run.scope.is_metered for run in self.runs.values()):
@@ -63,6 +67,18 @@ class Limits:
             self.trampoline.interrupt(task, BudgetExceeded(scope, what))
         self.trampoline.run()
         return bool(inside)
+
+    def crowded(self, scope: Scope, most: int) -> BudgetExceeded:
+        """What to raise in a task that asks for more branches than may live; all else in the scope ends when
+        every task waits.
+
+        Where several texts are searched at once this depends on who comes first, as with seconds: it is a
+        guard, no budget.
+        """
+        scope.exhausted = "branches"
+        error = BudgetExceeded(scope, f"branches={most} in {scope.name}")
+        self.full.append(error)
+        return error
 
     def _exhaust(self, scope: Scope, resource: str) -> bool:
         scope.exhausted = resource

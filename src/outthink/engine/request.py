@@ -16,7 +16,7 @@ from outthink.core.needs import needs_of
 from outthink.core.problem import Problem
 from outthink.core.protocols import Strategy
 from outthink.core.receipt import Cost, Degradation, Receipt
-from outthink.core.tasks import current
+from outthink.core.tasks import current, running
 from outthink.core.tree import Cursor
 from outthink.core.types import Answer, Budget, Sampling
 from outthink.core.work import Offer, Pick, PickWork
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from outthink.engine.remote import RemotePlace
 
 MAX_BRANCHES = 4096
+SPARE_BRANCHES = 32  # of these a search leaves so many, or a quarter, for what comes after it
 
 
 @dataclass(frozen=True)
@@ -132,10 +133,21 @@ class Run:
         return self.engine.clock()
 
     def need_room(self, n: int) -> None:
-        """Raise BadInput if so many branches more would be more than may live at a time."""
-        most = self.request.max_branches
-        if self.live + n > most:
+        """Whether so many branches more may live; if not, end what asks for them.
+
+        That is the search that keeps something back for its end, which needs branches too, or else the run,
+        with the best answer so far. Raises BadInput where nothing is on offer yet.
+        """
+        most, task = self.request.max_branches, running()
+        left = most - self.live - n
+        if left >= SPARE_BRANCHES:
+            return
+        search = next((s for s in task.scope.chain() if s.keeps_back), None) if task else None
+        if left >= (min(SPARE_BRANCHES, most // 4) if search and self.best else 0):
+            return
+        if task is None or self.best is None:
             raise BadInput(f"more than {most} live branches: ask for fewer, or close those no longer needed")
+        raise self.engine.limits.crowded(search or self.scope, most)
 
     def born(self, branch: Branch) -> None:
         self.need_room(1)

@@ -193,7 +193,9 @@ class Stretch:
 
     def push_all(self, column: Sequence[Drawn]) -> int:
         """Take the tokens of several steps, the last of which may end the text; how many were taken."""
-        if self.sampling.stats or not (self.stops is None or self.stops.push_all([d[0] for d in column[:-1]])):
+        if self.sampling.stats or not (
+            self.stops is None or self.stops.push_all([d[0] for d in column[:-1]])
+        ):
             for count, drawn in enumerate(column, 1):
                 if self.push(drawn):
                     return count

@@ -205,7 +205,9 @@ def check_select(part: Any) -> None:
 def _adopt(node: Node, merge: bool) -> bool:
     """Make a node its parent's child; False if, merging, the parent has one with the same text."""
     assert node.parent is not None
-    said = (node.text, node.ended) if merge else None  # read off now: branches close, nodes are compared later
+    said = (
+        (node.text, node.ended) if merge else None
+    )  # read off now: branches close, nodes are compared later
     for other in node.parent.children if merge else ():
         if (other.text, other.ended) == said:
             other.count += 1

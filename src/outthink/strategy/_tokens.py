@@ -45,7 +45,9 @@ class Tokens:
             ends = await together.choose(picks[left])
             new = zip(chosen[left], picks[left], ends, strict=False)
             nodes += [self._node(*one, pick.branch, pick.drawn.logprob, is_end) for one, pick, is_end in new]
-            if len(nodes) < len(picks):  # the budget may end here; else the caller makes better offers at once
+            if len(nodes) < len(
+                picks
+            ):  # the budget may end here; else the caller makes better offers at once
                 for node in nodes[left.start :]:
                     offer_unjudged(node)
         return nodes

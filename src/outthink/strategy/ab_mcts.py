@@ -127,9 +127,7 @@ class AbMcts:
                     self._check(child)
         return await search.conclude()
 
-    def walk(
-        self, root: Node, rng: random.Random, views: Views | None = None
-    ) -> Iterator[Node]:
+    def walk(self, root: Node, rng: random.Random, views: Views | None = None) -> Iterator[Node]:
         """The nodes from the root down to the one that gets a new child; `views` is what walks over the same
         tree have seen at its nodes."""
         node, views = root, views or Views()

@@ -10,13 +10,11 @@ from typing import NamedTuple
 
 from outthink.core.branch import Branch
 from outthink.core.tasks import gather
-from outthink.core.types import Answer, Can, Want
+from outthink.core.types import Answer, Budget, Can, Want
 from outthink.spec import show
 from outthink.strategy._search import Best, standing
 from outthink.strategy._steps import Node, read_off, room_on
 from outthink.strategy._tokens import Chosen, Likely, Tokens, finish_greedily, likeliest, longest_first
-
-MOST = 3000  # states: each keeps its branch, and a request has no more than 4096
 
 
 class Entry(NamedTuple):
@@ -146,7 +144,7 @@ class Lattice:
     """Write the most probable unfinished text further, whatever its length; merge texts that end alike.
 
     queue = {(root, each of its `top` likeliest tokens)}
-    until `n` texts have ended, or `expansions` tokens are written (or 3000 states, which the receipt says):
+    until `n` texts have ended, or `expansions` tokens are written:
         pop the most probable text of the queue
         if an unended state ends in the same `ngram` tokens and does not lead here: add an edge to it
         else: write the token, and queue the `top` likeliest tokens after it;
@@ -186,25 +184,26 @@ class Lattice:
         [queue] = await self._queued([start])
         going: list[Entry] = []  # what is being written to its end
         left, ended = self.expansions, 0
-        while (queue or going) and left and ended < self.n and len(graph.tails) < MOST:
-            # The greedy text first, when there is nothing to merge it with.
-            wave = self.wave if ended or not self.complete else 1
-            entries = self._unmerged(going, graph)[:left] or self._pop(queue, graph, min(wave, left))
-            left -= len(entries)
-            nodes = await self._write(tokens, entries)
-            for entry, node in zip(entries, nodes, strict=True):
-                graph.add(entry, node)
-                graph.tails[node] = self._tail(entry, graph)
-                if not node.ended:
-                    graph.states.setdefault(graph.tails[node], node)
-            ended += sum(bool(node.ended) for node in nodes)
-            best.see(nodes)
-            found = await self._queued(nodes)
-            going = [more.pop(0) for more in found if more and self.complete]
-            for entry in chain(*found):
-                heapq.heappush(queue, entry)
-        if len(graph.tails) >= MOST:
-            root.degrade("lattice", f"the search stopped at {MOST} states, each of which holds a branch")
+        with root.limit("search", keep=Budget()) as block:  # what is kept for the answer are branches
+            while (queue or going) and left and ended < self.n:
+                # The greedy text first, when there is nothing to merge it with.
+                wave = self.wave if ended or not self.complete else 1
+                entries = self._unmerged(going, graph)[:left] or self._pop(queue, graph, min(wave, left))
+                left -= len(entries)
+                nodes = await self._write(tokens, entries)
+                for entry, node in zip(entries, nodes, strict=True):
+                    graph.add(entry, node)
+                    graph.tails[node] = self._tail(entry, graph)
+                    if not node.ended:
+                        graph.states.setdefault(graph.tails[node], node)
+                ended += sum(bool(node.ended) for node in nodes)
+                best.see(nodes)
+                found = await self._queued(nodes)
+                going = [more.pop(0) for more in found if more and self.complete]
+                for entry in chain(*found):
+                    heapq.heappush(queue, entry)
+        if block.exhausted:
+            root.degrade("budget", f"{block.exhausted} ended the search at {len(graph.tails)} states")
         return await self._answer(tokens, best, graph, start)
 
     async def _queued(self, nodes: Sequence[Node]) -> list[list[Entry]]:
