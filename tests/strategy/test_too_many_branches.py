@@ -1,9 +1,10 @@
-"""More live branches than a request may have: the search ends, or the request, with the best answer so far."""
+"""More live branches than a request may have: the search ends, or the request, with the best so far."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from outthink.backends.toy import hashed, toy
 from outthink.core.branch import Branch
 from outthink.core.errors import BadInput
+from outthink.core.protocols import Strategy
 from outthink.core.tasks import gather
 from outthink.core.types import Answer, Budget, Candidate, Sampling, Score
 from outthink.engine.engine import Engine
@@ -32,7 +34,7 @@ class Share:
 
 HUGE = 100_000
 STEPS: dict[str, Any] = {"step": "b", "step_tokens": 3}
-SEARCHES = {
+SEARCHES: dict[str, Strategy] = {
     "a_star": AStar(Share(), expansions=HUGE, expand=4, enough=1.0, **STEPS),
     "mcts": Mcts(Share(), simulations=HUGE, expand=4, **STEPS),
     "tot": Tot(Share(), expansions=HUGE, expand=4, order="depth", solutions=HUGE, **STEPS),
@@ -132,7 +134,7 @@ def test_tasks_that_wait_end_too() -> None:
 
         async def ask() -> None:
             await slow.generate(Sampling(1.0, max_tokens=2, ignore_eos=True))
-            root.fork(50)
+            root.fork(5), root.fork(5)
 
         async def write() -> None:
             for _ in range(10):
@@ -153,13 +155,23 @@ def test_with_nothing_on_offer_it_is_an_error() -> None:
     async def script(root: Branch) -> Answer:
         await root.generate(Sampling(1.0, max_tokens=3))
         with root.limit("search", keep=Budget()):
-            root.fork(9)
+            root.fork(4), root.fork(4)
         raise AssertionError("nothing to go on with")
 
     with pytest.raises(BadInput, match="more than 8 live branches: ask for fewer"):
         played(Scripted(script), most=8)
     with pytest.raises(BadInput, match="more than 8 live branches"):
-        played(Vote(n=9), most=8)
+        played(Vote(n=8), most=8)
+
+
+def test_a_number_that_never_fits_is_an_error() -> None:
+    async def script(root: Branch) -> Answer:
+        root.offer(Answer("so far"))
+        root.fork(9)
+        raise AssertionError("it is ended")
+
+    with pytest.raises(BadInput, match="more than 8 live branches: ask for fewer"):
+        played(Scripted(script), most=8)
 
 
 def test_branches_that_are_opened_count_too() -> None:
@@ -175,10 +187,9 @@ def test_branches_that_are_opened_count_too() -> None:
 def test_a_swallowed_end_is_raised_again() -> None:
     async def script(root: Branch) -> Answer:
         root.offer(Answer("so far"))
-        try:
-            root.fork(50)
-        except BaseException:
-            pass
+        with suppress(BaseException):
+            while True:
+                root.fork(5)
         await root.generate()
         raise AssertionError("it is ended")
 

@@ -123,7 +123,7 @@ class LocalBackend:
             return None
         one = getattr(self.draw, "one", None)  # without a copy of the row, where a way to draw has that
         if one is not None and (found := one(*self._kept_at(number), draw)) is not None:
-            return found  # type: ignore[no-any-return]
+            return found
         [drawn] = self.draw(self._kept_row(number), [draw])
         return drawn
 
@@ -267,7 +267,7 @@ class LocalBackend:
         """The rows of logits among which that of a number is, and which of them it is."""
         at = bisect_right(self._firsts, number) - 1
         logits, row = self._kept[at], number - self._firsts[at]
-        assert 0 <= row and number < self._ends[at], "a row is reused that was not kept"
+        assert row >= 0 and number < self._ends[at], "a row is reused that was not kept"
         return logits, row
 
 

@@ -46,7 +46,8 @@ class NativeDraw:
         return in_groups(logits, draws, self._group)
 
     def one(self, logits: torch.Tensor, row: int, draw: Draw) -> Drawn | None:
-        """The draw from one row of logits [rows, vocab] that lie together; None if it is not plain."""
+        """The draw from one row of logits [rows, vocab] that lie together; None if it is not plain. The draw
+        itself says 0."""
         sampling = draw.sampling
         if sampling.stats or draw.is_whole or not self._is_plain(sampling):
             return None

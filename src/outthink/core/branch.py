@@ -127,7 +127,8 @@ class Branch:
         """n branches from here; the cache is shared, copy-on-write.
 
         Where more would live than a request may have, a search that keeps something back for its end ends
-        now, as if a budget had, or else the request, with the best answer on offer; BadInput if there is none.
+        now, as if a budget had, or else the request, with the best answer on offer. BadInput if there is
+        none, or if n is more than that by itself.
         """
         self._check_open()
         if n < 1:
@@ -219,8 +220,9 @@ class Branch:
         after.
 
         When the cap is reached every task inside is ended and the block is left; only its own exhaustion is
-        swallowed. With `keep`, be it empty, some branches are kept for after, too. `keep` looks at what is left when the block begins, which depends on when if others spend
-        from the same scope: begin with it, or within a `limit` of your own.
+        swallowed. With `keep`, be it empty, a few branches are kept for after, too. `keep` looks at what is
+        left when the block begins, which depends on when if others spend from the same scope: begin with it,
+        or within a `limit` of your own.
         """
         return Limit(self.run, name, Budget(**caps), keep)
 

@@ -95,10 +95,7 @@ class Scope:
 
     def capped(self) -> bool:
         """Whether writing here must reserve."""
-        for scope in self.chain():
-            if scope.caps and not scope.caps.keys().isdisjoint(RESERVED):
-                return True
-        return False
+        return any(scope.caps and not scope.caps.keys().isdisjoint(RESERVED) for scope in self.chain())
 
     def spent(self, resource: str) -> float:
         """What the book that a cap on it binds on says."""

@@ -42,7 +42,7 @@ class Limits:
     def enforce(self, working: Iterable[Work]) -> bool:
         """End what a reached cap ends; whether anything was."""
         full, self.full = self.full, []
-        if any([self.end(error.scope, error.what) for error in full]):
+        if sum([self.end(error.scope, error.what) for error in full]):  # all of them
             return True
         if self.starved and self._starved():
             return True

@@ -136,7 +136,8 @@ class Run:
         """Whether so many branches more may live; if not, end what asks for them.
 
         That is the search that keeps something back for its end, which needs branches too, or else the run,
-        with the best answer so far. Raises BadInput where nothing is on offer yet.
+        with the best answer so far. Raises BadInput where nothing is on offer yet, and for a number that
+        would never fit.
         """
         most, task = self.request.max_branches, running()
         left = most - self.live - n
@@ -145,7 +146,7 @@ class Run:
         search = next((s for s in task.scope.chain() if s.keeps_back), None) if task else None
         if left >= (min(SPARE_BRANCHES, most // 4) if search and self.best else 0):
             return
-        if task is None or self.best is None:
+        if task is None or self.best is None or n > most:
             raise BadInput(f"more than {most} live branches: ask for fewer, or close those no longer needed")
         raise self.engine.limits.crowded(search or self.scope, most)
 

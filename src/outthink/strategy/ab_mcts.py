@@ -16,7 +16,6 @@ from outthink.spec import show
 from outthink.strategy._search import Search, foresee
 from outthink.strategy._steps import Node, check_counts
 
-
 Posterior = Callable[[random.Random], float]  # draws a mean
 
 
