@@ -53,6 +53,18 @@ def test_a_text_in_pieces_of_any_size_has_the_same_stops(lm: Any, text: str, dat
     assert one.text == many.text
 
 
+def test_a_stop_that_was_begun_before_is_seen(lm: Any) -> None:
+    tokenizer = lm.main.tokenizer
+    tokens = tokenizer.encode("x = 7 so so", special=False)
+    seen = []
+    for at in range(1, len(tokens)):
+        watch = StopText(tokenizer.detokenizer(), ("= 7",))
+        if not any(watch.push(token) for token in tokens[:at]):
+            seen.append(watch.push_all(tokens[at:]))
+            assert not seen[-1] and "= 7" not in watch.text
+    assert len(seen) > 1, "some begin within the stop"
+
+
 def test_a_cut_within_a_bulk_is_made_where_it_is_one_by_one(lm: Any) -> None:
     """The stop is cut off, or stays; what remains is the text up to there, also where rows were known."""
     problem = "Mia buys 3 bags of 6 coins. Mia finds 14 more. How many coins does Mia have in the end?"
