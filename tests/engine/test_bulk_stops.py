@@ -14,7 +14,7 @@ import outthink as ot
 from outthink.core.jobs import Draw, Read
 from outthink.core.types import Sampling, Want
 from outthink.decode.statistics import read
-from outthink.engine.stretch import StopText
+from outthink.engine.stops import StopText
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from outthink.core.tree import Tree
 from outthink.core.types import Can, Dist, Sampling
 from outthink.core.work import Ask
 from outthink.engine.flight import Reading, Work
-from outthink.engine.stretch import StopText, Stretch
+from outthink.engine.stops import StopText
+from outthink.engine.stretch import Stretch
 
 if TYPE_CHECKING:
     from outthink.engine.request import Run
