@@ -59,6 +59,21 @@ class Watched:
     plan: Calls = field(default_factory=Calls)
     draw: Calls = field(default_factory=lambda: Calls(index=1))  # sizes: tokens
 
+    def around_one(self, one: Callable[..., Any]) -> Callable[..., Any]:
+        """`NativeDraw.one`, watched."""
+
+        def watched(*args: Any) -> Any:
+            began = time.perf_counter()
+            found = one(*args)
+            if found is not None:
+                self.draw.begins.append(began)
+                self.draw.seconds.append(time.perf_counter() - began)
+                self.draw.sizes.append(1)
+                self.draw.steps.append(1)
+            return found
+
+        return watched
+
     def around_write(self, write: Callable[..., Any]) -> Callable[..., Any]:
         """`NativeModel.write`, watched."""
 
@@ -100,4 +115,6 @@ def watching(backend: LocalBackend) -> Iterator[Watched]:
             watched = seen.around_write(backend.model.write)
             patches.enter_context(mock.patch.object(backend.model, "write", watched))
             draw.run_on = draw.__wrapped__.run_on  # type: ignore[attr-defined]
+        if hasattr(draw.__wrapped__, "one"):  # type: ignore[attr-defined]
+            draw.one = seen.around_one(draw.__wrapped__.one)  # type: ignore[attr-defined]
         yield seen

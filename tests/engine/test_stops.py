@@ -11,7 +11,7 @@ import outthink as ot
 from outthink.core.branch import Branch
 from outthink.core.types import Answer, Sampling
 from outthink.engine.request import Request
-from outthink.engine.stretch import StopText
+from outthink.engine.stops import StopText
 
 
 class Pieces:

@@ -18,7 +18,7 @@ from outthink.core.problem import Problem
 from outthink.core.types import Answer, Sampling
 from outthink.engine.engine import Engine
 from outthink.engine.request import Request
-from outthink.strategy import DiverseBeam, Greedy, Lattice, Mits, Phi, lattice
+from outthink.strategy import DiverseBeam, Greedy, Lattice, Mits, Phi
 from outthink.strategy.phi import agreement, keep_confident
 
 __all__ = ["searches"]
@@ -393,14 +393,3 @@ def test_a_wider_beam_writes_a_tree_that_holds_its_answer(seed: int, width: int,
     rows = (log_softmax(logits((1, 2, *tokens[:i]))) for i in range(len(tokens)))
     total = sum(row[token] for row, token in zip(rows, tokens, strict=True))
     assert answer.score == pytest.approx(total, abs=1e-9)
-
-
-def test_a_lattice_ends_before_it_has_more_branches_than_a_request_may(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Every state holds a branch: with more of them than a request may have, the answer would be lost."""
-    monkeypatch.setattr(lattice, "MOST", 6)
-    found = on_toy(Lattice(n=40, expansions=10_000, top=VOCAB, merge=False, wave=1))
-    assert found.finish == "eos" and found.receipt is not None
-    assert [note for note in found.receipt.degradations if "6 states" in str(note)]
-    assert found.receipt.actual.written <= 6

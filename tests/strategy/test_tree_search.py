@@ -16,7 +16,7 @@ from outthink.core.needs import needs_of
 from outthink.core.types import Can, Sampling
 from outthink.strategy import AbMcts, Mcts
 from outthink.strategy._steps import Node
-from outthink.strategy.ab_mcts import POSTERIORS, beta, gaussian
+from outthink.strategy.ab_mcts import POSTERIORS, Posterior, beta, gaussian
 from outthink.strategy.mcts import backup, puct, uct
 
 __all__ = ["searches"]
@@ -201,9 +201,9 @@ def test_a_walk_weighs_children_against_what_is_below_them(
     """Draws replaced by means: wider is the mean of the children, each as often as it was written."""
     asked: list[list[float]] = []
 
-    def mean(scores: list[float], rng: random.Random) -> float:
+    def mean(scores: list[float]) -> Posterior:
         asked.append(list(scores))
-        return statistics.fmean(scores) if scores else 0.5
+        return lambda rng: statistics.fmean(scores) if scores else 0.5
 
     monkeypatch.setitem(POSTERIORS, "beta", mean)
     root, a, b, below, done = (stub(0, 0.0, place=i) for i in range(5))
@@ -212,26 +212,26 @@ def test_a_walk_weighs_children_against_what_is_below_them(
     root.children, a.children = [a, b, done], [below]
     walk = list(AbMcts(Told()).walk(root, random.Random(0)))
     assert asked[:2] == [[0.4, 0.4, 0.4, 0.5, 1.0], [seen]]
+    assert asked[2:4] == [[0.4, 0.4, 0.4, seen], [0.5]]  # an ended child is no way on
     if deeper:
-        assert asked[2:4] == [[0.4, 0.4, 0.4, 0.9], [0.5]]  # an ended child is no way on
-        assert asked[4:] == [[0.9], []] and walk == [root, a]  # .9 against the prior's .5: wider there
+        assert asked[4:] == [[0.9], [], [0.9]] and walk == [root, a]  # .9 against the prior's .5: wider there
     else:
-        assert walk == [root] and len(asked) == 2
+        assert walk == [root] and len(asked) == 4
 
 
 def test_posteriors_have_the_moments_of_their_formula() -> None:
     rng, scores = random.Random(1), [0.2, 0.9, 0.7]
-    draws = [beta(scores, rng) for _ in range(4000)]
+    draws = [beta(scores)(rng) for _ in range(4000)]
     a, b = 0.5 + 1.8, 0.5 + 1.2
     assert statistics.fmean(draws) == pytest.approx(a / (a + b), abs=0.015)
     assert statistics.variance(draws) == pytest.approx(a * b / ((a + b) ** 2 * (a + b + 1)), rel=0.1)
-    draws = [gaussian(scores * 10, rng) for _ in range(4000)]
+    draws = [gaussian(scores * 10)(rng) for _ in range(4000)]
     n, mean = 30, 0.6
     spread = sum((s - mean) ** 2 for s in scores * 10)
     scale = (0.1 + spread + n * mean**2 / (n + 1)) / 2
     assert statistics.fmean(draws) == pytest.approx(n * mean / (n + 1), abs=0.01)
     assert statistics.variance(draws) == pytest.approx(scale / ((1 + n) / 2 - 1) / (n + 1), rel=0.12)
-    assert gaussian([], rng) != gaussian([], rng)
+    assert gaussian([])(rng) != gaussian([])(rng)
 
 
 def test_thompson_sampling_goes_deeper_where_depth_pays(searches: list[Any]) -> None:
@@ -257,7 +257,7 @@ def test_every_simulation_writes_a_solution_and_judges_that(searches: list[Any])
 def test_a_search_that_only_widens_is_repeated_sampling(
     searches: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(POSTERIORS, "beta", lambda scores, rng: 0.5)  # a draw is never above another
+    monkeypatch.setitem(POSTERIORS, "beta", lambda scores: lambda rng: 0.5)  # a draw is never above another
     found = run(AbMcts(Told(), simulations=12))
     root = searches[0].root
     assert len(root.children) == 12 and not any(child.children for child in root.children)

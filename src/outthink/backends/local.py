@@ -73,6 +73,7 @@ class LocalBackend:
         self._variants: dict[Variant, RowModel] = {}
         self._kept: deque[torch.Tensor] = deque()  # rows of logits
         self._firsts: deque[int] = deque()  # the number of the first row of each
+        self._ends: deque[int] = deque()  # and the one after its last
         self._queue: deque[tuple[PassJob, Inbox]] = deque()
         self._tree = 0  # the number of the tree whose cache this holds
 
@@ -120,6 +121,9 @@ class LocalBackend:
         """Draw at once from the kept row of logits of that number; None where another tree has taken over."""
         if tree != self._tree:
             return None
+        one = getattr(self.draw, "one", None)  # without a copy of the row, where a way to draw has that
+        if one is not None and (found := one(*self._kept_at(number), draw)) is not None:
+            return found
         [drawn] = self.draw(self._kept_row(number), [draw])
         return drawn
 
@@ -133,7 +137,7 @@ class LocalBackend:
         batch, prices = job.batch, self.about.prices
         context = sum(batch.positions) + len(batch)
         share = 1.0 if job.variant is None else self.share(job.variant)
-        slots, steps, rows = sum(s.length for s in batch.segments), job.steps, len(batch)
+        slots, steps, rows = sum([s.length for s in batch.segments]), job.steps, len(batch)
         grown = rows * steps * (steps - 1) // 2  # every step, each row sees a slot more
         weights = getattr(self._variants.get(job.variant), "weight_bytes", None) if job.variant else None
         if weights is None:
@@ -173,7 +177,7 @@ class LocalBackend:
         began = time.perf_counter()
         if 0 < job.tree < self._tree:
             raise Misuse("another engine has run on this backend since, and has its cache: give each its own")
-        need = max((s.start + s.length for s in job.batch.segments), default=0) + job.steps - 1
+        need = max([s.start + s.length for s in job.batch.segments], default=0) + job.steps - 1
         if need > self.store.slots:
             self.store.grow(need)
         for moves in job.moves:
@@ -200,6 +204,7 @@ class LocalBackend:
         self._tree = tree
         self._kept.clear()
         self._firsts.clear()
+        self._ends.clear()
         self._queue.clear()
 
     def _run_on(self, job: PassJob) -> PassResult:
@@ -238,7 +243,7 @@ class LocalBackend:
         parts = [] if logits is None else [logits]
         if job.reuse:
             parts += [self._kept_row(number) for number in job.reuse]
-        if job.keep and logits is not None and logits.shape[0]:
+        if job.keep and logits is not None and job.batch.wanted:
             self._keep(job.keep, logits)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -247,17 +252,22 @@ class LocalBackend:
         every pass makes its own."""
         self._kept.append(logits)
         self._firsts.append(number)
-        gone = number + logits.shape[0] - self.about.kept_rows
-        while self._firsts[0] + self._kept[0].shape[0] <= gone:
-            self._kept.popleft()
-            self._firsts.popleft()
+        self._ends.append(number + logits.shape[0])
+        while self._ends[0] <= self._ends[-1] - self.about.kept_rows:
+            for held in (self._kept, self._firsts, self._ends):
+                held.popleft()
 
     def _kept_row(self, number: int) -> torch.Tensor:
         """[1, vocab]: the kept row of a number."""
+        logits, row = self._kept_at(number)
+        return logits[row : row + 1]
+
+    def _kept_at(self, number: int) -> tuple[torch.Tensor, int]:
+        """The rows of logits among which that of a number is, and which of them it is."""
         at = bisect_right(self._firsts, number) - 1
         logits, row = self._kept[at], number - self._firsts[at]
-        assert 0 <= row < logits.shape[0], "a row is reused that was not kept"
-        return logits[row : row + 1]
+        assert row >= 0 and number < self._ends[at], "a row is reused that was not kept"
+        return logits, row
 
 
 def _waited(found: torch.Tensor) -> torch.Tensor:

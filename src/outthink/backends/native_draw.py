@@ -16,7 +16,7 @@ from outthink.core.types import Dist, Sampling
 from outthink.decode.sample import draw, draws_alike, in_groups, warps_of
 from outthink.decode.statistics import read, statistics
 from outthink.kv.store import Store
-from outthink.models.native import NativeModel, draw_plain, likeliest
+from outthink.models.native import NativeModel, draw_one, draw_plain, likeliest
 
 LIKELIEST = 64  # so many at most are looked for in C
 
@@ -47,6 +47,16 @@ class NativeDraw:
             return self._group(logits, draws)
         return in_groups(logits, draws, self._group)
 
+    def one(self, logits: torch.Tensor, row: int, draw: Draw) -> Drawn | None:
+        """The draw from one row of logits [rows, vocab] that lie together; None if it is not plain. The draw
+        itself says 0."""
+        sampling = draw.sampling
+        if sampling.stats or draw.is_whole or not self._is_plain(sampling):
+            return None
+        if logits.dtype != torch.float32 or not logits.is_contiguous():
+            return None
+        return draw_one(self.level, logits, row, draw, sampling.temperature)
+
     def _group(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         """Draws that share a Sampling."""
         first = draws[0].sampling
@@ -65,7 +75,7 @@ class NativeDraw:
         return drawn
 
     def read(self, logits: torch.Tensor, reads: Sequence[Read]) -> list[Dist]:
-        """One Dist per Read: the likeliest tokens alone in C, all else as decode/statistics.py reads it."""
+        """One Dist per Read: the likeliest tokens alone in C, all else as decode/statistics.py does."""
         plain: dict[int, list[int]] = {}  # by how many: which reads
         if logits.dtype == torch.float32:
             for i, (_, want) in enumerate(reads):
@@ -73,8 +83,12 @@ class NativeDraw:
                     plain.setdefault(want.top, []).append(i)
         found: dict[int, Dist] = {}
         for count, which in plain.items():
-            rows = likeliest(self.level, logits, count, [reads[i].row for i in which])
-            found.update(zip(which, map(Dist, rows), strict=True))
+            rows = list(
+                dict.fromkeys([reads[i].row for i in which])
+            )  # each once, however many readers it has
+            tops = likeliest(self.level, logits, count, rows)
+            by_row = dict(zip(rows, map(Dist, tops), strict=True))
+            found.update({i: by_row[reads[i].row] for i in which})
         others = [i for i in range(len(reads)) if i not in found]
         if others:
             found.update(zip(others, read(logits, [reads[i] for i in others]), strict=True))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from outthink.core import rng
@@ -21,10 +20,24 @@ from outthink.core.tasks import Task, current, evaluate, running
 from outthink.core.trampoline import call_depth
 from outthink.core.tree import Cursor
 from outthink.core.types import Answer, Budget, Candidate, Dist, Finish, Sampling, Want
-from outthink.core.work import Ask, Limit, Offer, Peek, Place, ReadWork, Rows, RunLike, WriteWork
+from outthink.core.work import (
+    Ask,
+    Limit,
+    Offer,
+    Peek,
+    Pick,
+    PickWork,
+    Place,
+    ReadWork,
+    Rows,
+    RunLike,
+    WriteWork,
+)
 
 if TYPE_CHECKING:
     from outthink.core.problem import Problem
+
+PLAIN = Sampling()
 
 
 class Branch:
@@ -62,7 +75,7 @@ class Branch:
         self.origin = cursor.length
         self.logps: list[float | None] = []
         self.stats: dict[str, list[float]] = {}
-        self.sampling = Sampling()
+        self.sampling = PLAIN
         self.is_closed = False
         self.owner: Task | None = running()
         self._born = 0
@@ -111,7 +124,12 @@ class Branch:
         return rng.Chance(rng.purpose(self.key, "strategy:" + purpose))
 
     def fork(self, n: int = 1) -> list[Branch]:
-        """n branches from here; the cache is shared, copy-on-write."""
+        """n branches from here; the cache is shared, copy-on-write.
+
+        Where more would live than a request may have, a search that keeps something back for its end ends
+        now, as if a budget had, or else the request, with the best answer on offer. BadInput if there is
+        none, or if n is more than that by itself.
+        """
         self._check_open()
         if n < 1:
             raise BadInput(f"fork({n}): give at least 1")
@@ -183,6 +201,11 @@ class Branch:
             Offer(call_depth(current().depth), -math.inf if rank is None else rank, self.path, answer)
         )
 
+    def stands(self, rank: float) -> bool:
+        """Whether an offer of that rank, made here and now, would be the best, or somebody hears of every
+        one: else there is no need to make it."""
+        return self.run.stands(call_depth(current().depth), rank, self.path)
+
     def publish(self, length: int) -> None:
         """Promise that the answer begins with the first `length` tokens of this branch: they may be
         streamed."""
@@ -197,8 +220,9 @@ class Branch:
         after.
 
         When the cap is reached every task inside is ended and the block is left; only its own exhaustion is
-        swallowed. `keep` looks at what is left when the block begins, which depends on when if others spend
-        from the same scope: begin with it, or within a `limit` of your own.
+        swallowed. With `keep`, be it empty, a few branches are kept for after, too. `keep` looks at what is
+        left when the block begins, which depends on when if others spend from the same scope: begin with it,
+        or within a `limit` of your own.
         """
         return Limit(self.run, name, Budget(**caps), keep)
 
@@ -291,7 +315,12 @@ class Branch:
         stats = dict.fromkeys((*self.sampling.stats, *sampling.stats))
         if tuple(stats) != sampling.stats:
             sampling = replace(sampling, stats=tuple(stats))
-        return await self._write(sampling)
+        self._check_open()
+        self._check_room(1)
+        if sampling.temperature == 0:
+            self.run.writes_surely(self, sampling)
+        finish: Finish = await waited([self], WriteWork(self, sampling))
+        return finish
 
     async def choose(self, token: int, dist: Dist) -> Finish:
         """Write one token that a strategy has chosen; `dist` is what a `look` here has given.
@@ -300,26 +329,21 @@ class Branch:
         statistics that this branch records are read off `dist`. The text ends if it is an end token. Raises
         BadInput if `dist` does not have them, PromptTooLong where the context is full already.
         """
-        logprob = dict(dist.top).get(token)
-        lacking = [name for name in self.sampling.stats if name not in dist.stats]
-        if logprob is None or lacking:
-            what = ", ".join(lacking) or f"token {token} among its likeliest"
-            raise BadInput(f"choose({token}): the distribution lacks {what}; look for more here first")
-        sampling = _one_token(self.sampling.stats, self.sampling.ignore_eos)
-        stats = tuple(dist.stats[name] for name in sampling.stats)
-        return await self._write(sampling, Drawn(token, logprob, stats))
+        pick = self.pick(token, dist)
+        [is_end] = self.run.write_now([pick]) or await waited([self], PickWork([pick]))
+        text = self.place.tokenizer.decode([token])
+        return Finish("eos" if is_end else "length", text, 1, pick.drawn.logprob)
 
-    async def _write(self, sampling: Sampling, chosen: Drawn | None = None) -> Finish:
-        self._check_open()
+    def pick(self, token: int, dist: Dist) -> Pick:
+        """A token to write here, as `choose` and `together.choose` take it. Raises as `choose` does."""
         self._check_room(1)
-        if sampling.temperature == 0 and chosen is None:
-            self.run.writes_surely(self, sampling)
-        self._busy = True
-        try:
-            finish: Finish = await evaluate(WriteWork(self, sampling, chosen))
-        finally:
-            self._busy = False
-        return finish
+        logprob = next((p for t, p in dist.top if t == token), None)
+        names = self.sampling.stats
+        if logprob is None or any(name not in dist.stats for name in names):
+            lacking = ", ".join(name for name in names if name not in dist.stats)
+            what = lacking or f"token {token} among its likeliest"
+            raise BadInput(f"choose({token}): the distribution lacks {what}; look for more here first")
+        return Pick(self, Drawn(token, logprob, tuple(dist.stats[name] for name in names)))
 
     async def open(self, prompt: str | Sequence[int], model: str | None = None) -> Branch:
         """A new root: another prompt, on this model or another; same ledger, own chance."""
@@ -332,6 +356,7 @@ class Branch:
         path, key = self._next_key()
         if place is not self.place:
             key = rng.child(key, rng.digest(place.label))
+        self.run.need_room(1)  # before the tree knows of it
         branch = Branch(self.run, place, place.tree.open(tokens, salt=self.run.salt), path, key)
         branch.sampling = self.sampling
         current().scope.charge(Cost(read=len(tokens)))
@@ -347,14 +372,7 @@ class Branch:
         return branch
 
     async def _read(self, asks: list[Ask]) -> list[Dist]:
-        self._check_open()
-        if self._busy:
-            raise Misuse(f"{self} waits for something already: one pending await per branch")
-        self._busy = True
-        try:
-            dists: list[Dist] = await evaluate(ReadWork(self, asks))
-        finally:
-            self._busy = False
+        dists: list[Dist] = await waited([self], ReadWork(self, asks))
         return dists
 
     def _encode(self, content: str | Sequence[int]) -> list[int]:
@@ -379,7 +397,13 @@ class Branch:
             )
 
 
-@lru_cache(maxsize=16)
-def _one_token(stats: tuple[str, ...], ignore_eos: bool) -> Sampling:
-    """How a chosen token is written."""
-    return Sampling(max_tokens=1, stats=stats, ignore_eos=ignore_eos)
+async def waited(branches: Sequence[Branch], work: Any) -> Any:
+    """Have work done for these branches, each of which waits for nothing else meanwhile."""
+    for branch in branches:
+        branch._check_open()
+        branch._busy = True
+    try:
+        return await evaluate(work)
+    finally:
+        for branch in branches:
+            branch._busy = False

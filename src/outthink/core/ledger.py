@@ -36,6 +36,7 @@ class Scope:
         self.out: dict[str, float] = dict.fromkeys(RESERVED, 0.0)
         self.is_open = True
         self.is_draft = False  # whether what happens here only serves speculation
+        self.keeps_back = False  # whether something is set aside for after it
         self.exhausted: str | None = None  # which cap ended it
         self.late = 0  # charges that arrived after it closed
         self.deadline: float | None = None
@@ -75,9 +76,26 @@ class Scope:
         for scope in self.chain():
             scope.actual.add(cost)
 
+    def charge_written(self, written: int, positions: int, flops: float, discarded: int) -> None:
+        """`charge` of what writing costs: the most frequent charge, so without a Cost."""
+        if not self.is_open:
+            self.late += 1
+        for scope in self.chain():
+            book = scope.logical
+            book.written += written
+            book.positions += positions
+            book.flops += flops
+            book.discarded += discarded
+
+    def charge_actual_written(self, written: int, discarded: int) -> None:
+        """The same for the actual book, where positions are charged with passes."""
+        for scope in self.chain():
+            scope.actual.written += written
+            scope.actual.discarded += discarded
+
     def capped(self) -> bool:
         """Whether writing here must reserve."""
-        return any(name in scope.caps for scope in self.chain() for name in RESERVED)
+        return any(scope.caps and not scope.caps.keys().isdisjoint(RESERVED) for scope in self.chain())
 
     def spent(self, resource: str) -> float:
         """What the book that a cap on it binds on says."""
@@ -128,6 +146,7 @@ def open_scope(parent: Scope, name: str, budget: Budget, now: float, keep: Budge
             caps[resource] = max(0.0, min(caps.get(resource, left), left))
     caps = {resource: cap for resource, cap in caps.items() if cap != float("inf")}
     scope = Scope(f"{parent.name}/{name}", parent, caps)
+    scope.keeps_back = keep is not None
     if "seconds" in caps:
         scope.deadline = now + caps["seconds"]
     return scope

@@ -335,9 +335,9 @@ class Tree:
     def _release(self, node: Node) -> None:
         """Free what nobody needs any more, from a node upwards."""
         while True:
-            need = max((c.offset for c in node.cursors), default=0)
-            if node.children:
-                need = len(node.tokens)
+            need = len(node.tokens) if node.children else 0
+            if node.cursors and not node.children:
+                need = max([cursor.offset for cursor in node.cursors])
             hold = max(need, min(node.kept, node.computed))
             self._drop(node, hold)
             self._trim(node, hold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -29,19 +30,38 @@ class Ask(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class ReadWork:
-    """Evaluate: one Dist per ask, in order."""
+    """Evaluate: one Dist per ask, in order.
+
+    With `owners`, each ask is about the tip of a branch of its own, and under a cap only as many are answered
+    as there is room for, the first ones.
+    """
 
     branch: Branch
     asks: list[Ask]
+    owners: Sequence[Branch] | None = None
 
 
 @dataclass(slots=True, eq=False)
 class WriteWork:
-    """Evaluate: write on a branch until something ends it; a Finish. With `chosen`, only that token."""
+    """Evaluate: write on a branch until something ends it; a Finish."""
 
     branch: Branch
     sampling: Sampling
-    chosen: Drawn | None = None
+
+
+class Pick(NamedTuple):
+    """A token that a strategy has chosen, with what is known of it, and the branch that it is written on."""
+
+    branch: Branch
+    drawn: Drawn
+
+
+@dataclass(slots=True, eq=False)
+class PickWork:
+    """Evaluate: write one token on each of these branches; for each whether that was an end token. Under a
+    cap only as many are written as there is room for, the first ones."""
+
+    picks: Sequence[Pick]
 
 
 class Rows(NamedTuple):
@@ -100,6 +120,7 @@ class RunLike(Protocol):
 
     def place(self, model: str | None) -> Place: ...
     def offer(self, offer: Offer) -> None: ...
+    def stands(self, depth: int, rank: float, path: tuple[int, ...]) -> bool: ...
     def now(self) -> float: ...
     def need_room(self, n: int) -> None: ...
     def born(self, branch: Branch) -> None: ...
@@ -108,6 +129,7 @@ class RunLike(Protocol):
     def published(self, branch: Branch, length: int) -> None: ...
     def degrade(self, what: str, why: str) -> None: ...
     def writes_surely(self, branch: Branch, sampling: Sampling) -> None: ...
+    def write_now(self, picks: Sequence[Pick]) -> list[bool]: ...
 
 
 class Limit:

@@ -62,21 +62,32 @@ def _one(logp: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def read(logits: torch.Tensor, reads: Sequence[Read]) -> list[Dist]:
-    """One Dist per Read: rows reduced to what is wanted."""
+    """One Dist per Read: rows reduced to what is wanted, each once, however many readers it has."""
     if not reads:
         return []
-    logp = logits[torch.tensor([r.row for r in reads], device=logits.device)].log_softmax(-1)
+    keys = [(r.row, id(r.want)) for r in reads]
+    known = dict(zip(keys, reads, strict=True))
+    distinct = sorted(known)  # so rows that are all wanted lie in order
+    found = dict(zip(distinct, _read(logits, [known[key] for key in distinct]), strict=True))
+    return [found[key] for key in keys]
+
+
+def _read(logits: torch.Tensor, reads: Sequence[Read]) -> list[Dist]:
+    rows = [r.row for r in reads]
+    if rows != list(range(logits.shape[0])):
+        logits = logits[torch.tensor(rows, device=logits.device)]
+    logp = logits.log_softmax(-1)
     wants, tops = [r.want for r in reads], _tops(logp, [r.want.top for r in reads])
     known = [(i, want.token) for i, want in enumerate(wants) if want.token is not None]
     logprobs: dict[int, float] = {}
     if known:
-        rows, tokens = zip(*known, strict=True)
-        logprobs = dict(zip(rows, logp[list(rows), list(tokens)].tolist(), strict=True))
+        places, tokens = zip(*known, strict=True)
+        logprobs = dict(zip(places, logp[list(places), list(tokens)].tolist(), strict=True))
     return [
         Dist(
             tops.get(i, ()),
             logprobs.get(i),
-            {name: float(_one(logp[i : i + 1], name)[0]) for name in want.stats},
+            {name: float(_one(logp[i : i + 1], name)[0]) for name in want.stats} if want.stats else {},
             tuple(logp[i].tolist()) if want.row else None,
         )
         for i, want in enumerate(wants)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from outthink.core.ledger import Scope
@@ -9,6 +10,7 @@ from outthink.core.receipt import Cost
 
 if TYPE_CHECKING:
     from outthink.core.branch import Branch
+    from outthink.core.work import Ask
     from outthink.engine.flight import Flight, Reading
     from outthink.engine.request import Run
     from outthink.engine.stretch import Stretch
@@ -24,23 +26,34 @@ def writing_demand(run: Run, branch: Branch, tokens: int) -> dict[str, float]:
     return {"written": tokens, "positions": rows, "flops": flops if tokens else 0.0, "dollars": dollars}
 
 
-def reading_demand(work: Reading) -> dict[str, float]:
-    """What the asks of a reading take at most."""
+def reading_demand(work: Reading, count: int) -> dict[str, float]:
+    """What the asks of a reading take at most; the first `count`, where each is about a branch of its own."""
     run, branch, asks = work.run, work.branch, work.work.asks
+    if work.work.owners is not None:
+        lengths = [ask.length for ask in asks[:count]]
+        pending = [run.pending(one, n) for one, n in zip(work.work.owners, lengths, strict=False)]
+        prices = branch.place.prices
+        flops = sum(prices.rows(n - rows, n) for n, rows in zip(lengths, pending, strict=True))
+        dollars = sum(branch.place.dollars(n, 1) for n in lengths)
+        return {
+            "positions": sum(pending),
+            "flops": flops + len(lengths) * prices.flops_head,
+            "dollars": dollars,
+        }
     longest = max(ask.length for ask in asks)
     rows = run.pending(branch, min(branch.cursor.length, longest))
     rows += sum({id(a.cursor): a.cursor.length - branch.cursor.length for a in asks}.values())
     prices = branch.place.prices
     return {
         "positions": rows,
-        "flops": prices.rows(longest - rows, longest) + _heads(work) * prices.flops_head,
+        "flops": prices.rows(longest - rows, longest) + _heads(asks) * prices.flops_head,
         "dollars": len(asks) * branch.place.dollars(longest, 1),
     }
 
 
-def _heads(work: Reading) -> int:
+def _heads(asks: Sequence[Ask]) -> int:
     """How many of the asks take logits."""
-    return sum(not ask.want.hidden for ask in work.work.asks)
+    return sum(not ask.want.hidden for ask in asks)
 
 
 def settle_stretch(work: Stretch, limit: int | None, discarded: bool = False) -> None:
@@ -65,8 +78,8 @@ def settle_stretch(work: Stretch, limit: int | None, discarded: bool = False) ->
             flops = place.prices.rows(rows - fresh, rows) + heads * place.prices.flops_head
     work.settled = work.count
     thrown = work.count if discarded else 0
-    scope.charge(Cost(written=new, positions=fresh, flops=flops, discarded=max(0, thrown - excess)))
-    scope.charge_actual(Cost(written=real, discarded=thrown))
+    scope.charge_written(new, fresh, flops, max(0, thrown - excess))
+    scope.charge_actual_written(real, thrown)
 
 
 def settle_reading(work: Reading) -> None:
@@ -75,10 +88,11 @@ def settle_reading(work: Reading) -> None:
         return
     if work.reservation is not None:
         work.reservation.give_back()
-    prices, positions = work.branch.place.prices, 0
-    flops = _heads(work) * prices.flops_head
-    for ask in work.work.asks:
-        fresh = work.run.demand(work.branch, ask.length, ask.cursor)
+    prices, positions, asks = work.branch.place.prices, 0, work.work.asks[: len(work.dists)]
+    owners = work.work.owners or [work.branch] * len(asks)
+    flops = _heads(asks) * prices.flops_head
+    for ask, branch in zip(asks, owners, strict=False):
+        fresh = work.run.demand(branch, ask.length, ask.cursor)
         positions += fresh
         flops += prices.rows(ask.length - fresh, ask.length)
     work.task.scope.charge(Cost(positions=positions, flops=flops))

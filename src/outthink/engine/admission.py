@@ -16,6 +16,7 @@ from outthink.engine.stretch import Stretch
 CUT = 32  # slots of a tail that is cut rather than moved when it cannot grow where it is
 LOOKAHEAD = 64  # slots that a growing tail takes at a time, when its length is not known to be shorter
 LEAST = 8  # slots that it takes at least
+FEW = 8  # the same for a tail that is read at its tip, one of many: chosen tokens may make it longer
 
 
 class Admission:
@@ -143,6 +144,8 @@ class Admission:
     def _hint(self, work: Work, node: Node, high: int) -> int:
         """How long a node may soon be: tails that grow take some slots at a time, side by side, and so many
         that all of them need more in the same pass, as that pass goes the long way."""
+        if isinstance(work, Reading) and work.work.owners is not None and not node.children:
+            return len(node.tokens) + -self.beat % FEW
         if not isinstance(work, Stretch) or node is not work.branch.cursor.node or node.children:
             return max(high, len(node.tokens))
         more = LEAST + -(self.beat + LEAST) % LOOKAHEAD
@@ -157,7 +160,9 @@ class Admission:
 
     def _clear_for(self, plan: Plan, work: Work) -> None:
         """Drop the cache of all but one piece of work; the others compute theirs again in their turn."""
-        cursors = [a.cursor for a in work.work.asks] if isinstance(work, Reading) else [work.branch.cursor]
+        cursors = (
+            [next(iter(work.left.values())).cursor] if isinstance(work, Reading) else [work.branch.cursor]
+        )
         path = {node for cursor in cursors for node in _ancestors(cursor.node)}
         for node in path:
             for child in node.children.values():

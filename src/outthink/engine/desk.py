@@ -12,9 +12,10 @@ from outthink.core.ledger import Request as Reservation
 from outthink.core.receipt import Receipt
 from outthink.core.tasks import Evaluate, Offload, Task
 from outthink.core.types import Answer
-from outthink.core.work import ReadWork, WriteWork
+from outthink.core.work import PickWork, ReadWork, WriteWork
 from outthink.engine.accounts import reading_demand, settle_reading, settle_stretch, writing_demand
 from outthink.engine.flight import Reading, Work
+from outthink.engine.picking import Picking
 from outthink.engine.place import Place, is_near
 from outthink.engine.remote import RemotePlace
 from outthink.engine.request import Run
@@ -32,8 +33,9 @@ class Desk:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.held: dict[Task, Work | Reservation] = {}  # what each waiting task waits for, offloads apart
-        self.finished: list[Work] = []  # ended, not delivered yet: of contestants, and chosen tokens
+        # what each waiting task waits for, offloads apart
+        self.held: dict[Task, Work | Picking | Reservation] = {}
+        self.finished: list[Work | Picking] = []  # not delivered yet: of contestants, and what took no pass
 
     # ---- the trampoline's host
 
@@ -45,6 +47,8 @@ class Desk:
             self._begin_writing(task, trap.work)
         elif isinstance(trap.work, ReadWork):
             self._begin_reading(task, trap.work)
+        elif isinstance(trap.work, PickWork):
+            self._begin_picking(task, trap.work)
         else:
             error = BadInput(f"the engine cannot evaluate {type(trap.work).__name__}")
             self.engine.trampoline.wake(task, error=error)
@@ -56,6 +60,11 @@ class Desk:
             self.engine.offloads.abandon(task)
             return
         work = self.engine.limits.line.pop(held) if isinstance(held, Reservation) else held
+        if isinstance(work, Picking):
+            for branch, _ in work.work.picks if isinstance(task.pending, BudgetExceeded) else ():
+                work.run.note_partial(branch)
+            work.settle(limit, discarded=True)
+            return
         _home(work.branch).drop(work)
         if isinstance(work, Stretch):
             self._stop_drafting(work)
@@ -100,9 +109,7 @@ class Desk:
         branch = work.branch
         room = branch.place.context - branch.cursor.length
         cap = min(work.sampling.max_tokens or room, room)
-        speculator = self._speculator(task, branch) if work.chosen is None else None
-        stretch = Stretch(branch, task, task.run, work.sampling, cap, speculator)
-        stretch.chosen = work.chosen
+        stretch = Stretch(branch, task, task.run, work.sampling, cap, self._speculator(task, branch))
         if task.scope.capped():
             self._ask_to_write(stretch)
         else:
@@ -162,13 +169,24 @@ class Desk:
             self.engine.trampoline.wake(task, [])
         elif task.scope.capped():
             limits = self.engine.limits
-            self.held[task] = limits.ask(task, reading, 1, lambda n: reading_demand(reading))
+            count = len(work.asks) if work.owners is not None else 1
+            self.held[task] = limits.ask(task, reading, count, lambda n: reading_demand(reading, n))
         else:
             self._queue(reading)
 
-    def _queue(self, work: Work) -> None:
+    def _begin_picking(self, task: Task, work: PickWork) -> None:
+        picking = Picking(work, task, task.run)
+        if task.scope.capped():
+            self.held[task] = self.engine.limits.ask(task, picking, picking.allowed, picking.demand)
+        else:
+            self._queue(picking)
+
+    def _queue(self, work: Work | Picking) -> None:
         self.held[work.task] = work
-        if isinstance(work, Stretch) and wrote_at_once(work, self.engine.trace):
+        if isinstance(work, Picking):
+            work.write(self.engine.trace)
+            self.finished.append(work)
+        elif isinstance(work, Stretch) and wrote_at_once(work, self.engine.trace):
             self.finished.append(work)
         else:
             _home(work.branch).works[work] = None
@@ -179,9 +197,13 @@ class Desk:
             work.reservation = reservation
             if isinstance(work, Stretch):
                 work.allowed = work.count + reservation.granted
+            elif isinstance(work, Picking):
+                work.allowed = reservation.granted
+            else:
+                work.allow(reservation.granted)
             self._queue(work)
 
-    def deliver(self, work: Work) -> None:
+    def deliver(self, work: Work | Picking) -> None:
         """A piece of work has ended."""
         try:
             self.done(work)
@@ -199,7 +221,8 @@ class Desk:
         self.finished = [w for w in self.finished if self.held.get(w.task) is w]
         if not self.finished:
             return False
-        busy = [w for w in self.held.values() if isinstance(w, Stretch) and w.task.contestant is not None]
+        writing = [w for w in self.held.values() if isinstance(w, (Stretch, Picking))]
+        busy = [w for w in writing if w.task.contestant is not None]
         ready = self.finished
         if busy:
             ready = [w for w in ready if not any(_is_behind(other.task, w.task) for other in busy)]
@@ -209,13 +232,17 @@ class Desk:
             self.deliver(work)
         return bool(ready)
 
-    def done(self, work: Work) -> None:
+    def done(self, work: Work | Picking) -> None:
         """A piece of work has ended: charge it, and wake its task."""
         wake = self.engine.trampoline.wake
         self.held.pop(work.task, None)
         if isinstance(work, Reading):
             settle_reading(work)
-            wake(work.task, [work.dists[i] for i in range(len(work.work.asks))])
+            wake(work.task, [work.dists[i] for i in range(len(work.dists))])
+            return
+        if isinstance(work, Picking):
+            work.settle(None)
+            wake(work.task, work.ends)
             return
         settle_stretch(work, None)
         if work.reason:
@@ -224,9 +251,10 @@ class Desk:
         else:  # it wants more than was left for it
             self._ask_to_write(work)
 
-    def fail(self, work: Work, error: BaseException) -> None:
+    def fail(self, work: Work | Picking, error: BaseException) -> None:
         """An error belongs to the task that waited for the work."""
-        _home(work.branch).drop(work)
+        if not isinstance(work, Picking):
+            _home(work.branch).drop(work)
         if isinstance(work, Stretch):
             self._stop_drafting(work)
         self.held.pop(work.task, None)

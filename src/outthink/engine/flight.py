@@ -36,6 +36,11 @@ class Reading:
     def branch(self) -> Branch:
         return self.work.branch
 
+    def allow(self, count: int) -> None:
+        """Read only the first so many, where each ask is about a branch of its own."""
+        if self.work.owners is not None:
+            self.left = dict(enumerate(self.work.asks[:count]))
+
     @property
     def is_hidden(self) -> bool:
         """Whether it wants hidden states: they are computed in passes of their own."""

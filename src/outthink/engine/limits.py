@@ -11,6 +11,7 @@ from outthink.core.ledger import Scope, grants
 from outthink.core.tasks import Task
 from outthink.core.trampoline import Trampoline
 from outthink.engine.flight import Work
+from outthink.engine.picking import Picking
 
 
 class Limits:
@@ -20,11 +21,12 @@ class Limits:
         self.trampoline = trampoline
         self.runs = runs
         self.clock = clock
-        self.line: dict[Reservation, Work] = {}
+        self.line: dict[Reservation, Work | Picking] = {}
         self.starved: list[Reservation] = []  # found when grants were last made
+        self.full: list[BudgetExceeded] = []  # scopes that want more branches than may live
 
     def ask(
-        self, task: Task, work: Work, tokens: int, demand: Callable[[int], dict[str, float]]
+        self, task: Task, work: Work | Picking, tokens: int, demand: Callable[[int], dict[str, float]]
     ) -> Reservation:
         """Put work in line: it may begin when its reservation is granted."""
         reservation = Reservation(task.scope, (task.asked, task.path), tokens, demand, task)
@@ -32,13 +34,16 @@ class Limits:
         self.line[reservation] = work
         return reservation
 
-    def granted(self) -> list[tuple[Reservation, Work]]:
+    def granted(self) -> list[tuple[Reservation, Work | Picking]]:
         """Work whose reservation has just been granted. Called when every task waits."""
         given, self.starved = grants(list(self.line), self._may_still_ask) if self.line else ([], [])
         return [(reservation, self.line.pop(reservation)) for reservation in given]
 
     def enforce(self, working: Iterable[Work]) -> bool:
         """End what a reached cap ends; whether anything was."""
+        full, self.full = self.full, []
+        if sum([self.end(error.scope, error.what) for error in full]):  # all of them
+            return True
         if self.starved and self._starved():
             return True
         if not any(run.scope.is_metered for run in self.runs.values()):
@@ -62,6 +67,18 @@ class Limits:
             self.trampoline.interrupt(task, BudgetExceeded(scope, what))
         self.trampoline.run()
         return bool(inside)
+
+    def crowded(self, scope: Scope, most: int) -> BudgetExceeded:
+        """What to raise in a task that asks for more branches than may live; all else in the scope ends when
+        every task waits.
+
+        Where several texts are searched at once this depends on who comes first, as with seconds: it is a
+        guard, no budget.
+        """
+        scope.exhausted = "branches"
+        error = BudgetExceeded(scope, f"branches={most} in {scope.name}")
+        self.full.append(error)
+        return error
 
     def _exhaust(self, scope: Scope, resource: str) -> bool:
         scope.exhausted = resource

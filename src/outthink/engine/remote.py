@@ -20,7 +20,8 @@ from outthink.core.tree import Tree
 from outthink.core.types import Can, Dist, Sampling
 from outthink.core.work import Ask
 from outthink.engine.flight import Reading, Work
-from outthink.engine.stretch import StopText, Stretch
+from outthink.engine.stops import StopText
+from outthink.engine.stretch import Stretch
 
 if TYPE_CHECKING:
     from outthink.engine.request import Run
@@ -142,7 +143,7 @@ class RemotePlace:
     def _score(self, work: Reading) -> list[Sent]:
         """One job for each chain of asks: the tokens of a forced continuation in one request."""
         chains: list[list[int]] = []
-        for i, ask in enumerate(work.work.asks):
+        for i, ask in work.left.items():
             self._check_ask(ask)
             last = work.work.asks[chains[-1][-1]] if chains else None
             if last is not None and self._follows(last, ask):
@@ -174,7 +175,8 @@ class RemotePlace:
         path = self.tree.tokens(asks[0].cursor)[: asks[0].length]
         given = [ask.want.token for ask in asks if ask.want.token is not None]
         top = max(ask.want.top for ask in asks)
-        job = ScoreJob([*path, *given], min(work.branch.origin, len(path)), len(given), top)
+        owner = work.work.owners[chain[0]] if work.work.owners else work.branch
+        job = ScoreJob([*path, *given], min(owner.origin, len(path)), len(given), top)
         return Sent(job, work, chain)
 
     # ---- receiving

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,10 +16,13 @@ from outthink.core.needs import needs_of
 from outthink.core.problem import Problem
 from outthink.core.protocols import Strategy
 from outthink.core.receipt import Cost, Degradation, Receipt
+from outthink.core.tasks import current, running
 from outthink.core.tree import Cursor
 from outthink.core.types import Answer, Budget, Sampling
-from outthink.core.work import Offer
+from outthink.core.work import Offer, Pick, PickWork
+from outthink.engine.picking import Picking
 from outthink.engine.speculator import Speculator
+from outthink.engine.trace import Trace
 from outthink.text import final_answer
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from outthink.engine.remote import RemotePlace
 
 MAX_BRANCHES = 4096
+SPARE_BRANCHES = 32  # of these a search leaves so many, or a quarter, for what comes after it
 
 
 @dataclass(frozen=True)
@@ -129,10 +133,22 @@ class Run:
         return self.engine.clock()
 
     def need_room(self, n: int) -> None:
-        """Raise BadInput if so many branches more would be more than may live at a time."""
-        most = self.request.max_branches
-        if self.live + n > most:
+        """Whether so many branches more may live; if not, end what asks for them.
+
+        That is the search that keeps something back for its end, which needs branches too, or else the run,
+        with the best answer so far. Raises BadInput where nothing is on offer yet, and for a number that
+        would never fit.
+        """
+        most, task = self.request.max_branches, running()
+        left = most - self.live - n
+        if left >= SPARE_BRANCHES:
+            return
+        search = next((s for s in task.scope.chain() if s.keeps_back), None) if task else None
+        if left >= (min(SPARE_BRANCHES, most // 4) if search and self.best else 0):
+            return
+        if task is None or self.best is None or n > most:
             raise BadInput(f"more than {most} live branches: ask for fewer, or close those no longer needed")
+        raise self.engine.limits.crowded(search or self.scope, most)
 
     def born(self, branch: Branch) -> None:
         self.need_room(1)
@@ -142,7 +158,7 @@ class Run:
     def forked(self, child: Branch, parent: Branch) -> None:
         """What is counted of the parent's tokens is counted of the child's."""
         tip = self.tips.get(parent)
-        if tip is not None and tip.path == parent.path:
+        if tip is not None and tip.path is parent.path:
             self.tips[child] = Tip(tip.at, tip.counted, child.path, False)
 
     def closed(self, branch: Branch, why: str) -> None:
@@ -155,9 +171,17 @@ class Run:
     def offer(self, offer: Offer) -> None:
         """Keep the best: an outer call's beats an inner call's, then the higher rank, then the earlier
         path."""
-        if self.best is None or _rank(offer) < _rank(self.best):
+        if self._is_better(*offer[:3]):
             self.best = offer
         self.engine.trace.offered(self, offer.answer)
+
+    def stands(self, depth: int, rank: float, path: tuple[int, ...]) -> bool:
+        """Whether such an offer would be the best, or is listened for."""
+        return type(self.engine.trace).offered is not Trace.offered or self._is_better(depth, rank, path)
+
+    def _is_better(self, depth: int, rank: float, path: tuple[int, ...]) -> bool:
+        best = self.best
+        return best is None or (depth, -rank, path) < (best.depth, -best.rank, best.path)
 
     def degrade(self, what: str, why: str) -> None:
         """Something is less than asked for: said once on the receipt."""
@@ -175,6 +199,18 @@ class Run:
         else:
             self.sure[key].append(sampling)
 
+    def write_now(self, picks: Sequence[Pick]) -> list[bool]:
+        """Write chosen tokens where nobody has to be asked first; nothing under a cap or in a race."""
+        task = current()
+        if task.contestant is not None or task.pending is not None or task.scope.capped():
+            return []
+        for branch, _ in picks:
+            branch._check_open()
+        picking = Picking(PickWork(picks), task, self)
+        picking.write(self.engine.trace)
+        picking.settle(None)
+        return picking.ends
+
     def estimate(self, what: str, how: str) -> None:
         """A number of the receipt is not measured: said once."""
         self.estimates.setdefault(what, how)
@@ -188,13 +224,14 @@ class Run:
         Each distinct token counts once a run, however often it is computed. `cursor` is for paths that leave
         the branch (a draft).
         """
-        trie = self.distinct.setdefault(branch.place.name, Distinct())
-        at, counted = trie.root, 0
-        tip = self.tips.get(branch)
-        if tip and tip.path == branch.path and tip.counted <= min(length, branch.cursor.length):
+        tip, fresh = self.tips.get(branch), 0
+        if tip and tip.path is branch.path and tip.counted <= min(length, branch.cursor.length):
             at, counted = tip.at, tip.counted
-        tokens = branch.place.tree.tokens(cursor or branch.cursor, counted)[: length - counted]
-        at, fresh = trie.walk(at, tokens)
+        else:
+            at, counted = self.distinct.setdefault(branch.place.name, Distinct()).root, 0
+        if counted < length:
+            tokens = branch.place.tree.tokens(cursor or branch.cursor, counted)[: length - counted]
+            at, fresh = Distinct.walk(at, tokens)
         if cursor is None or cursor is branch.cursor:
             self.tips[branch] = Tip(at, length, branch.path)
         return fresh
@@ -202,7 +239,7 @@ class Run:
     def pending(self, branch: Branch, length: int) -> int:
         """An upper bound of what `demand` would return; counts nothing."""
         tip = self.tips.get(branch)
-        return length - tip.counted if tip and tip.is_own and tip.path == branch.path else length
+        return length - tip.counted if tip and tip.is_own and tip.path is branch.path else length
 
     # ---- the end
 
@@ -259,10 +296,6 @@ def _note(text: str) -> Degradation:
 
 def as_problem(problem: Problem | str) -> Problem:
     return Problem(problem) if isinstance(problem, str) else problem
-
-
-def _rank(offer: Offer) -> tuple[int, float, tuple[int, ...]]:
-    return (offer.depth, -offer.rank, offer.path)
 
 
 def root_key(seed: int, model: str) -> int:

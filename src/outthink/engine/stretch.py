@@ -11,6 +11,7 @@ from outthink.core.jobs import Draw, Drawn
 from outthink.core.ledger import Request as Reservation
 from outthink.core.types import Finish, Sampling
 from outthink.decode.sample import warps_of
+from outthink.engine.stops import StopText
 
 if TYPE_CHECKING:
     from outthink.core.branch import Branch
@@ -48,7 +49,6 @@ class Stretch:
         "thinking",
         "is_thought",
         "speculator",
-        "chosen",
     )
 
     def __init__(
@@ -78,7 +78,6 @@ class Stretch:
         self.reason = ""
         self.eos = frozenset() if sampling.ignore_eos else branch.place.eos
         self.speculator = speculator
-        self.chosen: Drawn | None = None  # the one token that it writes, where a strategy has chosen it
         self._tip: Tip | None = None
         self.proposal: Draft | None = None  # a draft that is ready for the next pass
         self.growth: Growth | None = None  # a draft that is in the token tree, during a pass
@@ -196,7 +195,9 @@ class Stretch:
 
     def push_all(self, column: Sequence[Drawn]) -> int:
         """Take the tokens of several steps, the last of which may end the text; how many were taken."""
-        if self.sampling.stats or self.stops is not None:
+        if self.sampling.stats or not (
+            self.stops is None or self.stops.push_all([d[0] for d in column[:-1]])
+        ):
             for count, drawn in enumerate(column, 1):
                 if self.push(drawn):
                     return count
@@ -222,10 +223,12 @@ class Stretch:
 
     def finish(self) -> Finish:
         """End: cut the stop text off the branch if it is not to be kept, and say what was written."""
-        stopped_on = ""
-        if self.reason == "stop" and self.stops is not None and self.stops.found:
-            stopped_on = self.stops.found
-            self._cut(self.stops, self.stops.cut(self.sampling.keep_stop))
+        stopped_on, stops = "", self.stops
+        if self.reason == "stop" and stops is not None and stops.found:
+            stopped_on, chars = stops.found, stops.cut(self.sampling.keep_stop)
+            if chars == len(stops.text):
+                return Finish(self.reason, stops.text, self.count, self.logprob, stopped_on)
+            self._cut(stops, chars)
         elif self.reason == "stop" and not self.sampling.keep_stop:
             self._back_to(self.count - 1, [])
         text = self.branch.text(self.begin - self.branch.origin)
@@ -233,11 +236,18 @@ class Stretch:
 
     def _cut(self, stops: StopText, chars: int) -> None:
         """Leave exactly `chars` characters: whole tokens, and what remains of a token encoded anew."""
-        if chars == stops.lengths[-1]:
-            return
+        if not stops.is_exact:
+            stops = self._one_by_one(stops)
         whole = stops.tokens_within(chars)
         rest = stops.text[stops.lengths[whole - 1] if whole else 0 : chars]
         self._back_to(whole, self.branch.place.tokenizer.encode(rest, special=False) if rest else [])
+
+    def _one_by_one(self, stops: StopText) -> StopText:
+        """The same, with the length of the text after every token."""
+        anew = StopText(self.branch.place.tokenizer.detokenizer(), stops.stops)
+        for token in self.branch.place.tree.tokens(self.branch.cursor, self.begin):
+            anew.push(token)
+        return anew
 
     def _back_to(self, count: int, tokens: Sequence[int]) -> None:
         branch = self.branch
@@ -247,45 +257,3 @@ class Stretch:
         branch.logps[keep:] = [None] * len(tokens)
         for values in branch.stats.values():
             values[keep:] = [float("nan")] * len(tokens)
-
-
-class StopText:
-    """Looks for stop texts in what is written, however its tokens merge.
-
-    `lengths[i]` is how many characters are certain after token i; a character counts once all of its bytes
-    are there.
-    """
-
-    def __init__(self, decoder: Any, stops: Sequence[str]) -> None:
-        self.decoder = decoder
-        self.stops = stops
-        self.reach = max(map(len, stops))
-        self.text = ""
-        self.lengths: list[int] = []
-        self.found = ""
-        self.at = -1
-
-    def push(self, token: int) -> bool:
-        """Take a token; whether a stop text is complete. The one that ends first wins, then the longest."""
-        old = len(self.text)
-        self.text += self.decoder.push(token)
-        self.lengths.append(len(self.text))
-        if len(self.text) == old:
-            return False
-        hits = [
-            (at + len(stop), -len(stop), at, stop)
-            for stop in self.stops
-            if (at := self.text.find(stop, max(0, old - self.reach + 1))) >= 0
-        ]
-        if hits:
-            _, _, self.at, self.found = min(hits)
-        return bool(hits)
-
-    def cut(self, keep: bool) -> int:
-        """How many characters stay."""
-        return self.at + len(self.found) if keep else self.at
-
-    def tokens_within(self, chars: int) -> int:
-        """The fewest leading tokens that give as much of the first `chars` characters as whole tokens can."""
-        best = max((n for n in self.lengths if n <= chars), default=0)
-        return 0 if best == 0 else self.lengths.index(best) + 1

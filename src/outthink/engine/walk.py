@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from outthink.core.jobs import Draw, Drawn
+
 if TYPE_CHECKING:
-    from outthink.engine.place import Place
+    from outthink.engine.place import Again, Place
     from outthink.engine.stretch import Stretch
     from outthink.engine.trace import Trace
 
@@ -18,12 +20,8 @@ MOST = 64  # tokens at a time: whoever else waits is not kept waiting for long
 
 
 def wrote_at_once(stretch: Stretch, trace: Trace) -> bool:
-    """Write what needs no pass: the token that a strategy has chosen, or a walk. Whether that was all."""
-    if stretch.chosen is not None:
-        stretch.push(stretch.chosen)
-        tokens = [stretch.chosen.token]
-    else:
-        tokens = walk(stretch)
+    """Write what needs no pass; whether that was all."""
+    tokens = walk(stretch)
     if tokens and not stretch.task.scope.is_draft:
         trace.wrote(stretch.branch, tokens)
     return bool(tokens) and (bool(stretch.reason) or stretch.is_starved())
@@ -41,17 +39,49 @@ def walk(stretch: Stretch) -> list[int]:
     speculator = stretch.speculator
     if again is None or task.contestant or task.scope.is_draft or (speculator and not speculator.is_asleep):
         return tokens
-    cursor, is_kept = stretch.branch.cursor, place.admission.is_kept
-    while len(tokens) < MOST and cursor.offset and is_kept(number := cursor.node.rows[cursor.offset - 1]):
+    if not _is_known(stretch, place):
+        return tokens
+    ends = None if stretch.warps else place.ends.of((stretch,))
+    while len(tokens) < MOST and (column := _drawn(stretch, place, again, ends, MOST - len(tokens))):
+        taken = stretch.push_all(column)
+        tokens += [drawn.token for drawn in column[:taken]]
+        if stretch.reason or stretch.is_starved():
+            break
+    return tokens
+
+
+def _is_known(stretch: Stretch, place: Place) -> bool:
+    """Whether the row at its tip is kept."""
+    cursor = stretch.branch.cursor
+    return cursor.offset > 0 and place.admission.is_kept(cursor.node.rows[cursor.offset - 1])
+
+
+def _drawn(stretch: Stretch, place: Place, again: Again, ends: bytes | None, most: int) -> list[Drawn]:
+    """What is drawn from one kept row after the other, as far as that goes where others have gone; only the
+    last of these tokens may end the text. Without `ends` each token may."""
+    node, offset, position = stretch.branch.cursor.node, stretch.branch.cursor.offset, stretch.position
+    key, sampling, states, is_kept = stretch.key, stretch.sampling, stretch.states, place.admission.is_kept
+    most = min(most, min(stretch.allowed, stretch.cap) - stretch.count)
+    column: list[Drawn] = []
+    while len(column) < most and offset and is_kept(number := node.rows[offset - 1]):
         try:
-            drawn = again(place.number, number, stretch.draw(0))
+            drawn = again(place.number, number, Draw(0, key, position, sampling, states))
         except (
             Exception
         ):  # of a warp, say: the pass that is needed now raises it again, for who waits for that
-            return tokens
-        if drawn is None:
-            return tokens
-        tokens.append(drawn.token)
-        if stretch.push(drawn) or stretch.is_starved():
             break
-    return tokens
+        if drawn is None:
+            break
+        column.append(drawn)
+        token, position = drawn.token, position + 1
+        if ends is None or ends[token]:
+            break
+        if offset < len(node.tokens):
+            if node.tokens[offset] != token:
+                break
+            offset += 1
+        elif (child := node.children.get(token)) is not None:
+            node, offset = child, 1
+        else:
+            break
+    return column

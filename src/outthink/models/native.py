@@ -31,6 +31,8 @@ from outthink.models.int8_panels import Int8Panels
 from outthink.models.levels import _native
 from outthink.models.panels import address_of
 
+FLOAT_BYTES = 4
+
 MATRICES = ("qkv", "out", "gate_up", "down")
 
 
@@ -230,3 +232,10 @@ def likeliest(
     logits = logits.contiguous()
     rows, vocab = logits.shape
     return _native.likeliest(level, logits.data_ptr(), rows, vocab, min(count, vocab), which)
+
+
+def draw_one(level: str, logits: torch.Tensor, row: int, draw: Draw, temperature: float) -> Drawn:
+    """`draw_plain` for one row of contiguous logits."""
+    vocab = logits.shape[1]
+    first = logits.data_ptr() + row * vocab * FLOAT_BYTES
+    return Drawn(*_native.draw(level, 1, first, 1, vocab, temperature, [draw])[0])

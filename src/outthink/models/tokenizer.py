@@ -209,6 +209,18 @@ class Detokenizer:
         self._settle()
         return text
 
+    def ahead(self, tokens: Sequence[int]) -> str:
+        """Text that these tokens would make certain, without taking them; empty where it would end within a
+        character."""
+        before = self.tokenizer.piece(tuple(self.tokens[self.context : self.settled]))
+        text = self.tokenizer.decode([*self.tokens[self.context :], *tokens])[len(before) :]
+        return "" if text.endswith("\ufffd") else text
+
+    def skip(self, tokens: Sequence[int]) -> None:
+        """Take tokens whose text `ahead` has given."""
+        self.tokens += tokens
+        self._settle()
+
     def flush(self) -> str:
         """Text that is still waiting; an unfinished character becomes U+FFFD."""
         text = self._new()

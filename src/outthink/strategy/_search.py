@@ -34,7 +34,8 @@ class Best:
     def see(self, nodes: Iterable[Node]) -> None:
         """Take note of scored nodes: complete ones before those that a cap cut, these before unfinished
         ones."""
-        best = min([*filter(None, [self.node]), *nodes], key=self.order, default=None)
+        known = [] if self.node is None else [self.node]
+        best = min([*known, *nodes], key=self.order, default=None)
         if best is None or best is self.node:
             return
         self.node, self.offers = best, self.offers + 1
@@ -204,8 +205,11 @@ def check_select(part: Any) -> None:
 def _adopt(node: Node, merge: bool) -> bool:
     """Make a node its parent's child; False if, merging, the parent has one with the same text."""
     assert node.parent is not None
+    said = (
+        (node.text, node.ended) if merge else None
+    )  # read off now: branches close, nodes are compared later
     for other in node.parent.children if merge else ():
-        if (other.text, other.ended) == (node.text, node.ended):
+        if (other.text, other.ended) == said:
             other.count += 1
             node.branch.close()
             return False

@@ -17,7 +17,7 @@ class Node:
     """A partial solution: the branch that it is written on, and what a search knows of it."""
 
     branch: Branch
-    text: str = ""  # all that is written after the prompt, stop text left out
+    known: str | None = None  # `text`, once somebody has asked for it
     ended: str = ""  # how the text ended: "eos", "stop" or "length"; empty while it can go on
     logprob: float = 0.0  # of its last step
     score: float = -math.inf
@@ -27,6 +27,14 @@ class Node:
     grown: int = 0  # how often it was expanded
     visits: int = 0
     total: float = 0.0  # the sum of the values that were backed up through it
+
+    @property
+    def text(self) -> str:
+        """All that is written after the prompt, stop text left out; to be asked for while the branch is
+        open."""
+        if self.known is None:
+            self.known = read_off(self.branch, self.ended)[0]
+        return self.known
 
     @property
     def is_complete(self) -> bool:
@@ -53,7 +61,8 @@ LOWEST, UNJUDGED, UNFINISHED, WRITTEN = -1e290, -1e295, -1e300, -1e305
 def offer_unjudged(node: Node) -> None:
     """Offer what has just been written, in case the budget ends before its round does."""
     rank = UNJUDGED if node.is_complete else WRITTEN / (1 + len(node.branch))
-    node.branch.offer(node.answer(), rank)
+    if node.branch.stands(rank):
+        node.branch.offer(node.answer(), rank)
 
 
 def ranked(nodes: Iterable[Node]) -> list[Node]:
@@ -106,7 +115,10 @@ class Steps(NamedTuple):
             written += finish.text
             ended = self._ended(branch, finish.reason, finish.stopped_on)
         logprob = sum(p for p in branch.logps[begin:] if p is not None)
-        node = Node(branch, *read_off(branch, ended), logprob=logprob, parent=parent)
+        text = None
+        if branch.sampling.stop:  # the run's own, which may have ended it
+            text, ended = read_off(branch, ended)
+        node = Node(branch, text, ended, logprob=logprob, parent=parent)
         offer_unjudged(node)
         return node
 

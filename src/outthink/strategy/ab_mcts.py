@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from outthink.core.branch import Branch
 from outthink.core.errors import BadInput
@@ -15,26 +16,57 @@ from outthink.spec import show
 from outthink.strategy._search import Search, foresee
 from outthink.strategy._steps import Node, check_counts
 
+Posterior = Callable[[random.Random], float]  # draws a mean
 
-def beta(scores: Sequence[float], rng: random.Random) -> float:
-    """A draw of the mean of scores in [0, 1], after a Beta(1/2, 1/2) prior."""
+
+def beta(scores: Sequence[float]) -> Posterior:
+    """The mean of scores in [0, 1], after a Beta(1/2, 1/2) prior."""
     good = math.fsum(scores)
-    return rng.betavariate(0.5 + good, 0.5 + len(scores) - good)
+    alpha, beta = 0.5 + good, 0.5 + len(scores) - good
+
+    def drawn(rng: random.Random) -> float:
+        one = rng.gammavariate(alpha, 1.0)
+        return one / (one + rng.gammavariate(beta, 1.0)) if one else 0.0
+
+    return drawn
 
 
-def gaussian(scores: Sequence[float], rng: random.Random) -> float:
-    """A draw of the mean of normal scores after a normal-inverse-gamma prior: mean 0 and variance 0.1, each
-    worth one observation."""
+def gaussian(scores: Sequence[float]) -> Posterior:
+    """The mean of normal scores after a normal-inverse-gamma prior: mean 0 and variance 0.1, each worth one
+    observation."""
     n = len(scores)
     mean = math.fsum(scores) / n if n else 0.0
     spread = math.fsum((score - mean) ** 2 for score in scores)
     scale = (0.1 + spread + n * mean * mean / (n + 1)) / 2
-    precision = rng.gammavariate((1 + n) / 2, 1 / scale)
-    return rng.gauss(n * mean / (n + 1), 1 / math.sqrt(precision * (n + 1)))
+
+    def drawn(rng: random.Random) -> float:
+        precision = rng.gammavariate((1 + n) / 2, 1 / scale)
+        return rng.gauss(n * mean / (n + 1), 1 / math.sqrt(precision * (n + 1)))
+
+    return drawn
 
 
 LARGEST = 1e100  # scores whose squares are numbers
 Below = dict[Node, list[float]]
+
+
+class View(NamedTuple):
+    """What a walk draws from at a node."""
+
+    wider: Posterior
+    deeper: Posterior
+    goes_on: list[Node]  # its open children
+    through: list[Posterior]  # of each of them
+
+
+@dataclass(frozen=True)
+class Views:
+    """What walks over the same tree have seen."""
+
+    at: dict[Node, View] = field(default_factory=dict)
+    below: Below = field(default_factory=dict)
+
+
 POSTERIORS = {"beta": beta, "gaussian": gaussian}
 
 
@@ -87,26 +119,37 @@ class AbMcts:
         with search.within():
             for start in range(0, self.simulations, self.wave):
                 numbers = range(start, min(start + self.wave, self.simulations))
-                below: Below = {}  # nothing is written between the walks of a wave
-                walks = [list(self.walk(search.root, _random(root, number), below)) for number in numbers]
+                views = Views()  # nothing is written between the walks of a wave
+                walks = [list(self.walk(search.root, _random(root, number), views)) for number in numbers]
                 plan = [(walk[-1], 1) for walk in walks]
                 for child in await search.grow(plan, merge=not self.rollout):
                     self._check(child)
         return await search.conclude()
 
-    def walk(self, root: Node, rng: random.Random, known: Below | None = None) -> Iterator[Node]:
-        """The nodes from the root down to the one that gets a new child; `known` is what walks over the same
-        tree have found below its nodes."""
-        draw, node, known = POSTERIORS[self.posterior], root, {} if known is None else known
+    def walk(self, root: Node, rng: random.Random, views: Views | None = None) -> Iterator[Node]:
+        """The nodes from the root down to the one that gets a new child; `views` is what walks over the same
+        tree have seen at its nodes."""
+        node, views = root, views or Views()
         yield node
-        while goes_on := [child for child in node.children if not child.ended]:
-            wider = draw([s for child in node.children for s in _own(child)], rng)
-            deeper = draw([s for child in node.children for s in _below(child, known)], rng)
-            if wider >= deeper:
+        while True:
+            view = views.at.get(node)
+            if view is None:
+                view = views.at[node] = self._view(node, views.below)
+            if not view.goes_on or view.wider(rng) >= view.deeper(rng):
                 return
-            drawn = [draw(_own(child) + _below(child, known), rng) for child in goes_on]
-            node = goes_on[drawn.index(max(drawn))]
+            drawn = [through(rng) for through in view.through]
+            node = view.goes_on[drawn.index(max(drawn))]
             yield node
+
+    def _view(self, node: Node, known: Below) -> View:
+        posterior, children = POSTERIORS[self.posterior], node.children
+        goes_on = [child for child in children if not child.ended]
+        return View(
+            posterior([s for child in children for s in _own(child)]),
+            posterior([s for child in children for s in _below(child, known)]),
+            goes_on,
+            [posterior(_own(child) + _below(child, known)) for child in goes_on],
+        )
 
     def _check(self, node: Node) -> None:
         low, high = (0.0, 1.0) if self.posterior == "beta" else (-LARGEST, LARGEST)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import NamedTuple
 
 from outthink.core.branch import Branch
-from outthink.core.tasks import gather
 from outthink.core.types import Answer, Can
 from outthink.spec import show
 from outthink.strategy._search import Best, standing
 from outthink.strategy._steps import Node
-from outthink.strategy._tokens import Tokens, likeliest, longest_first
+from outthink.strategy._tokens import Chosen, Likely, Tokens, likeliest, longest_first
+
+
+class Held(NamedTuple):
+    """A hypothesis of a group: its penalised score, and the node, which has the true one."""
+
+    score: float
+    node: Node
 
 
 class Choice(NamedTuple):
@@ -23,6 +29,10 @@ class Choice(NamedTuple):
     score: float
     node: Node
     token: int = -1
+    logprob: float = 0.0  # of the token
+
+
+Beam = list[Held]
 
 
 @dataclass(frozen=True)
@@ -55,52 +65,52 @@ class DiverseBeam:
 
     async def __call__(self, root: Branch, /) -> Answer:
         tokens, best = Tokens(root), Best(longest_first)
-        found = [start] = [tokens.start(root)]
-        beams = [[start] for _ in range(self.groups)]
-        while any(not node.ended for beam in beams for node in beam):
+        start = tokens.start(root)
+        start.score = root.logprob
+        beams = [[Held(0.0, start)] for _ in range(self.groups)]
+        while any(not held.node.ended for beam in beams for held in beam):
             beams = await self._position(tokens, beams)
-            found = [replace(node, score=node.branch.logprob) for beam in beams for node in beam]
-            best.see(found)
-        answers = [node.answer() for node in sorted(found, key=standing)]
+            best.see([held.node for beam in beams for held in beam])
+        found = sorted((held.node for beam in beams for held in beam), key=standing)
+        answers = [node.answer() for node in (found if best.node else [start])]
         return replace(answers[0], others=tuple(answers[1:]))
 
-    async def _position(self, tokens: Tokens, beams: list[list[Node]]) -> list[list[Node]]:
+    async def _position(self, tokens: Tokens, beams: Sequence[Beam]) -> list[Beam]:
         """The groups' beams, one token further."""
-        live = list(dict.fromkeys(node for beam in beams for node in beam if not node.ended))
-        tops = dict(zip(live, await gather(*(likeliest(node, self.width) for node in live)), strict=True))
-        chosen, taken = [], Counter[int]()
+        live = list(dict.fromkeys(held.node for beam in beams for held in beam if not held.node.ended))
+        tops = dict(zip(live, await likeliest(live, self.width), strict=True))
+        taken, chosen = Counter[int](), list[list[Choice]]()
         for beam in beams:
             kept = self._best(beam, tops, taken)
             taken.update(choice.token for choice in kept if choice.token >= 0)
             chosen.append(kept)
-        forked = [_forked(choice) for kept in chosen for choice in kept]
-        grown = iter(await gather(*(_grow(tokens, choice, branch) for choice, branch in forked)))
+        growing = [choice for kept in chosen for choice in kept if choice.token >= 0]
+        grown = iter(await tokens.write([Chosen(choice.node, choice.token) for choice in growing]))
         for node in live:
             if node.parent is not None:
                 node.branch.close()
-        return [[next(grown) for _ in kept] for kept in chosen]
+        return [[_held(choice, grown) for choice in kept] for kept in chosen]
 
-    def _best(
-        self, beam: Sequence[Node], tops: dict[Node, list[tuple[int, float]]], taken: Counter[int]
-    ) -> list[Choice]:
-        """What a group keeps. The `width` likeliest tokens of each node are enough: fewer are penalised."""
-        pool = [(-node.score, node.branch.path, -1, node) for node in beam if node.ended]
-        for node in beam:
-            score, path = node.score, node.branch.path
-            pool += [
-                (-(score + p - self.penalty * taken.get(v, 0)), path, v, node) for v, p in tops.get(node, ())
-            ]
+    def _best(self, beam: Beam, tops: dict[Node, Likely], taken: Counter[int]) -> list[Choice]:
+        """What a group keeps."""
+        most = self.width // self.groups
+        pool = [(-score, node.branch.path, -1, 0.0, node) for score, node in beam if node.ended]
+        for score, node in beam:
+            path, free, least = node.branch.path, 0, 0.0
+            for v, p in tops.get(node, ()):
+                cost = -(score + p - self.penalty * taken.get(v, 0))
+                if free >= most and -(score + p) > least:
+                    break  # so many that are not penalised come before all that follow
+                if v not in taken:
+                    free, least = free + 1, cost
+                pool.append((cost, path, v, p, node))
         pool.sort(key=itemgetter(0, 1, 2))
-        return [Choice(-cost, node, v) for cost, _, v, node in pool[: self.width // self.groups]]
+        return [Choice(-cost, node, v, p) for cost, _, v, p, node in pool[:most]]
 
 
-def _forked(choice: Choice) -> tuple[Choice, Branch]:
-    return choice, choice.node.branch.fork()[0] if choice.token >= 0 else choice.node.branch
-
-
-async def _grow(tokens: Tokens, choice: Choice, branch: Branch) -> Node:
+def _held(choice: Choice, grown: Iterator[Node]) -> Held:
     if choice.token < 0:
-        return choice.node
-    node = await tokens.write(choice.node, branch, choice.token)
-    node.score = choice.score
-    return node
+        return Held(choice.score, choice.node)
+    node = next(grown)
+    node.score = choice.node.score + choice.logprob
+    return Held(choice.score, node)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import NamedTuple
 
 from outthink.core.branch import Branch
 from outthink.core.tasks import gather
-from outthink.core.types import Answer, Can, Want
+from outthink.core.types import Answer, Budget, Can, Want
 from outthink.spec import show
 from outthink.strategy._search import Best, standing
 from outthink.strategy._steps import Node, read_off, room_on
-from outthink.strategy._tokens import Tokens, finish_greedily, likeliest, longest_first
-
-MOST = 3000  # states: each keeps its branch, and a request has no more than 4096
+from outthink.strategy._tokens import Chosen, Likely, Tokens, finish_greedily, likeliest, longest_first
 
 
 class Entry(NamedTuple):
@@ -146,7 +144,7 @@ class Lattice:
     """Write the most probable unfinished text further, whatever its length; merge texts that end alike.
 
     queue = {(root, each of its `top` likeliest tokens)}
-    until `n` texts have ended, or `expansions` tokens are written (or 3000 states, which the receipt says):
+    until `n` texts have ended, or `expansions` tokens are written:
         pop the most probable text of the queue
         if an unended state ends in the same `ngram` tokens and does not lead here: add an edge to it
         else: write the token, and queue the `top` likeliest tokens after it;
@@ -183,36 +181,35 @@ class Lattice:
         tokens, best, graph = Tokens(root), Best(longest_first), Graph()
         start = tokens.start(root)
         graph.tails[start] = tuple(root.tokens[-self.ngram :])
-        queue = await self._queued(start)
+        [queue] = await self._queued([start])
         going: list[Entry] = []  # what is being written to its end
         left, ended = self.expansions, 0
-        while (queue or going) and left and ended < self.n and len(graph.tails) < MOST:
-            # The greedy text first, when there is nothing to merge it with.
-            wave = self.wave if ended or not self.complete else 1
-            entries = self._unmerged(going, graph)[:left] or self._pop(queue, graph, min(wave, left))
-            left -= len(entries)
-            nodes = await self._write(tokens, entries)
-            for entry, node in zip(entries, nodes, strict=True):
-                graph.add(entry, node)
-                graph.tails[node] = self._tail(entry, graph)
-                if not node.ended:
-                    graph.states.setdefault(graph.tails[node], node)
-            ended += sum(bool(node.ended) for node in nodes)
-            best.see(nodes)
-            found = await gather(*(self._queued(node) for node in nodes))
-            going = [more.pop(0) for more in found if more and self.complete]
-            for entry in chain(*found):
-                heapq.heappush(queue, entry)
-        if len(graph.tails) >= MOST:
-            root.degrade("lattice", f"the search stopped at {MOST} states, each of which holds a branch")
+        with root.limit("search", keep=Budget()) as block:  # what is kept for the answer are branches
+            while (queue or going) and left and ended < self.n:
+                # The greedy text first, when there is nothing to merge it with.
+                wave = self.wave if ended or not self.complete else 1
+                entries = self._unmerged(going, graph)[:left] or self._pop(queue, graph, min(wave, left))
+                left -= len(entries)
+                nodes = await self._write(tokens, entries)
+                for entry, node in zip(entries, nodes, strict=True):
+                    graph.add(entry, node)
+                    graph.tails[node] = self._tail(entry, graph)
+                    if not node.ended:
+                        graph.states.setdefault(graph.tails[node], node)
+                ended += sum(bool(node.ended) for node in nodes)
+                best.see(nodes)
+                found = await self._queued(nodes)
+                going = [more.pop(0) for more in found if more and self.complete]
+                for entry in chain(*found):
+                    heapq.heappush(queue, entry)
+        if block.exhausted:
+            root.degrade("budget", f"{block.exhausted} ended the search at {len(graph.tails)} states")
         return await self._answer(tokens, best, graph, start)
 
-    async def _queued(self, node: Node) -> list[Entry]:
-        if node.ended:
-            return []
-        ranked = enumerate(await likeliest(node, self.top))
-        path = node.branch.path
-        return [Entry(-(node.score + p), path, i, token, node) for i, (token, p) in ranked]
+    async def _queued(self, nodes: Sequence[Node]) -> list[list[Entry]]:
+        """For each node what may follow; nothing if it has ended."""
+        tops = iter(await likeliest([node for node in nodes if not node.ended], self.top))
+        return [[] if node.ended else _entries(node, next(tops)) for node in nodes]
 
     def _pop(self, queue: list[Entry], graph: Graph, n: int) -> list[Entry]:
         """The next n entries that need writing; what can be merged before them is merged."""
@@ -239,10 +236,7 @@ class Lattice:
         return (*graph.tails[entry.node], entry.token)[-self.ngram :]
 
     async def _write(self, tokens: Tokens, entries: list[Entry]) -> list[Node]:
-        branches = [entry.node.branch.fork()[0] for entry in entries]
-        nodes: list[Node] = await gather(
-            *(tokens.write(e.node, branch, e.token) for e, branch in zip(entries, branches, strict=True))
-        )
+        nodes = await tokens.write([Chosen(entry.node, entry.token) for entry in entries])
         for entry, node in zip(entries, nodes, strict=True):
             node.score = entry.node.score + node.logprob
         return nodes
@@ -259,6 +253,12 @@ class Lattice:
             nodes.append(best.node)  # edges of merged paths can promise more than any text keeps
         answers = [node.answer() for node in sorted(nodes, key=standing)[: self.n]]
         return replace(answers[0], others=tuple(answers[1:]))
+
+
+def _entries(node: Node, likely: Likely) -> list[Entry]:
+    """What may follow a node."""
+    score, path = node.score, node.branch.path
+    return [Entry(-(score + p), path, i, token, node) for i, (token, p) in enumerate(likely)]
 
 
 async def _scored(path: Path, branch: Branch) -> Node:

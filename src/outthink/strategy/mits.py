@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from outthink.core import together
 from outthink.core.branch import Branch
 from outthink.core.errors import BadInput
 from outthink.core.tasks import gather
@@ -76,7 +77,7 @@ class Mits:
 
     async def _samples(self, live: Sequence[Node]) -> list[int]:
         """How many samples each node gets."""
-        dists = await gather(*(node.branch.look(ENTROPY) for node in live))
+        dists = await together.look([node.branch for node in live], ENTROPY)
         entropies = [max(0.0, dist.stats["entropy"]) for dist in dists]
         total = math.fsum(entropies)
         shares = [h / total if total else 1 / len(live) for h in entropies]

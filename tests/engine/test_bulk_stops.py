@@ -1,0 +1,107 @@
+"""Tokens taken many at a time say what they say one by one: texts that are looked through for stops, draws
+from one kept row, reads that share a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import outthink as ot
+from outthink.core.jobs import Draw, Read
+from outthink.core.types import Sampling, Want
+from outthink.decode.statistics import read
+from outthink.engine.stops import StopText
+
+
+@pytest.fixture(scope="module")
+def lm() -> Any:
+    return ot.load("pocket", threads=1)
+
+
+PARTS = ["3 + 4", " =", " ", "7", "\n", "so ", "é", "漢", "🙂", "x"]
+TEXTS = st.lists(st.sampled_from(PARTS), max_size=12).map("".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=TEXTS, data=st.data())
+def test_a_text_in_pieces_of_any_size_has_the_same_stops(lm: Any, text: str, data: st.DataObject) -> None:
+    tokenizer = lm.main.tokenizer
+    tokens = tokenizer.encode(text, special=False)
+    stops = ("\n", "= 7", "漢")
+    one, many = (StopText(tokenizer.detokenizer(), stops) for _ in range(2))
+    at = 0
+    while at < len(tokens):
+        size = data.draw(st.integers(1, 6))
+        chunk, last = tokens[at : at + size - 1], tokens[at + size - 1 : at + size]
+        hits = [one.push(token) for token in chunk]
+        if any(hits):
+            before = many.text
+            assert not many.push_all(chunk) and many.text == before, "nothing is taken"
+            return
+        if not many.push_all(chunk):
+            assert not any(many.push(token) for token in chunk)
+        at += size
+        for token in last:
+            assert one.push(token) == many.push(token)
+            assert (one.text, one.found, one.at) == (many.text, many.found, many.at)
+            if one.found:
+                return
+    assert one.text == many.text
+
+
+def test_a_stop_that_was_begun_before_is_seen(lm: Any) -> None:
+    tokenizer = lm.main.tokenizer
+    tokens = tokenizer.encode("x = 7 so so", special=False)
+    seen = []
+    for at in range(1, len(tokens)):
+        watch = StopText(tokenizer.detokenizer(), ("= 7",))
+        if not any(watch.push(token) for token in tokens[:at]):
+            seen.append(watch.push_all(tokens[at:]))
+            assert not seen[-1] and "= 7" not in watch.text
+    assert len(seen) > 1, "some begin within the stop"
+
+
+def test_a_cut_within_a_bulk_is_made_where_it_is_one_by_one(lm: Any) -> None:
+    """The stop is cut off, or stays; what remains is the text up to there, also where rows were known."""
+    problem = "Mia buys 3 bags of 6 coins. Mia finds 14 more. How many coins does Mia have in the end?"
+    for keep in (True, False):
+        for stop in ("\n", "= ", " 18"):
+            sampling = ot.Sampling(0.8, max_tokens=60, stop=(stop,), keep_stop=keep)
+            whole = ot.run("vote(n=4)", problem, lm, sampling=ot.Sampling(0.8, max_tokens=60), seed=3)
+            cut = ot.run("vote(n=4)", problem, lm, sampling=sampling, seed=3)
+            for long, short in zip((whole, *whole.others), (cut, *cut.others), strict=False):
+                known = [a.text for a in (whole, *whole.others)]
+                end = short.text.removesuffix(stop) if keep else short.text
+                assert any(text.startswith(short.text) for text in known) and stop not in end, (long, short)
+
+
+def test_a_draw_from_one_row_has_the_bits_of_a_draw_among_many(lm: Any) -> None:
+    draw = lm.main.backend.draw
+    if not hasattr(draw, "one"):
+        pytest.skip("no kernels here: rows are drawn from as torch does")
+    logits = torch.randn(5, lm.main.vocab, generator=torch.Generator().manual_seed(0)) * 4
+    for temperature in (0.0, 0.7, 1.0):
+        draws = [Draw(i, 17 * i + 3, 40 + i, Sampling(temperature), ()) for i in range(5)]
+        alone = [draw.one(logits, i, draws[i]._replace(row=0)) for i in range(5)]
+        assert alone == draw(logits, draws)
+    assert draw.one(logits, 0, Draw(0, 1, 1, Sampling(0.7, top_k=3), ())) is None
+    assert draw.one(logits.t(), 0, Draw(0, 1, 1, Sampling(0.7), ())) is None
+
+
+def test_readers_of_one_row_read_the_same() -> None:
+    logits = torch.randn(4, 11, generator=torch.Generator().manual_seed(1))
+    few, many = Want(top=3), Want(top=2, token=5, stats=("entropy",))
+    wanted = ((2, few), (0, many), (2, few), (3, many), (2, many), (0, many))
+    reads = [Read(row, want) for row, want in wanted]
+    apart = [read(logits[r.row : r.row + 1].clone(), [Read(0, r.want)])[0] for r in reads]
+    together = read(logits, reads)
+    for mine, theirs in zip(together, apart, strict=True):
+        assert [t for t, _ in mine.top] == [t for t, _ in theirs.top]
+        assert [p for _, p in mine.top] == pytest.approx([p for _, p in theirs.top])
+        assert mine.logprob == (None if theirs.logprob is None else pytest.approx(theirs.logprob))
+        assert mine.stats == pytest.approx(theirs.stats)
+    assert together[0] is together[2] and together[0] is not together[4]
