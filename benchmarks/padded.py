@@ -23,6 +23,7 @@ from outthink.backends.load import locate
 from outthink.core.errors import BadInput
 
 LAYERS, WIDTH = 24, 4096
+LARGE = (48, 8192)  # layers and width of 312M parameters
 UNITS = ("gate_proj", "up_proj")
 OUTPUTS = ("self_attn.o_proj", "mlp.down_proj")  # what a block adds is written by these
 

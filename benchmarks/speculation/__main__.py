@@ -18,13 +18,12 @@ from pathlib import Path
 
 from benchmarks import int8_draft, report, stores
 from benchmarks.machine import Watch, describe
-from benchmarks.padded import LAYERS, WIDTH, pad
+from benchmarks.padded import LARGE, LAYERS, WIDTH, pad
 from benchmarks.speculation import anatomy, passes, scripted, state, strategies, streams, theirs
 from benchmarks.speculation.model import Model
 from benchmarks.speculation.sizes import FULL, QUICK, Sizes
 from outthink.backends.load import locate
 
-LARGE = (48, 8192)  # layers and width
 HERE = Path(__file__).resolve().parents[1]
 HEAD = f"""# Speculation
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.machine import describe
-from benchmarks.padded import pad
+from benchmarks.padded import LARGE, LAYERS, WIDTH, pad
 from benchmarks.strategies import (
     checking,
     claims,
@@ -185,11 +185,16 @@ def _plots(found: comparing.Results) -> None:
 
 
 def measure_overhead(given: argparse.Namespace) -> None:
-    """Every strategy alone on the machine, and on a larger model: run it when nothing else does."""
+    """Every strategy alone on the machine, and on larger models: run it when nothing else does."""
     costs = []
     with tempfile.TemporaryDirectory() as folder:
-        params = pad(locate(given.model), Path(folder))
-        for model, name in ((given.model, given.model), (folder, f"{params / 1e6:.0f}M parameters")):
+        models = {given.model: given.model}
+        for size in ((LAYERS, WIDTH), LARGE):
+            padded = Path(folder, str(size[0]))
+            padded.mkdir()
+            params = pad(locate(given.model), padded, *size)
+            models[f"{params / 1e6:.0f}M parameters"] = str(padded)
+        for name, model in models.items():
             backend = load(argparse.Namespace(model=model)).main.backend
             for strategy, config in overhead.configs().items():
                 if not given.only or strategy in given.only:

@@ -69,7 +69,8 @@ are Wilson's, those of differences paired."""
 OVERHEAD = """16 texts side by side on one request at a time, each on an engine with an empty cache. Rows and
 seconds are counted around `model.forward`; distinct tokens are those of the prompt and of all that branches
 wrote. *engine* is all that is neither forward, draw nor verifier: a token that a branch wrote, and beside
-the forward of `pocket` and of a model of 80M parameters that writes the same (`benchmarks/padded.py`).
+the forward of `pocket` and of models of 80M and 312M parameters that write the same
+(`benchmarks/padded.py`).
 Branches that write the same share rows, and what is known is drawn from again: the fewer rows, the larger
 the share."""
 
