@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,3 +194,17 @@ def test_a_closed_branch_is_not_written_on() -> None:
 
     with pytest.raises(Misuse, match="closed"):
         play(script)
+
+
+def test_branches_beside_a_closed_one_stay_usable() -> None:
+    """Nothing was asked for, so nobody waits."""
+
+    async def script(root: Branch) -> Any:
+        one, other = root.fork(2)
+        other.close()
+        with suppress(Misuse):
+            await together.look([one, other], LOOK)
+        return await one.look(LOOK)
+
+    dist, _ = play(script)
+    assert len(dist.top) == VOCAB

@@ -401,6 +401,7 @@ async def waited(branches: Sequence[Branch], work: Any) -> Any:
     """Have work done for these branches, each of which waits for nothing else meanwhile."""
     for branch in branches:
         branch._check_open()
+    for branch in branches:
         branch._busy = True
     try:
         return await evaluate(work)
