@@ -107,7 +107,7 @@ def main() -> None:
             "tokens per second": lambda: speed.measure(first, lines(given, True), True, watch),
             "concurrent requests": lambda: speed.concurrency(first, padded, rounds, new=new),
             "time outside the forward": lambda: overhead.measure(
-                engines, prompts, rounds, 2 * new if given.quick else new
+                engines, prompts, rounds if given.quick else 3 * rounds, 2 * new if given.quick else new
             ),
             "positions": lambda: positions.measure(local(first[0].engine.main), 4 if given.quick else 16),
             "memory": memory.measure,

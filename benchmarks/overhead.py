@@ -15,12 +15,12 @@ from outthink.engine.engine import Engine
 
 TARGETS = {1: 0.20, 64: 0.10}
 INTRODUCTION = """Medians in microseconds over all decode passes of that many rows (up to a tenth less where
-branches are still equal), from the start of one `model.forward` to the start of the next, measured by
-wrappers; where several passes are one call, each is an equal part of it, and the call tells what its draws
-took. *Outside* is everything that is not `model.forward`: the draw of tokens and all of the engine
-(scheduling, tree, packing, books, coroutines). Making the plan of attention is a part of `model.forward`
-here, and shown. *Whole run* is the share outside all forwards of whole requests: the prompt and its
-encoding, vote and receipt included."""
+branches are still equal) on several prompts, as on some branches part sooner; from the start of one
+`model.forward` to the start of the next, measured by wrappers. Where several passes are one call, each is an
+equal part of it, and the call tells what its draws took. *Outside* is everything that is not `model.forward`:
+the draw of tokens and all of the engine (scheduling, tree, packing, books, coroutines). Making the plan of
+attention is a part of `model.forward` here, and shown. *Whole run* is the share outside all forwards of whole
+requests: the prompt and its encoding, vote and receipt included."""
 
 
 @dataclass(frozen=True)

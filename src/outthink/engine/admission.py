@@ -87,7 +87,12 @@ class Admission:
 
     def is_kept(self, number: int) -> bool:
         """Whether the backend still has the row of logits of this number."""
-        return number > max(0, self.rows - 1 - self.kept_rows)
+        return number > self.gone
+
+    @property
+    def gone(self) -> int:
+        """The last number of a row of logits that is not kept any more; 0 is that of rows that never were."""
+        return max(0, self.rows - 1 - self.kept_rows)
 
     def add_draft(self, plan: Plan, stretch: Stretch) -> None:
         """Add the rows of a draft that the pass has room for."""

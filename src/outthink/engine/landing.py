@@ -27,6 +27,7 @@ def landed(place: Place, flight: Flight, result: PassResult) -> list[Work]:
     reads = [entry[:2] for entry in flight.plan.reads] + [entry[:2] for entry in flight.plan.heard]
     ended: list[Work] = []
     drafting: dict[Stretch, tuple[dict[int, Drawn], dict[int, Any]]] = {}
+    gone = place.admission.gone
     for (stretch, at), drawn in zip(flight.writers, result.drawn, strict=True):
         if stretch not in place.works:
             continue
@@ -36,7 +37,9 @@ def landed(place: Place, flight: Flight, result: PassResult) -> list[Work]:
             drafting.setdefault(stretch, ({}, {}))[0][at] = drawn
             continue
         is_over = stretch.push(drawn) or stretch.is_starved()
-        more = [] if is_over else walk(stretch)
+        cursor = stretch.branch.cursor  # most are where nobody was before: `walk` would only find that out
+        goes_on = not is_over and cursor.offset > 0 and cursor.node.rows[cursor.offset - 1] > gone
+        more = walk(stretch) if goes_on else []
         flight.wrote.append((stretch, [drawn.token, *more]))
         if is_over or (more and (stretch.reason or stretch.is_starved())):
             ended.append(stretch)
