@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from outthink.engine.flight import Plan, Work
 
 MOST_STEPS = 16  # in one job
-LONGEST = 0.02  # seconds of a job of several steps: so late may whoever comes meanwhile be
+LONGEST = 0.032  # seconds of a job of several steps: so late may whoever comes meanwhile be
 
 
 class Steady:
