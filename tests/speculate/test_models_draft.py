@@ -9,8 +9,10 @@ from drafters import Asking, wild
 from scripted import told
 
 from outthink.backends.toy import hashed, toy
+from outthink.core.drafting import Tip
 from outthink.core.types import Answer, Budget, Sampling
 from outthink.engine.engine import Engine
+from outthink.engine.follower import Follower
 from outthink.engine.request import Request
 from outthink.speculate.draft_model import DraftModel
 from outthink.speculate.staged import Staged
@@ -105,3 +107,16 @@ def test_another_vocabulary_costs_the_draft_only() -> None:
     assert told(answer) == plain and answer.receipt is not None
     [note] = answer.receipt.degradations
     assert "another vocabulary" in note.why
+
+
+def test_a_follower_goes_to_the_text_that_it_is_given() -> None:
+    """Longer, shorter, or another from the middle on, as when a translated text is read anew."""
+    place: Any = Engine(toy(hashed(6), 6)).main
+    tip = Tip([1, 2, 3], 1, Sampling())
+    follower = Follower(place, tip, tip.tokens, Sampling())
+    for tokens in ([1, 2, 3, 4], [1, 5, 3, 4, 2], [1, 5], [1, 5, 2, 2], [2, 5, 2, 2], [2]):
+        with pytest.raises(StopIteration):
+            follower.follow(tokens).send(None)
+        assert place.tree.tokens(follower.cursor) == tokens == follower.known
+    follower.close()
+    place.tree.check()

@@ -1,7 +1,7 @@
 """A drafting model among the choices of `auto`: whether it runs before a pass, for whom, and how far.
 
-before a pass of b branches, by the measured v(rows) of the model and w(rows) of the drafting model
-    gain(d) = (1 + a + ... + a^d) p(b) / (v(b + b d) + d w(b) + b over)         tokens a second over plain
+before a pass of b branches on r rows, by the measured v(rows) of the model and w(rows) of the drafting model
+    gain(d) = (1 + a + ... + a^d) p(r) / (v(r + r d) + d w(r) + b over)         tokens a second over plain
     below MARGIN at a = LIKELY for every d <= n it sleeps, and costs nothing
     size = argmax of gain(d) at a = the measured rate of acceptance
 after every step that it drafted for
