@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from one_script import Script, Scripted, found
 
 from outthink.backends.toy import hashed, toy
 from outthink.core import together
@@ -21,19 +21,6 @@ from outthink.engine.trace import Trace
 
 VOCAB = 5
 LOOK = Want(top=VOCAB, stats=("entropy",))
-Script = Callable[[Branch], Awaitable[Any]]
-found: list[Any] = []
-
-
-@dataclass(frozen=True)
-class Scripted:
-    """A strategy that is one function; what it returns is kept."""
-
-    script: Script
-
-    async def __call__(self, root: Branch, /) -> Answer:
-        found.append(await self.script(root))
-        return Answer(root.text(), tokens=len(root))
 
 
 class Heard(Trace):
