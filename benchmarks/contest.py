@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -54,6 +56,13 @@ class Score:
         self.seconds += other.seconds
         self.busy += other.busy
 
+    @classmethod
+    def least(cls, scores: Sequence[Score]) -> Score:
+        """Of several that did the same, what each round took at the least: noise only makes it longer."""
+        seconds = [min(each) for each in zip(*(score.seconds for score in scores), strict=True)]
+        busy = [min(each) for each in zip(*(score.busy for score in scores), strict=True)]
+        return cls(list(scores[0].tokens), seconds, busy)
+
     @property
     def rates(self) -> list[float]:
         return [t / s for t, s in zip(self.tokens, self.seconds, strict=True)]
@@ -82,11 +91,13 @@ def contest(
     rounds: int,
     work: Callable[[int], Any],
     seconds: float = float("inf"),
+    is_tidy: bool = False,
 ) -> dict[str, Score]:
     """Every round is new work for all; each round another begins. One round before them is not counted.
 
     Once `seconds` are over no round is begun, but two are counted if asked for. A rival may `linger`: so many
-    seconds after its turn its threads still wait busily, and nobody begins.
+    seconds after its turn its threads still wait busily, and nobody begins. With `is_tidy` the order is
+    another one in every round, and nobody sweeps up another's garbage.
     """
     scores = {rival.name: Score() for rival in rivals}
     over = time.perf_counter() + seconds
@@ -94,8 +105,12 @@ def contest(
         if turn > 2 and time.perf_counter() > over:
             break
         todo = work(turn)
-        for shift in range(len(rivals)):
-            rival = rivals[(turn + shift) % len(rivals)]
+        order = [rivals[(turn + shift) % len(rivals)] for shift in range(len(rivals))]
+        if is_tidy:
+            random.Random(turn).shuffle(order)
+        for rival in order:
+            if is_tidy:
+                gc.collect()
             began, busy = time.perf_counter(), time.process_time()
             written = rival.write(todo)
             busy, taken = time.process_time() - busy, time.perf_counter() - began

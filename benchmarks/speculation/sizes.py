@@ -11,8 +11,8 @@ class Sizes:
 
     rounds: int = 40
     seconds: float = 15.0  # of one contest
-    cell: float = 3.0  # of one cell of the table that says whether auto is never slower
-    more: float = 4.0  # of a cell that is measured again
+    cell: float = 6.0  # of one cell of the table that says whether auto is never slower
+    more: float = 10.0  # of a cell that is measured again
     trials: int = 9  # of a timed pass
     texts: int = 3  # that are taken apart
 

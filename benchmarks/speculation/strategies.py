@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from benchmarks.contest import Score, contest
 from benchmarks.report import Section, Target
 from benchmarks.speculation.model import Model
 from benchmarks.speculation.sizes import Sizes
-from benchmarks.speculation.streams import MOST, PLAIN
+from benchmarks.speculation.streams import MOST
 from benchmarks.speculation.totals import Faster
 from outthink import spec
 from outthink.bench import tasks
@@ -28,14 +29,15 @@ STRATEGIES = {
     "particles": "particles(n=8, verifier=steps())",
 }
 SLOWER, CLOSE = 0.97, 0.985
-AGAIN = "plain again"
+ALIKE = 3  # engines of each kind
 INTRODUCTION = f"""auto over plain, tokens per second, total over total; cold, natural ends, *batch*
 requests at once. `sample` is `once()` at the temperature stated (`sample` has one of its own), `best_of_n`
 has n=8, `beam` width 4 and 4 children, `particles` n=8, all with the step checker. The same texts in every
-round, checked. Each round runs plain a second time: *noise* is that over plain, where 1 is the
-truth, and how far from 1 it gets says what a single cell is worth. *by processor time*: plain's processor
-seconds over auto's for the same texts, the median of rounds. Cells below {CLOSE} are measured again, and
-all rounds count."""
+round, checked. {ALIKE} engines of each kind take turns in an order that changes, and a round counts with the
+least time of each kind: whatever else runs on the machine only ever makes it longer. There are {ALIKE} more
+of plain: *noise* is the ratio of these over plain, where 1 is the truth, and how far from 1 it gets says what
+a single cell is worth. *by processor time*: plain's processor seconds over auto's for the same texts, taken
+alike. Cells below {CLOSE} are measured again, and all rounds count."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ class Found:
 
     @property
     def effort(self) -> float:
-        """By processor seconds in place of wall time: the median of rounds, which others hardly move."""
-        return median(p / a for p, a in zip(self.plain.busy, self.auto.busy, strict=True) if a)
+        """By processor seconds in place of wall time."""
+        return sum(self.plain.busy) / sum(self.auto.busy)
 
     @property
     def noise(self) -> float:
@@ -93,23 +95,28 @@ class Found:
 
 @dataclass
 class Contest:
-    """Three engines on a model, used for all cells: plain, auto, and plain again."""
+    """Engines on a model, used for all cells: some plain, as many auto, as many plain again."""
 
     model: Model
     indices: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rivals = [Asked(self.model.engine(), PLAIN), Asked(self.model.engine("auto"), "auto")]
-        self.rivals.append(Asked(self.model.engine(), AGAIN))
+        self.kinds = {kind: [f"{kind} {i}" for i in range(ALIKE)] for kind in ("plain", "auto", "again")}
+        self.rivals = [
+            Asked(self.model.engine("auto" if kind == "auto" else "none"), name)
+            for kind, names in self.kinds.items()
+            for name in names
+        ]
+        gc.freeze()  # what is there for good is not looked through before every turn
 
     def measure(self, cell: Cell, found: Found, rounds: int, seconds: float) -> None:
         """Add rounds to what was found. AssertionError where a text differs."""
         for rival in self.rivals:
             rival.texts.clear()
-        scores = contest(self.rivals, rounds, self._work(cell), seconds)
+        scores = contest(self.rivals, rounds, self._work(cell), seconds, is_tidy=True)
         assert all(rival.texts == self.rivals[0].texts for rival in self.rivals), f"texts differ in {cell}"
-        for score, rival in zip((found.plain, found.auto, found.again), self.rivals, strict=True):
-            score.add(scores[rival.name])
+        for kind, names in self.kinds.items():
+            getattr(found, kind).add(Score.least([scores[name] for name in names]))
 
     def _work(self, cell: Cell) -> Callable[[int], list[Request]]:
         task, strategy = tasks.load(cell.family), spec.parse(STRATEGIES[cell.strategy], "strategy")

@@ -20,13 +20,15 @@ from outthink.core.tree import Tree
 from outthink.core.types import Answer, Sampling
 from outthink.engine import steady
 from outthink.engine.choice import choose
-from outthink.engine.curve import Curve, Line
+from outthink.engine.curve import MEMORY, Curve, Line
 from outthink.engine.drafts import distinct
 from outthink.engine.engine import Engine
+from outthink.engine.place import SKIPPED
 from outthink.engine.request import Request
 from outthink.speculate import Auto, DraftModel
 from outthink.speculate._worth import (
     CREDIT,
+    FRESH,
     LONGEST_REST,
     LOOK,
     LOSS,
@@ -511,12 +513,26 @@ class Stepwise:
         return Answer(root.text(), estimates={"parts": parts})
 
 
-def test_parts_of_texts_that_it_slept_through_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("v", "texts"), [(flat, 1), (steep, 0)])
+def test_of_what_it_slept_through_it_is_told_whole_texts_if_it_may_ever_wake(
+    v: Machine, texts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told_of: list[list[int]] = []
     monkeypatch.setattr(AutoSource, "end", lambda self, tip: told_of.append(list(tip.tokens)))
-    answer = observed(hashing(steep)).run(Request(Stepwise(), "abc", speculate=Auto()))
+    one = observed(hashing(v))
+    resting = one.memory.pace("", repr(Auto())).setdefault("worth", Worth())
+    resting.resting = 10**6
+    answer = one.run(Request(Stepwise(), "abc", speculate=Auto()))
     assert answer.estimates["parts"] > 2
-    assert len(told_of) == 1 and told_of[0][-1] == 0, "the whole text, when it has ended"
+    assert len(told_of) == texts and all(tokens[-1] == 0 for tokens in told_of), "when it has ended"
+
+
+def test_whether_it_may_ever_wake_is_looked_at_again() -> None:
+    worth = Worth()
+    assert worth.may_wake(bent) and not worth.wakes(alone(16), bent) and worth.may_wake(steep)
+    worth.slept(FRESH)
+    worth.wakes(alone(16), steep)
+    assert not worth.may_wake(steep)
 
 
 @dataclass(frozen=True)
@@ -542,3 +558,22 @@ def test_a_run_whose_drafter_sleeps_has_steps_in_a_row() -> None:
     plain = told(hashing(steep).run(Request(Vote(n=3), "abc", sampling=sampling)))
     assert told(one.run(request)) == plain and max(jobs) > 8
     assert Ending.lengths == [], "while it sleeps nobody is told"
+
+
+@pytest.mark.parametrize("drafts", [False, True])
+def test_passes_of_a_known_size_are_timed_now_and_then_but_all_with_drafts(drafts: bool) -> None:
+    one = hashing(flat)
+    curve, timed, landed = one.main.curve(), [], []  # type: ignore[union-attr]
+    observe, land = curve.observe, one.main.land  # type: ignore[union-attr]
+    curve.observe = lambda rows, *about: (timed.append(rows), observe(rows, *about))  # type: ignore[method-assign]
+    one.main.land = lambda flight, result: (landed.append(flight), land(flight, result))[1]  # type: ignore[method-assign,union-attr]
+    sampling = Sampling(max_tokens=100, ignore_eos=True, presence_penalty=0.1)  # one step at a time
+    asking = Asking(lambda tip, depth, nodes: Draft.chain([1] * min(depth, 3), [0.9] * min(depth, 3)))
+    one.run(Request(Once(), "abc", sampling=sampling, speculate=asking if drafts else None))
+    singles = [flight for flight in landed if len(flight.job.batch) == 1]
+    drafted = [flight for flight in landed if flight.is_drafted]
+    if drafts:
+        assert len(drafted) > 2 * MEMORY and len(timed) > 0.9 * len(drafted)
+    else:
+        assert not drafted and len(singles) > 3 * MEMORY
+        assert len(timed) == pytest.approx(MEMORY + (len(singles) - MEMORY) / (SKIPPED + 1), abs=2)

@@ -63,10 +63,16 @@ class Tip:
         key: int = 0,
         complain: Callable[[str, str], None] = _unheard,
     ) -> None:
-        local: dict[Any, Any] = {}
-        values = Shown(tokens), prompt, path, branch_key, sampling, ends, local, key, complain
-        for name, value in zip(self.__slots__, values, strict=True):
-            object.__setattr__(self, name, value)
+        put = object.__setattr__  # one by one: every text that ends makes a tip
+        put(self, "tokens", Shown(tokens))
+        put(self, "prompt", prompt)
+        put(self, "path", path)
+        put(self, "branch_key", branch_key)
+        put(self, "sampling", sampling)
+        put(self, "ends", ends)
+        put(self, "local", {})
+        put(self, "key", key)
+        put(self, "complain", complain)
 
     def grow(self, tokens: Sequence[int]) -> None:
         """The engine wrote these; for drafters there is no reason to call it."""
@@ -189,8 +195,8 @@ class Source(Protocol):
     tops: int  # how many of the likeliest tokens it wants to hear of every checked row
     # one that may sleep has `wakes(branches, rows) -> bool`: asked once before a pass of so many branches on
     # so many rows, as branches that wrote the same share one; where it does not, it is neither asked nor
-    # told, but of ends. `naps() -> int`: for how many such questions more it will say no; `slept(count)`:
-    # so many were not asked, maybe some more
+    # told, but of texts that end, unless it has `learns: bool` and does not. `naps() -> int`: for how many
+    # such questions more it will say no; `slept(count)`: so many were not asked, maybe some more
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:
         """A guess of what comes after the tip: at most `nodes` tokens, no path longer than `depth`."""

@@ -200,7 +200,10 @@ class Tree:
             parts.append(node.tokens[max(0, since - node.first) : end])
             node = node.parent
             end = len(node.tokens) if node is not None else 0
-        return [t for part in reversed(parts) for t in part]
+        tokens: list[int] = []
+        for part in reversed(parts):
+            tokens += part
+        return tokens
 
     def _keep(self, node: Node, offset: int) -> None:
         """Up to `offset` tokens of a node, and all before it, are kept."""

@@ -49,6 +49,11 @@ class Line:
             found = min(found, self._first[0] + more[0].over * rows / more[0].rows)
         return max([found, *less])
 
+    def seen(self, rows: int) -> int:
+        """How many passes of about that size it has seen, up to MEMORY."""
+        found = self._seen.get(rows.bit_length())
+        return 0 if found is None else found.passes
+
     def observe(self, rows: int, over: float, base: float) -> None:
         """A pass took so long over its forward of `base` seconds."""
         over = min(over, CREDIBLE[0] * self(rows) + CREDIBLE[1] * base)
@@ -113,6 +118,10 @@ class Curve:
             self._lower(rows, pace)
             base = pace
         (self.several if steps > 1 else self.single).observe(rows, pace - base, base)
+
+    def knows(self, rows: int, steps: int) -> bool:
+        """Whether it has seen as many passes of about that size, among as many, as it takes the mean of."""
+        return (self.several if steps > 1 else self.single).seen(rows) >= MEMORY
 
     def _lower(self, rows: int, seconds: float) -> None:
         """A whole pass took less than its forward alone was said to."""

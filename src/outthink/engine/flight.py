@@ -88,6 +88,11 @@ class Flight:
         default_factory=list
     )  # after landing: tokens that were written
 
+    @property
+    def is_drafted(self) -> bool:
+        """Whether nodes of a draft are checked in it."""
+        return any(at >= 0 for _, at in self.writers)
+
     def works(self) -> list[Work]:
         """All work that the pass is for."""
         plan, writers = self.plan, (stretch for stretch, _ in self.writers)

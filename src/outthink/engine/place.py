@@ -32,7 +32,7 @@ from outthink.engine.stretch import Stretch
 if TYPE_CHECKING:
     from outthink.engine.request import Run
 
-SKIPPED = 7  # passes after a timed one: a clock that counts a thread's work is not free
+SKIPPED = 7  # passes after one of a known size: a clock that counts a thread's work is not free
 
 Again = Callable[[int, int, Draw], Drawn | None]
 
@@ -72,7 +72,7 @@ class Place:
         self.passes = 0
         self._curve: Curve | None = None
         self.clock = clock  # of passes and of asking for drafts: what is compared is timed alike
-        self.skipped = 0  # passes that are not timed yet: of single plain steps one in SKIPPED + 1 is
+        self.skipped = 0  # passes that are not timed yet
         self.asking = 0.0  # seconds that the pass under way has spent on drafts: no part of it
         self.steady: Steady | None = None  # the pass that may be repeated one token on
         self.ends = Ends(backend.tokenizer, about.vocab)
@@ -231,8 +231,9 @@ class Place:
             self.drop(work)
         batch = flight.job.batch
         if flight.began is not None and len(batch.wanted) == len(batch) > 0:
-            self.curve().observe(len(batch), self.clock() - flight.began, flight.job.steps)
-            self.skipped = SKIPPED if flight.steady is not None and flight.job.steps == 1 else 0
+            curve, about = self.curve(), (len(batch), flight.job.steps)
+            self.skipped = SKIPPED if curve.knows(*about) and not flight.is_drafted else 0
+            curve.observe(about[0], self.clock() - flight.began, about[1])
         return ended
 
     def drop(self, work: Work) -> None:

@@ -285,6 +285,8 @@ class Speculator:
         if not is_seen and stretch.reason != "eos":
             return  # a part of a text that the source slept through: to tell it takes longer than it is worth
         try:
+            if not is_seen and not getattr(self.source, "learns", True):
+                return
             self.source.end(stretch.tip)
             if not is_seen:
                 return  # it knows as much as before

@@ -92,6 +92,7 @@ class Worth:
         self.losses = 0  # rests since a window was won
         self.won = 0  # windows, since plain steps were last seen
         self._verdicts: dict[Crowd, bool] = {}
+        self._alone: bool | None = None  # whether a single branch can win; None: not looked at
         self.looks = (
             False  # whether it rests, when it does, to see what plain steps take: nobody should draft then
         )
@@ -112,13 +113,19 @@ class Worth:
         self._crowd, self._heard, self._rows, self._more = crowd, 0, 0, 0
         self._uses += 1
         if self._uses > FRESH:
-            self._uses = 0
+            self._uses, self._alone = 0, None
             self._verdicts.clear()
         verdict = self._verdicts.get(crowd)
         if verdict is None:
             verdict = self._verdicts[crowd] = hope(times, crowd, self.ask) >= MARGIN
         self._verdict = verdict
         return verdict
+
+    def may_wake(self, times: Times) -> bool:
+        """Whether it may ask one day, be it where fewer write: else nothing needs to be known for then."""
+        if self._alone is None:
+            self._alone = hope(times, ALONE, self.ask) >= MARGIN
+        return self._alone
 
     def veto(self, crowd: Crowd) -> None:
         """No after all, for as long as a verdict holds."""

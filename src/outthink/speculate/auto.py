@@ -147,6 +147,11 @@ class AutoSource:
             return False
         return not (self.worth.looks and self.worth.resting)
 
+    @property
+    def learns(self) -> bool:
+        """Whether texts that end in its sleep are worth knowing."""
+        return self.worth.may_wake(self.studio)
+
     def naps(self) -> int:
         """For how many questions more the answer is no."""
         return min(map(Worth.naps, self._asked()))
