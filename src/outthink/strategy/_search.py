@@ -105,6 +105,14 @@ class Search:
         self.has_steps |= not node.ended
         return node
 
+    async def rest(self, branch: Branch, parent: Node, temperature: float | None = None) -> Node:
+        """Write all steps that are left on a branch: to whom they lead does not matter, only where."""
+        begin = len(branch)
+        node = self.fresh[branch.path] = await self.steps.write_all(branch, parent, temperature)
+        if not self.has_steps:
+            self.has_steps = self.steps.delimiter in branch.text(begin).strip()
+        return node
+
     def welcome(self, nodes: Sequence[Node]) -> None:
         """Take note of judged nodes: those that ended are answers; the best so far is offered."""
         self.ended += [node for node in nodes if node.ended]
@@ -261,8 +269,10 @@ async def futures(
     future."""
 
     async def future(node: Node, branch: Branch) -> Node:
+        if most is None:
+            return await search.rest(branch, node, temperature)
         tip, steps = node, 0
-        while not tip.ended and (most is None or steps < most):
+        while not tip.ended and steps < most:
             tip, steps = await search.step(branch, node, temperature), steps + 1
         return tip
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from outthink.core.branch import Branch
+from outthink.core.errors import BudgetExceeded
 from outthink.core.types import Answer, Candidate, Sampling
 from outthink.text import final_answer
 
@@ -114,13 +115,21 @@ class Steps(NamedTuple):
             finish = await branch.generate(whole or _until(base, self.delimiter, most))
             written += finish.text
             ended = self._ended(branch, finish.reason, finish.stopped_on)
-        logprob = sum(p for p in branch.logps[begin:] if p is not None)
-        text = None
-        if branch.sampling.stop:  # the run's own, which may have ended it
-            text, ended = read_off(branch, ended)
-        node = Node(branch, text, ended, logprob=logprob, parent=parent)
-        offer_unjudged(node)
-        return node
+        return _written(branch, ended, begin, parent)
+
+    async def write_all(self, branch: Branch, parent: Node | None, temperature: float | None = None) -> Node:
+        """All steps that are left on a branch, written at once, as one node. A budget that ends it leaves what
+        is written on offer."""
+        base = branch.sampling if temperature is None else replace(branch.sampling, temperature=temperature)
+        begin, room = len(branch), room_on(branch, self.limit)
+        if room < 1:
+            return _written(branch, "length", begin, parent)
+        try:
+            finish = await branch.generate(replace(base, keep_stop=True, max_tokens=room))
+        except BudgetExceeded:
+            offer_unjudged(Node(branch, parent=parent))
+            raise
+        return _written(branch, finish.reason, begin, parent)
 
     def _ended(self, branch: Branch, reason: str, stopped_on: str) -> str:
         """How a stretch of writing ended the text; empty if only a step has ended."""
@@ -134,6 +143,17 @@ class Steps(NamedTuple):
                 "steps", f"no {self.delimiter!r} within {self.tokens} tokens: a step was cut there"
             )
         return ""
+
+
+def _written(branch: Branch, ended: str, begin: int, parent: Node | None) -> Node:
+    """What was written on a branch from its token `begin` on, as a node that is on offer."""
+    logprob = sum(p for p in branch.logps[begin:] if p is not None)
+    text = None
+    if branch.sampling.stop:  # the run's own, which may have ended it
+        text, ended = read_off(branch, ended)
+    node = Node(branch, text, ended, logprob=logprob, parent=parent)
+    offer_unjudged(node)
+    return node
 
 
 def _until(base: Sampling, delimiter: str, most: int) -> Sampling:
