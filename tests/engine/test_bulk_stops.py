@@ -79,17 +79,45 @@ def test_a_cut_within_a_bulk_is_made_where_it_is_one_by_one(lm: Any) -> None:
                 assert any(text.startswith(short.text) for text in known) and stop not in end, (long, short)
 
 
-def test_a_draw_from_one_row_has_the_bits_of_a_draw_among_many(lm: Any) -> None:
+def test_draws_along_a_way_have_the_bits_of_draws_side_by_side(lm: Any) -> None:
     draw = lm.main.backend.draw
-    if not hasattr(draw, "one"):
+    if not hasattr(draw, "along"):
         pytest.skip("no kernels here: rows are drawn from as torch does")
     logits = torch.randn(5, lm.main.vocab, generator=torch.Generator().manual_seed(0)) * 4
+    never, order = bytes(lm.main.vocab), [3, 0, 4, 1, 2]
     for temperature in (0.0, 0.7, 1.0):
-        draws = [Draw(i, 17 * i + 3, 40 + i, Sampling(temperature), ()) for i in range(5)]
-        alone = [draw.one(logits, i, draws[i]._replace(row=0)) for i in range(5)]
-        assert alone == draw(logits, draws)
-    assert draw.one(logits, 0, Draw(0, 1, 1, Sampling(0.7, top_k=3), ())) is None
-    assert draw.one(logits.t(), 0, Draw(0, 1, 1, Sampling(0.7), ())) is None
+        first = Draw(7, 17, 40, Sampling(temperature), ())  # which row it says is of no account
+        beside = draw(logits, [first._replace(row=row, position=40 + i) for i, row in enumerate(order)])
+        rows, tokens = [(logits, row) for row in order], [one.token for one in beside]
+        assert draw.along(rows, first, tokens, never) == beside
+        assert draw.along(rows, first, [*tokens[:2], -1, *tokens[3:]], never) == beside[:3]
+        assert draw.along(rows, first, [-1] * 5, never) == beside[:1]
+        last = bytes(token == tokens[3] for token in range(lm.main.vocab))
+        assert draw.along(rows, first, tokens, last) == beside[: 1 + tokens.index(tokens[3])]
+    assert draw.along(rows, Draw(0, 1, 1, Sampling(0.7, top_k=3), ()), tokens, never) is None
+    assert draw.along([(logits.t(), 0)], Draw(0, 1, 1, Sampling(0.7), ()), tokens[:1], never) is None
+    with pytest.raises(ValueError, match="5 rows, 4 told"):
+        draw.along(rows, first, tokens[:4], never)
+    with pytest.raises(ValueError, match="known to end or not"):
+        draw.along(rows, first, tokens, never[1:])
+
+
+@pytest.mark.parametrize("sampling", [Sampling(0.9), Sampling(0.9, top_k=5)])
+def test_kept_rows_are_drawn_from_until_something_new_is_drawn(lm: Any, sampling: Sampling) -> None:
+    """In C or one by one: the same draws."""
+    backend, vocab = ot.load(str(lm.main.directory)).main.backend, lm.main.vocab
+    backend._take_over(10**9)
+    for first in (1, 4):
+        backend._keep(first, torch.randn(3, vocab, generator=torch.Generator().manual_seed(first)) * 4)
+    never, start = bytes(vocab), Draw(0, 3, 9, sampling, ())
+    rows = torch.cat([backend._kept_row(number) for number in (2, 3, 4, 5)])
+    beside = backend.draw(rows, [start._replace(row=i, position=9 + i) for i in range(4)])
+    tokens = [one.token for one in beside]
+    assert backend.again(10**9, [2, 3, 4, 5], start, tokens, never) == beside
+    assert backend.again(10**9, [2, 3, 4, 5], start, [tokens[0], -1, *tokens[2:]], never) == beside[:2]
+    ends = bytes(token == tokens[0] for token in range(vocab))
+    assert backend.again(10**9, [2, 3, 4, 5], start, tokens, ends) == beside[:1]
+    assert backend.again(1, [2], start, tokens[:1], never) == []
 
 
 def test_readers_of_one_row_read_the_same() -> None:

@@ -117,14 +117,26 @@ class LocalBackend:
             inbox.put(job, error)
         return True
 
-    def again(self, tree: int, number: int, draw: Draw) -> Drawn | None:
-        """Draw at once from the kept row of logits of that number; None where another tree has taken over."""
+    def again(
+        self, tree: int, numbers: Sequence[int], draw: Draw, told: list[int], ends: bytes
+    ) -> list[Drawn]:
+        """Draw at once from the kept rows of logits of these numbers, each a position on from the one before.
+
+        The first token that is not the one of `told`, or has `ends[token]`, is the last. None are drawn where
+        another tree has taken over.
+        """
         if tree != self._tree:
-            return None
-        one = getattr(self.draw, "one", None)  # without a copy of the row, where a way to draw has that
-        if one is not None and (found := one(*self._kept_at(number), draw)) is not None:
-            return found
-        [drawn] = self.draw(self._kept_row(number), [draw])
+            return []
+        along = getattr(self.draw, "along", None)  # all in one call, where a way to draw has that
+        if along is not None:
+            found: list[Drawn] | None = along([*map(self._kept_at, numbers)], draw, told, ends)
+            if found is not None:
+                return found
+        drawn: list[Drawn] = []
+        for i, (number, expected) in enumerate(zip(numbers, told, strict=True)):
+            drawn += self.draw(self._kept_row(number), [draw._replace(position=draw.position + i)])
+            if drawn[-1].token != expected or ends[drawn[-1].token]:
+                break
         return drawn
 
     def cancel(self, jobs: Sequence[Job]) -> None:

@@ -16,7 +16,7 @@ from outthink.core.types import Dist, Sampling
 from outthink.decode.sample import draw, draws_alike, in_groups, warps_of
 from outthink.decode.statistics import read, statistics
 from outthink.kv.store import Store
-from outthink.models.native import NativeModel, draw_one, draw_plain, likeliest
+from outthink.models.native import NativeModel, draw_along, draw_plain, likeliest
 
 LIKELIEST = 64  # so many at most are looked for in C
 
@@ -47,15 +47,17 @@ class NativeDraw:
             return self._group(logits, draws)
         return in_groups(logits, draws, self._group)
 
-    def one(self, logits: torch.Tensor, row: int, draw: Draw) -> Drawn | None:
-        """The draw from one row of logits [rows, vocab] that lie together; None if it is not plain. The draw
-        itself says 0."""
+    def along(
+        self, rows: Sequence[tuple[torch.Tensor, int]], draw: Draw, told: list[int], ends: bytes
+    ) -> list[Drawn] | None:
+        """Draws from one row after the other, each (logits [rows, vocab], which of them), as `Backend.again`
+        has them; None if the draw is not plain."""
         sampling = draw.sampling
         if sampling.stats or draw.is_whole or not self._is_plain(sampling):
             return None
-        if logits.dtype != torch.float32 or not logits.is_contiguous():
+        if any(logits.dtype != torch.float32 or not logits.is_contiguous() for logits, _ in rows):
             return None
-        return draw_one(self.level, logits, row, draw, sampling.temperature)
+        return draw_along(self.level, rows, draw, sampling.temperature, told, ends)
 
     def _group(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         """Draws that share a Sampling."""

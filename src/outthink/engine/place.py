@@ -8,7 +8,7 @@ work wait.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SKIPPED = 7  # passes after one of a known size: a clock that counts a thread's work is not free
 
-Again = Callable[[int, int, Draw], Drawn | None]
+Again = Callable[[int, Sequence[int], Draw, list[int], bytes], list[Drawn]]
 
 _numbers = count(1)
 

@@ -58,30 +58,34 @@ def _is_known(stretch: Stretch, place: Place) -> bool:
 
 def _drawn(stretch: Stretch, place: Place, again: Again, ends: bytes | None, most: int) -> list[Drawn]:
     """What is drawn from one kept row after the other, as far as that goes where others have gone; only the
-    last of these tokens may end the text. Without `ends` each token may."""
+    last of these tokens may end the text. Without `ends` each token may, so it is one token."""
     node, offset, position = stretch.branch.cursor.node, stretch.branch.cursor.offset, stretch.position
-    key, sampling, states, is_kept = stretch.key, stretch.sampling, stretch.states, place.admission.is_kept
-    most = min(most, min(stretch.allowed, stretch.cap) - stretch.count)
+    most = min(most, min(stretch.allowed, stretch.cap) - stretch.count) if ends is not None else 1
     column: list[Drawn] = []
-    while len(column) < most and offset and is_kept(number := node.rows[offset - 1]):
+    while len(column) < most and offset:
+        numbers = _kept(node.rows[offset - 1 : offset - 1 + most - len(column)], place.admission.gone)
+        if not numbers:
+            break
+        told = node.tokens[offset : offset + len(numbers)]
+        told += [-1] * (len(numbers) - len(told))  # what follows the last token of a node, its children know
+        draw = Draw(0, stretch.key, position + len(column), stretch.sampling, stretch.states)
         try:
-            drawn = again(place.number, number, Draw(0, key, position, sampling, states))
+            column += (drawn := again(place.number, numbers, draw, told, ends or b"\1" * place.vocab))
         except (
             Exception
         ):  # of a warp, say: the pass that is needed now raises it again, for who waits for that
             break
-        if drawn is None:
+        if len(drawn) < len(numbers) or (ends is not None and ends[drawn[-1].token]):
             break
-        column.append(drawn)
-        token, position = drawn.token, position + 1
-        if ends is None or ends[token]:
-            break
-        if offset < len(node.tokens):
-            if node.tokens[offset] != token:
-                break
-            offset += 1
-        elif (child := node.children.get(token)) is not None:
+        if drawn[-1].token == told[-1]:
+            offset += len(drawn)
+        elif told[-1] < 0 and (child := node.children.get(drawn[-1].token)) is not None:
             node, offset = child, 1
         else:
             break
     return column
+
+
+def _kept(numbers: list[int], gone: int) -> list[int]:
+    """The first of these rows of logits, as far as all are kept."""
+    return next((numbers[:i] for i, number in enumerate(numbers) if number <= gone), numbers)

@@ -69,6 +69,16 @@ def draw(
     draws: list[Draw],
     /,
 ) -> list[tuple[int, float, tuple[()]]]: ...
+def along(
+    level: str,
+    vocab: int,
+    temperature: float,
+    draw: Draw,
+    addresses: list[int],
+    told: list[int],
+    ends: bytes,
+    /,
+) -> list[tuple[int, float, tuple[()]]]: ...
 def likeliest(
     level: str, logits: int, rows: int, vocab: int, count: int, which: list[int], /
 ) -> list[tuple[tuple[int, float], ...]]: ...

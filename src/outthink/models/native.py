@@ -234,8 +234,19 @@ def likeliest(
     return _native.likeliest(level, logits.data_ptr(), rows, vocab, min(count, vocab), which)
 
 
-def draw_one(level: str, logits: torch.Tensor, row: int, draw: Draw, temperature: float) -> Drawn:
-    """`draw_plain` for one row of contiguous logits."""
-    vocab = logits.shape[1]
-    first = logits.data_ptr() + row * vocab * FLOAT_BYTES
-    return Drawn(*_native.draw(level, 1, first, 1, vocab, temperature, [draw])[0])
+def draw_along(
+    level: str,
+    rows: Sequence[tuple[torch.Tensor, int]],
+    draw: Draw,
+    temperature: float,
+    told: list[int],
+    ends: bytes,
+) -> list[Drawn]:
+    """`draw_plain` from one row after the other, each (contiguous logits, which row), a position on for each.
+
+    The first token that is not the one of `told`, or has `ends[token]`, is the last.
+    """
+    vocab = rows[0][0].shape[1]
+    addresses = [logits.data_ptr() + row * vocab * FLOAT_BYTES for logits, row in rows]
+    start = draw._replace(row=0)
+    return [Drawn(*one) for one in _native.along(level, vocab, temperature, start, addresses, told, ends)]

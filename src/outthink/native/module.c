@@ -616,6 +616,70 @@ static PyObject *py_draw(PyObject *self, PyObject *args)
     return found;
 }
 
+/* Draws from one row after the other, a position on each; the first that is not as told, or ends, is the last. */
+typedef struct {
+    Draws draws; /* one */
+    const char *ends;
+    int rows;
+    const float **logits;
+    int *told;
+    struct Drawing *taken;
+} Along;
+
+static int draw_along(Along *along)
+{
+    struct Drawing *d = along->draws.drawings;
+    for (int i = 0; i < along->rows; i++) {
+        along->draws.logits = (float *)along->logits[i];
+        draw_item(&along->draws, 0, 0);
+        along->taken[i] = *d;
+        if (d->token != along->told[i] || along->ends[d->token]) return i + 1;
+        place_noise(d, d->position + 1);
+    }
+    return along->rows;
+}
+
+static int read_along(PyObject *addresses, PyObject *told, Along *to)
+{
+    for (int i = 0; i < to->rows; i++) {
+        to->logits[i] = (const float *)(uintptr_t)PyLong_AsUnsignedLongLong(PyList_GET_ITEM(addresses, i));
+        to->told[i] = (int)PyLong_AsLong(PyList_GET_ITEM(told, i));
+    }
+    return !PyErr_Occurred();
+}
+
+/* along(level, vocab, temperature, draw, [address, ...], [told, ...], ends) -> [(token, logprob, ())] */
+static PyObject *py_along(PyObject *self, PyObject *args)
+{
+    PyObject *level, *draw, *addresses, *told, *found = NULL;
+    Py_ssize_t room;
+    struct Drawing drawing;
+    Along along = {.draws = {.count = 1, .drawings = &drawing}};
+    (void)self;
+    if (!PyArg_ParseTuple(args, "UifOO!O!y#", &level, &along.draws.vocab, &along.draws.temperature, &draw,
+                          &PyList_Type, &addresses, &PyList_Type, &told, &along.ends, &room))
+        return NULL;
+    along.draws.kernels = find_level(level);
+    if (!along.draws.kernels || !read_draw(draw, 1, &drawing)) return NULL;
+    along.rows = (int)PyList_GET_SIZE(addresses);
+    if (PyList_GET_SIZE(told) != along.rows || room < along.draws.vocab)
+        return PyErr_Format(PyExc_ValueError, "%d rows, %zd told; %d tokens, %zd of them known to end or not",
+                            along.rows, PyList_GET_SIZE(told), along.draws.vocab, room);
+    along.logits = malloc((along.rows + 1) * (sizeof(float *) + sizeof(int) + sizeof(struct Drawing)));
+    if (!along.logits) return PyErr_NoMemory();
+    along.taken = (struct Drawing *)(along.logits + along.rows + 1);
+    along.told = (int *)(along.taken + along.rows + 1);
+    if (read_along(addresses, told, &along)) {
+        int count;
+        Py_BEGIN_ALLOW_THREADS
+        count = draw_along(&along);
+        Py_END_ALLOW_THREADS
+        found = list_drawn(along.taken, count);
+    }
+    free(along.logits);
+    return found;
+}
+
 /* ((token, logprob), ...) */
 static PyObject *pairs_of(const int *tokens, const float *logprobs, int count)
 {
@@ -668,6 +732,7 @@ static PyMethodDef methods[] = {
     {"forward", (PyCFunction)(void (*)(void))py_forward, METH_FASTCALL, "One pass."},
     {"write", (PyCFunction)(void (*)(void))py_write, METH_FASTCALL, "Passes, each of what the last one drew."},
     {"draw", py_draw, METH_VARARGS, "Tokens from rows of logits."},
+    {"along", py_along, METH_VARARGS, "Tokens from rows of logits that follow one another."},
     {"likeliest", py_likeliest, METH_VARARGS, "The likeliest tokens of rows of logits."},
     {NULL, NULL, 0, NULL},
 };

@@ -118,8 +118,8 @@ class Steps(NamedTuple):
         return _written(branch, ended, begin, parent)
 
     async def write_all(self, branch: Branch, parent: Node | None, temperature: float | None = None) -> Node:
-        """All steps that are left on a branch, written at once, as one node. A budget that ends it leaves what
-        is written on offer."""
+        """All steps that are left on a branch, written at once, as one node; what is written by the end of a
+        budget is on offer."""
         base = branch.sampling if temperature is None else replace(branch.sampling, temperature=temperature)
         begin, room = len(branch), room_on(branch, self.limit)
         if room < 1:
