@@ -139,6 +139,7 @@ def test_lists(text: str) -> None:
         ("pick_one(n='8')", "pick_one: n='8': give int"),
         ("pick_one(8, n=8)", "n is given twice"),
         ("pick_one(8, inner=3)", "3 is no strategy: give a name"),
+        ("pick_one(8, inner='vote')", "'vote' is text, not a strategy: give one of "),
         ("pick_one(8, share=None)", "give bool"),
         ("pick_one(n=len)", "pick_one: n=len: give a number"),
         ("pick_one(**{'n': 8})", "no field of pick_one named '**'"),

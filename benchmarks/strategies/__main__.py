@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import json
 import sys
 import tempfile
@@ -196,6 +197,8 @@ def measure_overhead(given: argparse.Namespace) -> None:
             models[f"{params / 1e6:.0f}M parameters"] = str(padded)
         for name, model in models.items():
             backend = load(argparse.Namespace(model=model)).main.backend
+            gc.collect()
+            gc.freeze()  # as `serve` does: 0.1 s of looking through torch would fall on whoever comes next
             for strategy, config in overhead.configs().items():
                 if not given.only or strategy in given.only:
                     costs.append(

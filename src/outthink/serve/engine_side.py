@@ -9,6 +9,7 @@ What the socket does not take yet stays here: bytes of one batch, and news that 
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -53,6 +54,8 @@ def work(end: socket.socket, load: Callable[[], Engine]) -> None:
     except (OutthinkError, ValueError, OSError) as error:
         end.sendall(frame(Failed(str(error))))
         return
+    gc.collect()
+    gc.freeze()  # what is loaded stays: to look through it once more would hold every stream up for 0.1 s
     place = engine.main
     end.sendall(frame(Ready(place.name, place.context, place.vocab)))
     EngineSide(engine, end).serve()

@@ -143,7 +143,11 @@ def _called(node: ast.expr, families: tuple[str, ...]) -> str:
     """The name in `name` or `name(...)`."""
     head = node.func if isinstance(node, ast.Call) else node
     if not isinstance(head, ast.Name):
-        raise BadInput(f"{_source(node)} is no {NOUNS.get(families[0], families[0])}: give a name")
+        noun = NOUNS.get(families[0], families[0])
+        if isinstance(head, ast.Constant) and isinstance(head.value, str) and families[0] in NOUNS:
+            known = ", ".join(names(families[0]))
+            raise BadInput(f"{_source(node)} is text, not {a(noun)}: give one of {known}, without quotes")
+        raise BadInput(f"{_source(node)} is no {noun}: give a name")
     return head.id
 
 

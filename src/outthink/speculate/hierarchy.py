@@ -90,7 +90,7 @@ class HierarchySource:
 
 
 def _own(outcome: Outcome, draft: Draft | None) -> Outcome:
-    """An outcome as the source of `draft` would have seen it; every checked row stays to be learned from."""
+    """An outcome as the source of `draft` would have seen it, had only its own nodes been checked."""
     merged = outcome.draft
     if draft is None or merged is None or draft is merged:
         return outcome
