@@ -17,7 +17,7 @@ from outthink.core.types import Can, Sampling
 from outthink.strategy import AbMcts, Mcts
 from outthink.strategy._steps import Node
 from outthink.strategy.ab_mcts import POSTERIORS, Posterior, beta, gaussian
-from outthink.strategy.mcts import backup, puct, uct
+from outthink.strategy.mcts import backup, is_open, puct, uct
 
 __all__ = ["searches"]
 TOP, BELOW_A, BELOW_B = ["a\n", "b\n"], ["a\nc\n", "a\nd\n"], ["b\nc\n", "b\nd\n"]
@@ -160,6 +160,41 @@ def test_what_was_expanded_is_expanded_again_when_nothing_is_open(searches: list
 def test_a_search_that_can_only_repeat_itself_ends(searches: list[Any]) -> None:
     run(Mcts(Told(), simulations=1000, expand=2), sampling=Sampling(temperature=0.0))
     assert searches.pop().rounds == 3  # steps
+
+
+def _opened(root: Node, taken: list[Node], often: int) -> set[Node]:
+    """By the book: those that can be expanded, and all above them."""
+    found: set[Node] = set()
+    for node in nodes(root):
+        at: Node | None = node
+        above = []
+        while at is not None:
+            above.append(at)
+            at = at.parent
+        if node.grown < often and node not in taken and not any(one.ended for one in above):
+            found.update(above)
+    return found
+
+
+def test_what_is_open_is_so_by_the_book() -> None:
+    """In trees that grow, end here and there, and are asked again and again, whole and in waves."""
+    for seed in range(40):
+        rng = random.Random(seed)
+        root = stub(0, 0.0)
+        known = [root]
+        for step in range(60):
+            often = 1 + step // 40
+            taken = rng.sample(known, rng.choice([0, 0, 1, min(3, len(known))]))
+            opened = _opened(root, taken, often)
+            assert [is_open(node, taken, often) for node in known] == [node in opened for node in known]
+            leaves = [node for node in known if node.grown < often and not node.ended]
+            for node in rng.sample(leaves, min(2, len(leaves))):
+                node.grown += 1
+                for _ in range(rng.randrange(3)):
+                    child = stub(0, 0.0, place=len(known))
+                    child.parent, child.ended = node, rng.choice(["", "", "eos"])
+                    node.children.append(child)
+                    known.append(child)
 
 
 def test_a_wave_takes_different_leaves() -> None:

@@ -26,6 +26,7 @@ class Node:
     parent: Node | None = None
     children: list[Node] = field(default_factory=list)
     grown: int = 0  # how often it was expanded
+    closed: int = 0  # how often all below it that can be were
     visits: int = 0
     total: float = 0.0  # the sum of the values that were backed up through it
 

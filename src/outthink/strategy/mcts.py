@@ -100,10 +100,10 @@ class Mcts:
         """The next n nodes to expand, of those that were expanded fewer than `often` times; fewer if fewer
         are open."""
         taken: list[Node] = []
-        while len(taken) < n and root in (opened := _opened(root, taken, often)):
+        while len(taken) < n and is_open(root, taken, often):
             node = root
             while node.grown >= often or node in taken:
-                node = self.choose(node, [child for child in node.children if child in opened])
+                node = self.choose(node, [child for child in node.children if is_open(child, taken, often)])
             taken.append(node)
         return taken
 
@@ -123,18 +123,15 @@ def backup(node: Node, value: float) -> None:
         at = at.parent
 
 
-def _opened(root: Node, taken: Sequence[Node], often: int) -> set[Node]:
-    """The nodes that have not ended, are not taken, and were expanded fewer than `often` times, and all above
-    them."""
-    found, stack = set[Node](), [root]
-    while stack:
-        node = stack.pop()
-        if node.ended:
-            continue
-        if node.grown < often and node not in taken:
-            at: Node | None = node
-            while at is not None and at not in found:
-                found.add(at)
-                at = at.parent
-        stack += node.children
-    return found
+def is_open(node: Node, taken: Sequence[Node], often: int) -> bool:
+    """Whether the node or any below it can be expanded: not ended, not taken, expanded fewer than `often`
+    times."""
+    if node.ended or node.closed >= often:
+        return False
+    if node.grown < often and node not in taken:
+        return True
+    if any(is_open(child, taken, often) for child in node.children):
+        return True
+    if not taken:  # for good: whoever gets children is open
+        node.closed = often
+    return False
