@@ -106,7 +106,7 @@ class Search:
         return node
 
     async def rest(self, branch: Branch, parent: Node, temperature: float | None = None) -> Node:
-        """Write all steps that are left on a branch: to whom they lead does not matter, only where."""
+        """Write all that is left of a text: nobody looks at its steps, only at where they lead."""
         begin = len(branch)
         node = self.fresh[branch.path] = await self.steps.write_all(branch, parent, temperature)
         if not self.has_steps:

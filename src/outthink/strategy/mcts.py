@@ -126,12 +126,16 @@ def backup(node: Node, value: float) -> None:
 def is_open(node: Node, taken: Sequence[Node], often: int) -> bool:
     """Whether the node or any below it can be expanded: not ended, not taken, expanded fewer than `often`
     times."""
-    if node.ended or node.closed >= often:
-        return False
-    if node.grown < often and node not in taken:
-        return True
-    if any(is_open(child, taken, often) for child in node.children):
-        return True
+    stack, seen = [node], []
+    while stack:
+        at = stack.pop()
+        if at.ended or at.closed >= often:
+            continue
+        if at.grown < often and at not in taken:
+            return True
+        seen.append(at)
+        stack += at.children
     if not taken:  # for good: whoever gets children is open
-        node.closed = often
+        for at in seen:
+            at.closed = often
     return False
