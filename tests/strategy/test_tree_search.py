@@ -225,6 +225,18 @@ def test_equal_rollouts_vote_once(searches: list[Any], monkeypatch: pytest.Monke
 # ------------------------------------------------------------------------------------------------- ab_mcts
 
 
+def test_trees_may_be_thousands_of_steps_deep() -> None:
+    root = at = stub(0, 0.0)
+    for i in range(3000):
+        child = stub(0, 0.0, place=i)
+        child.parent, child.score, child.grown, at.grown = at, 0.5, 0, 1
+        at.children, at = [child], child
+    assert is_open(root, [], 1) and not is_open(root, [at], 1)
+    below: dict[Node, list[float]] = {}
+    AbMcts(Told())._view(root, below)
+    assert below[root.children[0]] == [0.5] * 2999 and below[at] == []
+
+
 def test_without_children_a_walk_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(AbMcts(Told()).walk(root := stub(0, 0.0), random.Random(0))) == [root]
 

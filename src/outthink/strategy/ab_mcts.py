@@ -168,13 +168,14 @@ def _own(node: Node) -> list[float]:
 
 def _below(node: Node, known: Below) -> list[float]:
     """The scores of all below a node."""
-    found = known.get(node)
-    if found is None:
-        found = known[node] = []
-        for child in node.children:
-            found += _own(child)
-            found += _below(child, known)
-    return found
+    order = [node]
+    for at in order:  # those above come first, and the list grows: texts may have thousands of steps
+        if at not in known:
+            order += at.children
+    for at in reversed(order):
+        if at not in known:
+            known[at] = [score for child in at.children for score in (*_own(child), *known[child])]
+    return known[node]
 
 
 def _random(root: Branch, number: int) -> random.Random:
