@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass, fields, replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,8 +20,6 @@ from outthink.engine.engine import Engine
 from outthink.engine.request import Request
 from outthink.stats import normalise
 from outthink.strategy._conditional import forced
-from outthink.strategy._steps import Node
-from outthink.strategy.mcts import _opened
 
 LOGITS = hashed(5, scale=2.0, seed=4)
 UNTIL = {"max_tokens": 9, "stop": ("x",), "stop_tokens": (2,), "keep_stop": True, "ignore_eos": True}
@@ -121,25 +118,3 @@ def test_each_distinct_token_is_counted_once_however_branches_fork(seed: int, bu
     assert answer.receipt is not None
     assert answer.receipt.logical.positions == answer.tokens + 1, "the prompt has two tokens"
     assert not one.runs
-
-
-def is_open(node: Node, taken: list[Node], often: int) -> bool:
-    """As the docstring of `mcts` says it, node by node."""
-    if node.ended:
-        return False
-    return (node.grown < often and node not in taken) or any(is_open(c, taken, often) for c in node.children)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_what_is_open_in_a_tree(seed: int) -> None:
-    rng, branch = random.Random(seed), SimpleNamespace()
-    nodes = [Node(branch)]  # type: ignore[arg-type]
-    for _ in range(30):
-        parent = rng.choice([node for node in nodes if not node.ended])
-        ended = rng.choice(("", "", "eos")) if len(nodes) > 3 else ""
-        nodes.append(Node(branch, ended=ended, parent=parent, grown=rng.randrange(3)))  # type: ignore[arg-type]
-        parent.children.append(nodes[-1])
-        parent.grown = max(1, parent.grown)
-    taken = rng.sample(nodes, 4)
-    for often in (1, 2, 3):
-        assert _opened(nodes[0], taken, often) == {node for node in nodes if is_open(node, taken, often)}
