@@ -1,8 +1,10 @@
 """Tokens taken many at a time say what they say one by one: texts that are looked through for stops, draws
-from one kept row, reads that share a row."""
+along kept rows, reads that share a row."""
 
 from __future__ import annotations
 
+import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import outthink as ot
-from outthink.core.jobs import Draw, Read
+from outthink.core.jobs import Draw, Drawn, Read
+from outthink.core.tree import Node
 from outthink.core.types import Sampling, Want
 from outthink.decode.statistics import read
 from outthink.engine.stops import StopText
+from outthink.engine.walk import _drawn
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +87,7 @@ def test_draws_along_a_way_have_the_bits_of_draws_side_by_side(lm: Any) -> None:
     draw = lm.main.backend.draw
     if not hasattr(draw, "along"):
         pytest.skip("no kernels here: rows are drawn from as torch does")
-    logits = torch.randn(5, lm.main.vocab, generator=torch.Generator().manual_seed(0)) * 4
+    logits = torch.randn(5, lm.main.vocab, generator=torch.Generator().manual_seed(0))  # noise decides
     never, order = bytes(lm.main.vocab), [3, 0, 4, 1, 2]
     for temperature in (0.0, 0.7, 1.0):
         first = Draw(7, 17, 40, Sampling(temperature), ())  # which row it says is of no account
@@ -108,7 +112,7 @@ def test_kept_rows_are_drawn_from_until_something_new_is_drawn(lm: Any, sampling
     backend, vocab = ot.load(str(lm.main.directory)).main.backend, lm.main.vocab
     backend._take_over(10**9)
     for first in (1, 4):
-        backend._keep(first, torch.randn(3, vocab, generator=torch.Generator().manual_seed(first)) * 4)
+        backend._keep(first, torch.randn(3, vocab, generator=torch.Generator().manual_seed(first)))
     never, start = bytes(vocab), Draw(0, 3, 9, sampling, ())
     rows = torch.cat([backend._kept_row(number) for number in (2, 3, 4, 5)])
     beside = backend.draw(rows, [start._replace(row=i, position=9 + i) for i in range(4)])
@@ -118,6 +122,68 @@ def test_kept_rows_are_drawn_from_until_something_new_is_drawn(lm: Any, sampling
     ends = bytes(token == tokens[0] for token in range(vocab))
     assert backend.again(10**9, [2, 3, 4, 5], start, tokens, ends) == beside[:1]
     assert backend.again(1, [2], start, tokens[:1], never) == []
+
+
+def one_by_one(stretch: Any, gone: int, ends: bytes | None, most: int) -> list[int]:
+    """What a walk draws, a row at a time: the token that `drawn_at` says of the row and the position."""
+    node, offset, tokens = stretch.branch.cursor.node, stretch.branch.cursor.offset, []
+    while len(tokens) < min(most, stretch.allowed) and offset and node.rows[offset - 1] > gone:
+        tokens.append(token := drawn_at(node.rows[offset - 1], stretch.position + len(tokens)))
+        if ends is None or ends[token]:
+            break
+        if offset < len(node.tokens):
+            if node.tokens[offset] != token:
+                break
+            offset += 1
+        elif token in node.children:
+            node, offset = node.children[token], 1
+        else:
+            break
+    return tokens
+
+
+def drawn_at(number: int, position: int) -> int:
+    return random.Random(1000 * number + position).choice((0, 0, 0, 1, 2))
+
+
+def again(tree: int, numbers: list[int], draw: Draw, told: list[int], ends: bytes) -> list[Drawn]:
+    assert len(told) == len(numbers) > 0
+    drawn = []
+    for i, (number, expected) in enumerate(zip(numbers, told, strict=True)):
+        drawn.append(Drawn(drawn_at(number, draw.position + i), 0.0, ()))
+        if drawn[-1].token != expected or ends[drawn[-1].token]:
+            break
+    return drawn
+
+
+def branching(rng: random.Random, depth: int) -> Node:
+    """A node of a few tokens, most of them 0, with children by their first tokens; most rows are kept."""
+    node = Node(None, 0, [rng.choice((0, 0, 0, 1)) for _ in range(rng.randint(1, 6))])
+    node.rows = [rng.choice((0, 5, *range(6, 40))) for _ in node.tokens]
+    for token in (0, 1, 2) if depth else ():
+        if rng.random() < 0.7:
+            child = branching(rng, depth - 1)
+            child.tokens[0] = token
+            node.children[token] = child
+    return node
+
+
+def test_a_walk_goes_where_it_would_go_row_by_row() -> None:
+    """In random trees, from any place, to any length, with and without tokens that end a text."""
+    lengths = []
+    for seed in range(3000):
+        rng = random.Random(seed)
+        node = branching(rng, 3)
+        cursor = SimpleNamespace(node=node, offset=rng.randint(0, len(node.tokens)))
+        stretch: Any = SimpleNamespace(branch=SimpleNamespace(cursor=cursor), position=rng.randrange(9))
+        stretch.allowed, stretch.cap, stretch.count = rng.randint(1, 12), 99, 0
+        stretch.key, stretch.sampling, stretch.states = 0, Sampling(), ()
+        place: Any = SimpleNamespace(admission=SimpleNamespace(gone=5), number=1, vocab=3)
+        ends, most = rng.choice((None, b"\0\0\0", b"\0\0\1")), rng.randint(1, 9)
+        column = [one.token for one in _drawn(stretch, place, again, ends, most)]
+        assert column == one_by_one(stretch, 5, ends, most)
+        lengths.append(len(column))
+    assert max(lengths) > 4 and sum(length > 1 for length in lengths) > 300, (max(lengths), sum(lengths))
 
 
 def test_readers_of_one_row_read_the_same() -> None:
