@@ -13,6 +13,7 @@ from outthink.backends.toy import hashed, toy
 from outthink.core.jobs import PassResult
 from outthink.core.types import Answer, Budget, Sampling
 from outthink.engine import admission, steady
+from outthink.engine.drafts import Lull
 from outthink.engine.ends import MOST, Ends
 from outthink.engine.engine import Engine
 from outthink.engine.flight import Flight
@@ -153,7 +154,7 @@ def test_a_job_ends_before_its_time_is_over() -> None:
 
     step = Steady.__new__(Steady)
     step.ends, step.left, step.rows, step.pace = b"", 40, [Row()], 0.0  # type: ignore[list-item]
-    step.speculators = Counter()
+    step._speculators, step.lull = Counter(), Lull()
     assert step.steps() == 1, "the first shows how long one takes"
     step.pace = 1e-4
     assert step.steps() == steady.MOST_STEPS
@@ -172,7 +173,7 @@ def test_a_job_ends_before_its_time_is_over() -> None:
 
     step.rows[0].count = 3
     for naps, steps in ((0, 1), (1, steady.MOST_STEPS), (10, steady.MOST_STEPS)):
-        step.speculators = Counter({Sleeper(10): 4, Sleeper(naps): 4})  # type: ignore[dict-item]
+        step._speculators = Counter({Sleeper(10): 4, Sleeper(naps): 4})  # type: ignore[dict-item]
         assert step.steps() == steps, "who sleeps may oversleep: nobody is woken within a job"
 
 

@@ -195,7 +195,8 @@ class Source(Protocol):
     tops: int  # how many of the likeliest tokens it wants to hear of every checked row
     # one that may sleep has `wakes(branches, rows) -> bool`: asked once before a pass of so many branches on
     # so many rows, as branches that wrote the same share one; where it does not, it is neither asked nor
-    # told, but of texts that end, unless it has `learns: bool` and does not. `naps() -> int`: for how many
+    # told, but of texts that end. `hopes: bool`: whether it may wake one day, be it where others write; where
+    # it does not, it is not even told of ends, and not asked for some 30 ms. `naps() -> int`: for how many
     # such questions more it will say no; `slept(count)`: so many were not asked, maybe some more
 
     def propose(self, tip: Tip, depth: int, nodes: int) -> Draft | None:

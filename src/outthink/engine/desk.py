@@ -109,7 +109,10 @@ class Desk:
         branch = work.branch
         room = branch.place.context - branch.cursor.length
         cap = min(work.sampling.max_tokens or room, room)
-        stretch = Stretch(branch, task, task.run, work.sampling, cap, self._speculator(task, branch))
+        speculator = self._speculator(task, branch)
+        stretch = Stretch(branch, task, task.run, work.sampling, cap, speculator)
+        if speculator is not None and not speculator.is_asleep and isinstance(branch.place, Place):
+            branch.place.lull.end()
         if task.scope.capped():
             self._ask_to_write(stretch)
         else:
@@ -155,6 +158,7 @@ class Desk:
         tally.bytes += scope.actual.bytes
         stretch.thinking, stretch.is_thought = None, True
         home.works[stretch] = None
+        home.lull.end()
 
     def _ask_to_write(self, stretch: Stretch) -> None:
         run, branch, task = stretch.run, stretch.branch, stretch.task

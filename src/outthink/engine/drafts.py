@@ -18,24 +18,73 @@ if TYPE_CHECKING:
     from outthink.engine.place import Place
     from outthink.engine.speculator import Speculator
 
+LULL = 0.03  # seconds: so much later may drafting begin where it had no hope
+
+
+class Lull:
+    """A while in which nobody is asked: all who draft sleep, and hope for nothing, whoever writes.
+
+    To ask costs microseconds a branch, a pass of a small model some hundred.
+    """
+
+    __slots__ = ("left", "gone", "is_silent")
+
+    def __init__(self) -> None:
+        self.left = 0  # passes
+        self.is_silent = False  # whether nobody is to hear of the pass under way
+        self.gone = 0  # that nobody was asked about and nobody told of yet
+
+    def begin(self, seconds: float) -> None:
+        """For as many passes as fit, where one takes so many seconds."""
+        self.left = int(LULL / seconds) if seconds > 0 else 0
+
+    def end(self) -> None:
+        """Somebody has come who does not sleep."""
+        self.left = 0
+
+    def goes_on(self) -> bool:
+        """Whether it lasts for one more pass."""
+        self.is_silent = self.left > 0
+        if self.is_silent:
+            self.skip(1)
+        return self.is_silent
+
+    def skip(self, passes: int) -> None:
+        """So many more have gone by."""
+        self.left, self.gone = max(0, self.left - passes), self.gone + passes
+
+    def over(self) -> int:
+        """How many passes it has had, told once."""
+        gone, self.gone = self.gone, 0
+        return gone
+
 
 def draft(works: Sequence[Work], place: Place, rows: int = 0) -> list[Stretch]:
     """The stretches among `works` that have a draft in the tree now, rows to be planned.
 
     Sources say how sure they are; where the drafter is choosy the pass takes the nodes that pay. `rows` are
-    in the pass without drafts, if that is known.
+    in the pass without drafts, if that is known. Nobody is asked in a lull.
     """
+    lull = place.lull
+    if lull.goes_on():
+        return []
     count = min(len(works), place.max_batch)
     own: dict[Speculator, int] = {}  # and how many branches each has
     for work in works[:count]:
         if isinstance(work, Stretch) and work.speculator is not None:
             own[work.speculator] = own.get(work.speculator, 0) + 1
     if not own:
+        lull.is_silent = len(works) == len(place.works)
         return []
+    missed = lull.over()
+    for speculator, branches in own.items() if missed else ():
+        speculator.slept(missed * branches)
     rows = rows or distinct(works[:count])
     awake = [speculator for speculator, branches in own.items() if speculator.wakes(count, rows, branches)]
     asked = [w for w in works[:count] if isinstance(w, Stretch) and w.speculator in awake] if awake else []
     if not asked:
+        if not any(s.hopes for s in own) and not any(map(_is_awake, place.works)):
+            lull.begin(place.curve().plain(rows))
         return []
     room = place.max_rows - len(works)
     began = place.clock()
@@ -48,6 +97,11 @@ def draft(works: Sequence[Work], place: Place, rows: int = 0) -> list[Stretch]:
         speculator = stretch.speculator
         stretch.growth = Growth(stretch, proposal, speculator.rule.reads_rows or speculator.listens)
     return [stretch for stretch, _ in proposals]
+
+
+def _is_awake(work: Work) -> bool:
+    """Whether somebody who is awake drafts for it."""
+    return isinstance(work, Stretch) and work.speculator is not None and not work.speculator.is_asleep
 
 
 def distinct(works: Sequence[Work]) -> int:

@@ -27,13 +27,12 @@ def landed(place: Place, flight: Flight, result: PassResult) -> list[Work]:
     reads = [entry[:2] for entry in flight.plan.reads] + [entry[:2] for entry in flight.plan.heard]
     ended: list[Work] = []
     drafting: dict[Stretch, tuple[dict[int, Drawn], dict[int, Any]]] = {}
-    gone = place.admission.gone
+    gone, hears = place.admission.gone, not place.lull.is_silent
     for (stretch, at), drawn in zip(flight.writers, result.drawn, strict=True):
         if stretch not in place.works:
             continue
-        if stretch.speculator is not None and (
-            stretch.growth is not None or not stretch.speculator.is_asleep
-        ):
+        speculator = stretch.speculator if hears else None
+        if speculator is not None and (stretch.growth is not None or not speculator.is_asleep):
             drafting.setdefault(stretch, ({}, {}))[0][at] = drawn
             continue
         is_over = stretch.push(drawn) or stretch.is_starved()

@@ -20,7 +20,7 @@ from outthink.core.tree import Tree
 from outthink.core.types import Want
 from outthink.engine.admission import Admission
 from outthink.engine.curve import Curve
-from outthink.engine.drafts import draft
+from outthink.engine.drafts import Lull, draft
 from outthink.engine.ends import Ends
 from outthink.engine.flight import Flight, Plan, Reading, Work
 from outthink.engine.landing import landed
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from outthink.engine.request import Run
 
 SKIPPED = 7  # passes after one of a known size: a clock that counts a thread's work is not free
+UNSEEN = 31  # the same in a lull
 
 Again = Callable[[int, Sequence[int], Draw, list[int], bytes], list[Drawn]]
 
@@ -74,6 +75,7 @@ class Place:
         self.clock = clock  # of passes and of asking for drafts: what is compared is timed alike
         self.skipped = 0  # passes that are not timed yet
         self.asking = 0.0  # seconds that the pass under way has spent on drafts: no part of it
+        self.lull = Lull()
         self.steady: Steady | None = None  # the pass that may be repeated one token on
         self.ends = Ends(backend.tokenizer, about.vocab)
         self.paces: dict[int, float] = {}  # seconds of the last step of so many decode rows
@@ -100,7 +102,7 @@ class Place:
         return flight
 
     def _flown(self, inbox: Inbox, may_run_on: bool) -> Flight:
-        steady, drafted = self.steady, False
+        steady, drafted, self.lull.is_silent = self.steady, False, False
         self.admission.beat += 1
         if steady is not None and steady.is_valid(self.works, self.tree):
             drafting, drafted = draft(steady.works, self, len(steady.nodes)), True
@@ -136,7 +138,7 @@ class Place:
         last = new + len(plan.again)
         draws = [stretch.draw(where[(node, upto)], at) for stretch, at, node, upto in plan.draws]
         draws += [stretch.draw(new + i, at) for i, (stretch, at, _) in enumerate(plan.again)]
-        tops = _tops(stretch for stretch, *_ in plan.draws)
+        tops = [] if self.lull.is_silent else _tops(stretch for stretch, *_ in plan.draws)
         job = PassJob(
             batch,
             draws,
@@ -157,7 +159,7 @@ class Place:
         return flight
 
     def _steady(self, plan: Plan, batch: Batch, near: list[Work]) -> Steady | None:
-        steady = Steady.after(plan, batch, near, self.tree, self.ends)
+        steady = Steady.after(plan, batch, near, self.tree, self.ends, self.lull)
         if steady is not None:
             steady.pace = self.paces.get(len(steady.batch), 0.0)
         return steady
@@ -169,7 +171,7 @@ class Place:
         for stretch, row in zip(steady.rows, steady.places, strict=True):
             if len(plan.rows) == row:  # who comes first brings it
                 plan.rows[stretch] = 1
-        tops = _tops(steady.rows)
+        tops = [] if self.lull.is_silent else _tops(steady.rows)
         job = PassJob(
             batch,
             draws,
@@ -232,7 +234,8 @@ class Place:
         batch = flight.job.batch
         if flight.began is not None and len(batch.wanted) == len(batch) > 0:
             curve, about = self.curve(), (len(batch), flight.job.steps)
-            self.skipped = SKIPPED if curve.knows(*about) and not flight.is_drafted else 0
+            known = UNSEEN if self.lull.left else SKIPPED
+            self.skipped = known if curve.knows(*about) and not flight.is_drafted else 0
             curve.observe(about[0], self.clock() - flight.began, about[1])
         return ended
 

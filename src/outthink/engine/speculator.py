@@ -65,6 +65,7 @@ class Speculator:
         if not isinstance(self.source.tops, int) or self.source.tops < 0:
             raise BadInput(f"{drafter!r}: tops={self.source.tops!r}: give a whole number, 0 or more")
         self._wakes: Callable[[int, int], bool] | None = getattr(self.source, "wakes", None)
+        self._slept: Callable[[int], None] | None = getattr(self.source, "slept", None)
         self.is_asleep = (
             self._wakes is not None
         )  # left alone in this pass: a step costs what a plain one does
@@ -145,7 +146,7 @@ class Speculator:
             return True
         try:
             self.is_asleep = not self._wakes(branches, rows)
-            if self.is_asleep and own > 1 and hasattr(self.source, "slept"):
+            if self.is_asleep and own > 1:
                 self.slept(own - 1)
         except Exception as error:  # whatever a drafter does wrong, the text goes on
             self.complain(f"{type(error).__name__}: {error}")
@@ -162,11 +163,16 @@ class Speculator:
             self.complain(f"{type(error).__name__}: {error}")
             return 0
 
+    @property
+    def hopes(self) -> bool:
+        """Whether it may wake one day, be it where others write; without a word of the source it may."""
+        return not self.is_asleep or bool(self._said("hopes", True))
+
     def slept(self, count: int) -> None:
         """So many of these have gone by, unasked."""
         try:
-            if count:
-                self.source.slept(count)  # type: ignore[attr-defined]
+            if count and self._slept is not None:
+                self._slept(count)
         except Exception as error:
             self.complain(f"{type(error).__name__}: {error}")
 
@@ -282,11 +288,9 @@ class Speculator:
             steps = self.heard.pop(stretch, [])
             self.run.engine.trace.speculated(stretch.branch, steps, stretch.count)
         is_seen = stretch.is_seen
-        if not is_seen and stretch.reason != "eos":
+        if not is_seen and (stretch.reason != "eos" or not self.hopes):
             return  # a part of a text that the source slept through: to tell it takes longer than it is worth
         try:
-            if not is_seen and not getattr(self.source, "learns", True):
-                return
             self.source.end(stretch.tip)
             if not is_seen:
                 return  # it knows as much as before

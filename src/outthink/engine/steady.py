@@ -19,8 +19,10 @@ from outthink.engine.stretch import Stretch
 
 if TYPE_CHECKING:
     from outthink.core.tree import Node, Tree
+    from outthink.engine.drafts import Lull
     from outthink.engine.ends import Ends
     from outthink.engine.flight import Plan, Work
+    from outthink.engine.speculator import Speculator
 
 MOST_STEPS = 16  # in one job
 LONGEST = 0.032  # seconds of a job of several steps: so late may whoever comes meanwhile be
@@ -31,7 +33,7 @@ class Steady:
 
     __slots__ = (
         *("works", "rows", "places", "nodes", "batch", "version", "left", "moved", "pace", "ends"),
-        "speculators",
+        *("lull", "_speculators"),
     )
 
     def __init__(
@@ -42,6 +44,7 @@ class Steady:
         batch: Batch,
         tree: Tree,
         ends: Ends,
+        lull: Lull,
     ) -> None:
         self.works = works  # as they wait
         self.rows = [stretch for row in rows for stretch in row]  # as their draws come
@@ -54,10 +57,13 @@ class Steady:
         self.pace = 0.0  # seconds of a step; 0: not known
         are_plain = not any(s.warps or s.task.contestant for s in self.rows)
         self.ends = ends.of(self.rows) if are_plain else None  # None: one step at a time
-        self.speculators = Counter([s.speculator for s in self.rows if s.speculator])  # and their branches
+        self.lull = lull
+        self._speculators: Counter[Speculator] | None = None  # and their branches; None: nobody has asked
 
     @classmethod
-    def after(cls, plan: Plan, batch: Batch, works: list[Work], tree: Tree, ends: Ends) -> Steady | None:
+    def after(
+        cls, plan: Plan, batch: Batch, works: list[Work], tree: Tree, ends: Ends, lull: Lull
+    ) -> Steady | None:
         """What a planned pass leads to, if each wanted row is the last of a leaf of its own, all others rows
         of these leaves: decode steps, or texts that catch up."""
         count = len(batch.wanted)
@@ -78,7 +84,7 @@ class Steady:
         found = [node for node in ordered if node is not None]
         if not len(found) == len(owners) == count:
             return None
-        return cls(works, [owners[id(node)] for node in found], found, batch, tree, ends)
+        return cls(works, [owners[id(node)] for node in found], found, batch, tree, ends, lull)
 
     def is_valid(self, works: dict[Work, None], tree: Tree) -> bool:
         """Whether the next pass is this one moved on."""
@@ -88,13 +94,20 @@ class Steady:
             return False
         return all(len(node.tokens) - node.computed == 1 for node in self.nodes)
 
+    @property
+    def speculators(self) -> Counter[Speculator]:
+        """Who drafts for them, and for how many."""
+        if self._speculators is None:
+            self._speculators = Counter([s.speculator for s in self.rows if s.speculator])
+        return self._speculators
+
     def steps(self) -> int:
         """How many steps may follow one another without a look between: none ends before the last of them."""
         if self.ends is None or not self.pace:
             return 1
         written = min(min(s.allowed, s.cap) - s.count for s in self.rows)
         steps = min(MOST_STEPS, int(LONGEST / self.pace), self.left, written)
-        for speculator in self.speculators:
+        for speculator in self.speculators if not self.lull.left else ():
             if not speculator.naps():
                 return 1
         return max(1, steps)
@@ -108,8 +121,11 @@ class Steady:
 
     def ran(self, steps: int, seconds: float) -> None:
         """A job has had so many steps."""
-        for speculator, branches in self.speculators.items():
-            speculator.slept((steps - 1) * branches)
+        if self.lull.left:
+            self.lull.skip(steps - 1)
+        elif steps > 1:
+            for speculator, branches in self.speculators.items():
+                speculator.slept((steps - 1) * branches)
         self.left -= steps - 1
         self.moved = steps
         self.pace = seconds / steps

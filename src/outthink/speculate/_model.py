@@ -78,6 +78,11 @@ class Model:
             rate = (self.hits + WEIGHT * LIKELY) / (self.tries + WEIGHT)
             self.gain, self.size = self._best(self.studio, crowd, rate)
 
+    @property
+    def may_wake(self) -> bool:
+        """Whether it may run one day, be it where fewer write."""
+        return self.worth.may_wake(self.studio, self._hope)
+
     def _hope(self, times: Times, crowd: Crowd, ask: float) -> float:
         return self._best(times, crowd, LIKELY)[0]
 

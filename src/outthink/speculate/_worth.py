@@ -121,7 +121,7 @@ class Worth:
         self._verdict = verdict
         return verdict
 
-    def may_wake(self, times: Times) -> bool:
+    def may_wake(self, times: Times, hope: Callable[[Times, Crowd, float], float] = hope) -> bool:
         """Whether it may ask one day, be it where fewer write: else nothing needs to be known for then."""
         if self._alone is None:
             self._alone = hope(times, ALONE, self.ask) >= MARGIN

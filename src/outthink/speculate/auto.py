@@ -148,9 +148,9 @@ class AutoSource:
         return not (self.worth.looks and self.worth.resting)
 
     @property
-    def learns(self) -> bool:
-        """Whether texts that end in its sleep are worth knowing."""
-        return self.worth.may_wake(self.studio)
+    def hopes(self) -> bool:
+        """Whether it may wake one day: else nothing needs to be known for then."""
+        return self.worth.may_wake(self.studio) or (self.model is not None and self.model.may_wake)
 
     def naps(self) -> int:
         """For how many questions more the answer is no."""
