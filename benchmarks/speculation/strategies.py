@@ -37,7 +37,8 @@ round, checked. {ALIKE} engines of each kind take turns in an order that changes
 least time of each kind: whatever else runs on the machine only ever makes it longer. There are {ALIKE} more
 of plain: *noise* is the ratio of these over plain, where 1 is the truth, and how far from 1 it gets says what
 a single cell is worth. *by processor time*: plain's processor seconds over auto's for the same texts, taken
-alike. Cells below {CLOSE} are measured again, and all rounds count."""
+alike. Cells below {CLOSE} are measured again, up to three times, and all rounds count. After each ratio its
+standard error (delete-one jackknife over rounds)."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,9 @@ class Found:
         return sum(self.plain.busy) / sum(self.auto.busy)
 
     @property
-    def noise(self) -> float:
+    def noise(self) -> Faster:
         """Plain over plain."""
-        return Faster.of(self.again, self.plain).total
+        return Faster.of(self.again, self.plain)
 
 
 @dataclass
@@ -157,8 +158,10 @@ def measure(model: Model, chosen: Sequence[Cell], sizes: Sizes) -> Section:
             "temperature",
             "plain, tokens/s",
             "auto over plain",
+            "±",
             "by processor time",
             "noise",
+            "±",
             "rounds",
         ],
         before=[INTRODUCTION],
@@ -166,10 +169,13 @@ def measure(model: Model, chosen: Sequence[Cell], sizes: Sizes) -> Section:
     against = Contest(model)
     found = {cell: Found() for cell in chosen}
     for cell, one in found.items():
-        against.measure(cell, one, sizes.rounds, sizes.cell)
-        if one.ratio.total < CLOSE:
-            against.measure(cell, one, sizes.rounds, sizes.more)
-        print(f"         {cell}: {one.ratio}, noise {one.noise:.2f}", file=sys.stderr, flush=True)
+        seconds = sizes.cell if cell.batch == 1 else sizes.crowd
+        against.measure(cell, one, sizes.rounds, seconds)
+        for _ in range(sizes.again):
+            if one.ratio.total < CLOSE:
+                against.measure(cell, one, sizes.rounds, seconds)
+        said = f"{one.ratio} ± {one.ratio.error:.3f}, noise {one.noise.total:.2f} ± {one.noise.error:.3f}"
+        print(f"         {cell}: {said}", file=sys.stderr, flush=True)
         section.rows.append(_row(cell, one))
     section.targets += _targets(model, list(found.values()))
     section.after.append(_summary(list(found.values())))
@@ -178,24 +184,33 @@ def measure(model: Model, chosen: Sequence[Cell], sizes: Sizes) -> Section:
 
 def _row(cell: Cell, one: Found) -> list[str]:
     asked = [cell.family, cell.strategy, str(cell.batch), f"{cell.temperature:g}"]
-    figures = [f"{one.plain.rate:.0f}", str(one.ratio), f"{one.effort:.2f}", f"{one.noise:.2f}"]
+    figures = [f"{one.plain.rate:.0f}", *_said(one.ratio), f"{one.effort:.3f}", *_said(one.noise)]
     return [*asked, *figures, str(one.ratio.rounds)]
 
 
+def _said(ratio: Faster) -> list[str]:
+    return [f"{ratio.total:.3f}", f"{ratio.error:.3f}"]
+
+
 def _targets(model: Model, found: Sequence[Found]) -> list[Target]:
-    """The worst cell is judged as the issue says it, and the mean beside it, which noise does not move."""
+    """The worst cell is judged, and the median beside it, which noise does not move."""
     worst = min(one.ratio.total for one in found)
     noises = [one.noise for one in found]
-    slow, noisy = (
-        sum(value < SLOWER for value in values) for values in ([one.ratio.total for one in found], noises)
-    )
+    slow, noisy = _below([one.ratio for one in found]), _below(noises)
     what = f"{model.title}: auto over plain, worst of {len(found)} cells"
-    note = f"{slow} of {len(found)} cells below; of plain over itself {noisy}, the worst {min(noises):.2f}"
+    note = f"{slow}; of plain over itself {noisy}, the worst {min(n.total for n in noises):.2f}"
     middle = median(one.ratio.total for one in found)
     return [
         Target(what, worst, SLOWER, note=note),
         Target(f"{model.title}: auto over plain, median of {len(found)} cells", middle, SLOWER),
     ]
+
+
+def _below(ratios: Sequence[Faster]) -> str:
+    """How many are slower than may be, and how many of them surely."""
+    slow = [ratio for ratio in ratios if ratio.total < SLOWER]
+    sure = sum(ratio.total + 2 * ratio.error < SLOWER for ratio in slow)
+    return f"{len(slow)} of {len(ratios)} cells below, {sure} by more than two standard errors"
 
 
 def _summary(found: Sequence[Found]) -> str:
@@ -208,5 +223,5 @@ def _summary(found: Sequence[Found]) -> str:
 
     efforts = [one.effort for one in found]
     lines = [("auto over plain", ratios), ("auto over plain by processor time", efforts)]
-    lines.append(("plain over plain", [one.noise for one in found]))
+    lines.append(("plain over plain", [one.noise.total for one in found]))
     return "\n".join(f"- {what}: {said(values)}." for what, values in lines)

@@ -490,6 +490,23 @@ def test_who_sleeps_costs_what_nobody_costs(
     assert calls_auto - starting * concurrency <= 1.01 * calls, (calls_auto, calls)
 
 
+@pytest.mark.parametrize(("branches", "concurrency"), [(1, 1), (16, 1), (1, 16), (16, 4)])
+def test_beside_short_passes_who_sleeps_costs_nothing(
+    branches: int, concurrency: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With passes of 20 microseconds a row lulls are long: 0.2 % more calls beside those of a request."""
+    monkeypatch.setattr(steady, "LONGEST", 1e9)
+    found = []
+    for speculate in ("none", Auto()):
+        one = observed(hashing(Machine(lambda rows: 2e-5 * rows)))
+        one.clock = iter(x * 1e-4 for x in range(10**9)).__next__
+        counted(one, speculate, branches, concurrency)
+        found.append(counted(one, speculate, branches, concurrency))
+    (plain, jobs, calls), (told_auto, jobs_auto, calls_auto) = found
+    assert told_auto == plain and jobs_auto == jobs
+    assert calls_auto - 85 * concurrency <= 1.002 * calls, (calls_auto, calls)
+
+
 def test_texts_that_ended_in_its_sleep_are_told_when_it_wakes() -> None:
     """Siblings that ended unheard are what a consensus drafts from."""
     source = Auto().open(studio(flat, []))
