@@ -14,8 +14,8 @@ from outthink.core.draft import Draft
 from outthink.core.types import Answer, Sampling
 from outthink.engine import steady
 from outthink.engine.curve import Line
-from outthink.engine.drafts import LULL, Lull
 from outthink.engine.engine import Engine
+from outthink.engine.lull import LULL, Lull
 from outthink.engine.place import SKIPPED, UNSEEN
 from outthink.engine.request import Request
 from outthink.speculate.draft_model import DraftModel, DraftModelSource

@@ -13,10 +13,10 @@ from outthink.backends.toy import hashed, toy
 from outthink.core.jobs import PassResult
 from outthink.core.types import Answer, Budget, Sampling
 from outthink.engine import admission, steady
-from outthink.engine.drafts import Lull
 from outthink.engine.ends import MOST, Ends
 from outthink.engine.engine import Engine
 from outthink.engine.flight import Flight
+from outthink.engine.lull import Lull
 from outthink.engine.place import Place
 from outthink.engine.request import Request
 from outthink.engine.steady import Steady

@@ -18,46 +18,6 @@ if TYPE_CHECKING:
     from outthink.engine.place import Place
     from outthink.engine.speculator import Speculator
 
-LULL = 0.03  # seconds: so much later may drafting begin where it had no hope
-
-
-class Lull:
-    """A while in which nobody is asked: all who draft sleep, and hope for nothing, whoever writes.
-
-    To ask costs microseconds a branch, a pass of a small model some hundred.
-    """
-
-    __slots__ = ("left", "gone", "is_silent")
-
-    def __init__(self) -> None:
-        self.left = 0  # passes
-        self.is_silent = False  # whether nobody is to hear of the pass under way
-        self.gone = 0  # that nobody was asked about and nobody told of yet
-
-    def begin(self, seconds: float) -> None:
-        """For as many passes as fit, where one takes so many seconds."""
-        self.left = int(LULL / seconds) if seconds > 0 else 0
-
-    def end(self) -> None:
-        """Somebody has come who does not sleep."""
-        self.left = 0
-
-    def goes_on(self) -> bool:
-        """Whether it lasts for one more pass."""
-        self.is_silent = self.left > 0
-        if self.is_silent:
-            self.skip(1)
-        return self.is_silent
-
-    def skip(self, passes: int) -> None:
-        """So many more have gone by."""
-        self.left, self.gone = max(0, self.left - passes), self.gone + passes
-
-    def over(self) -> int:
-        """How many passes it has had, told once."""
-        gone, self.gone = self.gone, 0
-        return gone
-
 
 def draft(works: Sequence[Work], place: Place, rows: int = 0) -> list[Stretch]:
     """The stretches among `works` that have a draft in the tree now, rows to be planned.

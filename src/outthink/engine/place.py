@@ -20,10 +20,11 @@ from outthink.core.tree import Tree
 from outthink.core.types import Want
 from outthink.engine.admission import Admission
 from outthink.engine.curve import Curve
-from outthink.engine.drafts import Lull, draft
+from outthink.engine.drafts import draft
 from outthink.engine.ends import Ends
 from outthink.engine.flight import Flight, Plan, Reading, Work
 from outthink.engine.landing import landed
+from outthink.engine.lull import Lull
 from outthink.engine.packing import pack
 from outthink.engine.scheduler import Waiting, fair, first_come, share, urgent
 from outthink.engine.steady import Steady

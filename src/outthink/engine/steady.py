@@ -19,9 +19,9 @@ from outthink.engine.stretch import Stretch
 
 if TYPE_CHECKING:
     from outthink.core.tree import Node, Tree
-    from outthink.engine.drafts import Lull
     from outthink.engine.ends import Ends
     from outthink.engine.flight import Plan, Work
+    from outthink.engine.lull import Lull
     from outthink.engine.speculator import Speculator
 
 MOST_STEPS = 16  # in one job
