@@ -9,6 +9,7 @@ texts of pocket, and passes that wait for memory; *large* likewise has 312M, and
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import tempfile
@@ -67,6 +68,7 @@ def cells(title: str, quick: bool) -> list[strategies.Cell]:
 
 def sections(model: Model, sizes: Sizes, quick: bool) -> Iterator[report.Section]:
     """All that is measured on a model."""
+    gc.freeze()  # a full collection takes 0.1 s and fell on one round of 40, which took ten times as long
     yield streams.vote(model, sizes)
     section, found = streams.measure(model, sizes)
     yield section

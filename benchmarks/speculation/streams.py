@@ -70,7 +70,7 @@ def check_same(ours: Sequence[Ours]) -> None:
 def stream(model: Model, name: str, work: Callable[[int], Work], sizes: Sizes) -> Stream:
     """Plain against every drafter."""
     ours = rivals(model, DRAFTERS)
-    scores = contest(ours, sizes.rounds, work, sizes.seconds)
+    scores = contest(ours, sizes.rounds, work, sizes.seconds, is_tidy=True)
     check_same(ours)
     return Stream(name, scores, {one.name: _tokens_a_step(one) for one in ours})
 
@@ -112,6 +112,7 @@ def vote(model: Model, sizes: Sizes) -> Section:
         sizes.rounds,
         lambda turn: Work(problems.problem(), 8, MOST, stops=True, seed=turn),
         2 * sizes.seconds,  # problems differ in how soon their branches part
+        is_tidy=True,
     )
     check_same(ours)
     for one in ours:
