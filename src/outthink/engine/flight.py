@@ -83,6 +83,7 @@ class Flight:
     where: dict[tuple[Node, int], int]  # wanted rows
     tops: list[int] = field(default_factory=list)  # draws whose likeliest tokens are read too, for drafters
     began: float | None = None  # by the clock of the place; None: nobody wants to know what the pass takes
+    is_silent: bool = False  # whether nobody who drafts is to hear of it
     steady: Steady | None = None  # set where the pass was made from the last one
     wrote: list[tuple[Stretch, list[int]]] = field(
         default_factory=list

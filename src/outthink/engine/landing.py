@@ -27,7 +27,7 @@ def landed(place: Place, flight: Flight, result: PassResult) -> list[Work]:
     reads = [entry[:2] for entry in flight.plan.reads] + [entry[:2] for entry in flight.plan.heard]
     ended: list[Work] = []
     drafting: dict[Stretch, tuple[dict[int, Drawn], dict[int, Any]]] = {}
-    gone, hears = place.admission.gone, not place.lull.is_silent
+    gone, hears = place.admission.gone, not flight.is_silent
     for (stretch, at), drawn in zip(flight.writers, result.drawn, strict=True):
         if stretch not in place.works:
             continue

@@ -21,7 +21,7 @@ class Lull:
     def __init__(self) -> None:
         self.left = 0  # passes
         self.gone = 0  # that nobody was asked about and nobody told of yet
-        self.is_silent = False  # whether nobody is to hear of the pass under way
+        self.is_silent = False  # whether nobody is to hear of the pass that is put together
 
     def begin(self, seconds: float) -> None:
         """For as many passes as fit, where one takes so many seconds."""

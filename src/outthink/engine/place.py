@@ -98,6 +98,7 @@ class Place:
         self.skipped -= 1
         began = None if self._curve is None or self.skipped >= 0 else self.clock()
         flight = self._flown(inbox, may_run_on)
+        flight.is_silent = self.lull.is_silent
         if began is not None:
             flight.began, self.asking = began + self.asking, 0.0
         return flight
