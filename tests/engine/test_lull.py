@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from scripted import told
 from outthink.backends.toy import hashed, toy
 from outthink.core.draft import Draft
 from outthink.core.types import Answer, Sampling
-from outthink.engine import steady
+from outthink.engine import place, steady
 from outthink.engine.curve import Line
 from outthink.engine.engine import Engine
 from outthink.engine.lull import LULL, Lull
@@ -177,36 +178,34 @@ def test_in_a_pass_that_asks_nobody_for_want_of_room_who_is_awake_hears() -> Non
 
 
 def test_passes_of_nobody_who_drafts_ask_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = engine()
-    asked_tops = []
-    tops = __import__("outthink.engine.place", fromlist=["_tops"])._tops
-    monkeypatch.setattr("outthink.engine.place._tops", lambda s: asked_tops.append(1) or tops(s))
+    one, passes = engine(), list[int]()
+    tops = place._tops
+
+    def listen(stretches: Any) -> Any:
+        passes.append(1)
+        return tops(stretches)
+
+    monkeypatch.setattr(place, "_tops", listen)
     one.run(Request(Vote(n=3), "abc", sampling=SAMPLING))
-    assert len(asked_tops) <= 2, "only where a prompt is read"
+    assert len(passes) <= 2, "only where a prompt is read"
     assert one.main.lull.left == 0  # type: ignore[union-attr]
 
 
 def test_fewer_passes_are_timed_in_it() -> None:
     def timed(source: Any) -> int:
-        one, ticks = engine(1e-6), [0]
-        place = one.main
-        place.curve().knows = lambda *_: True  # type: ignore[union-attr,method-assign]
-        place.clock = lambda: float(ticks.__setitem__(0, ticks[0] + 1) or ticks[0])  # type: ignore[union-attr]
-        one.run(
-            Request(
-                Once(),
-                "abc",
-                sampling=Sampling(1.0, max_tokens=640, ignore_eos=True, logit_bias=((1, 0.1),)),
-                speculate=Sleepy(source),
-            )
-        )
-        return ticks[0] // 2
+        one, looks = engine(1e-6), count()
+        one.main.curve().knows = lambda *_: True  # type: ignore[union-attr,method-assign]
+        one.main.clock = lambda: float(next(looks))  # type: ignore[union-attr]
+        one.run(Request(Once(), "abc", sampling=long, speculate=Sleepy(source)))
+        return next(looks) // 2
+
+    long = replace(SAMPLING, max_tokens=640)
 
     assert timed(Sleeper(hopes=True)) == pytest.approx(640 / (SKIPPED + 1), abs=3)
     assert timed(Sleeper()) == pytest.approx(640 / (UNSEEN + 1), abs=3)
 
 
-def test_a_text_that_ends_in_it_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_ends_in_it_is_not_told() -> None:
     ends = []
     for hopes in (True, False):
         source = Sleeper(hopes)
