@@ -507,6 +507,19 @@ def test_beside_short_passes_who_sleeps_costs_nothing(
     assert calls_auto - 85 * concurrency <= 1.002 * calls, (calls_auto, calls)
 
 
+@pytest.mark.parametrize(("drafting", "hopes"), [(None, False), (1e-4, True), (1.0, False)])
+def test_it_hopes_where_a_drafting_model_alone_may_win(drafting: float | None, hopes: bool) -> None:
+    """What is looked up is right too seldom for these passes, a model as often as it takes."""
+
+    def seconds(rows: int, model: str = "") -> float:
+        return drafting or 0.0 if model else 0.1 * (1 + 0.78 * (rows - 1))
+
+    one = studio(seconds, [])
+    source = Auto(model=None if drafting is None else DraftModel("small")).open(one)
+    source.wakes(1, 1)
+    assert not source.asks and source.hopes is hopes
+
+
 def test_texts_that_ended_in_its_sleep_are_told_when_it_wakes() -> None:
     """Siblings that ended unheard are what a consensus drafts from."""
     source = Auto().open(studio(flat, []))
